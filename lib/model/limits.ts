@@ -1,0 +1,66 @@
+// Every limit in one place, ours beside those of S3 and DynamoDB, with the relations between them asserted (I10).
+
+import { assert } from "./assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+// S3
+export const S3_PART_BYTES_MIN = 5 * MIB;
+const S3_PART_BYTES_MAX = 5 * GIB;
+export const S3_PARTS_MAX = 10_000;
+export const S3_DELETE_MANY_MAX = 1_000;
+export const S3_LIST_PAGE_MAX = 1_000;
+const S3_KEY_BYTES_MAX = 1_024;
+
+// DynamoDB
+export const DYNAMODB_ITEM_BYTES_MAX = 400 * KIB;
+export const DYNAMODB_TRANSACTION_ITEMS_MAX = 100;
+export const DYNAMODB_PAGE_ITEMS_MAX = 1_000;
+
+// Names
+export const TABLE_NAME_LENGTH_MAX = 64;
+export const SHARDS_MAX = 10_000;
+export const PRODUCER_BYTES_MAX = 128;
+
+// Mutations, batches, redo files
+export const KEY_BYTES_MAX = 1_024;
+export const VALUE_BYTES_MAX = 8 * MIB;
+export const SEQUENCE_BITS = 192;
+export const BATCH_MUTATIONS_MAX = 100_000;
+/** Key and value bytes of one batch. */
+export const BATCH_BYTES_MAX = 16 * MIB;
+/** Group commit closes a redo file at these. A single batch always fits. */
+export const REDO_FILE_BATCHES_MAX = 4_096;
+export const REDO_FILE_BYTES_MAX = 24 * MIB;
+/** Batches that wait in one writer; a caller that appends more waits. */
+export const WRITER_WAITING_BYTES_MAX = 64 * MIB;
+
+// Sessions: part of the format (rule 11). A shard remembers so many producers; the one idle the longest, by index, goes first.
+export const SESSIONS_MAX = 16_384;
+
+// Captures
+export const PART_BYTES = 8 * MIB;
+export const LEASE_TTL_MS = 60_000;
+/** Key and value bytes of the log that one capture folds in memory; a longer log is captured in several. */
+export const FOLD_BYTES_MAX = 128 * MIB;
+export const CAPTURES_PER_RUN_MAX = 1_000;
+
+// Retention: two verified generations can always recover the head (I6).
+export const KEEP_SNAPSHOTS_MIN = 2;
+
+// Retries and pages: every loop ends.
+export const CONTROL_ATTEMPTS_MAX = 20;
+export const APPEND_ATTEMPTS_MAX = 50;
+export const RECOVER_ATTEMPTS_MAX = 10;
+export const WALK_FILES_MAX = 10_000_000;
+export const LIST_PAGES_MAX = 100_000;
+export const PIN_TTL_MS = 15 * 60_000;
+
+assert(KEY_BYTES_MAX + VALUE_BYTES_MAX <= BATCH_BYTES_MAX, "the largest mutation fits a batch");
+assert(BATCH_BYTES_MAX <= REDO_FILE_BYTES_MAX, "the largest batch fits a redo file");
+assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
+assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
+assert(TABLE_NAME_LENGTH_MAX + 200 <= S3_KEY_BYTES_MAX, "an object's key fits S3");
+assert(KEEP_SNAPSHOTS_MIN >= 2, "a damaged newest snapshot can be passed over");

@@ -1,0 +1,90 @@
+// Names are checked before they become keys or paths, and keys are made and parsed nowhere else.
+//   {table}/{shard}/{incarnation}/redo/{first index, 16 digits}.redo
+//   {table}/{shard}/{incarnation}/snapshots/{index, 16 digits}-e{epoch}.parquet
+// Numbers are padded so that the order of names is the order of indexes.
+
+import { callError } from "./errors.ts";
+import { SHARDS_MAX, TABLE_NAME_LENGTH_MAX } from "./limits.ts";
+import { type Epoch, type Index, toEpoch, toIndex } from "./position.ts";
+
+const INDEX_DIGITS = 16;
+const TABLE_NAME = /^[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*$/;
+const INCARNATION = /^[0-9a-f]{16}$/;
+
+/** One of a table's parts, written `table/shard`. */
+export interface ShardId {
+  readonly table: string;
+  readonly shard: number;
+}
+
+/** Refuses what is not a table's name: lower-case letters, digits, `-`, `_`, single dots; a letter or digit first; at most 64. */
+export function checkTableName(name: string): void {
+  if (!TABLE_NAME.test(name) || name.length > TABLE_NAME_LENGTH_MAX) {
+    throw callError(
+      "bad-table-name",
+      `${JSON.stringify(name)} is not a table name: use lower-case letters, digits, "-", "_" and single dots, a letter or digit first, at most ${TABLE_NAME_LENGTH_MAX} characters`,
+    );
+  }
+}
+
+/** Parses `TABLE` or `TABLE/SHARD`. */
+export function parseTarget(text: string): { readonly table: string; readonly shard?: number } {
+  const slash = text.indexOf("/");
+  if (slash < 0) {
+    checkTableName(text);
+    return { table: text };
+  }
+  const table = text.slice(0, slash);
+  checkTableName(table);
+  const digits = text.slice(slash + 1);
+  const shard = Number(digits);
+  if (!/^(0|[1-9][0-9]*)$/.test(digits) || shard >= SHARDS_MAX) {
+    throw callError("bad-shard", `${JSON.stringify(text)} does not name a shard: write TABLE/SHARD with a shard from 0 to ${SHARDS_MAX - 1}`);
+  }
+  return { table, shard };
+}
+
+export function shardName({ table, shard }: ShardId): string {
+  return `${table}/${shard}`;
+}
+
+/** The prefix of one life of a shard, with its last slash. */
+export function incarnationPrefix(id: ShardId, incarnation: string): string {
+  return `${shardName(id)}/${incarnation}/`;
+}
+
+export function isIncarnation(text: string): boolean {
+  return INCARNATION.test(text);
+}
+
+export function redoKey(prefix: string, first: Index): string {
+  return `${prefix}redo/${pad(first)}.redo`;
+}
+
+export function snapshotKey(prefix: string, index: Index, epoch: Epoch): string {
+  return `${prefix}snapshots/${pad(index)}-e${epoch}.parquet`;
+}
+
+export type ObjectName =
+  | { readonly kind: "redo"; readonly first: Index }
+  | { readonly kind: "snapshot"; readonly index: Index; readonly epoch: Epoch }
+  | { readonly kind: "unknown" };
+
+/** What a key below an incarnation's prefix (given without that prefix) names. */
+export function parseObjectName(rest: string): ObjectName {
+  const redo = /^redo\/([0-9]{16})\.redo$/.exec(rest);
+  if (redo !== null && isSafe(redo[1])) return { kind: "redo", first: toIndex(Number(redo[1])) };
+  const snapshot = /^snapshots\/([0-9]{16})-e([1-9][0-9]*)\.parquet$/.exec(rest);
+  if (snapshot !== null && isSafe(snapshot[1]) && isSafe(snapshot[2])) {
+    return { kind: "snapshot", index: toIndex(Number(snapshot[1])), epoch: toEpoch(Number(snapshot[2])) };
+  }
+  return { kind: "unknown" };
+}
+
+export function pad(value: number): string {
+  return String(value).padStart(INDEX_DIGITS, "0");
+}
+
+function isSafe(digits: string | undefined): boolean {
+  return Number.isSafeInteger(Number(digits));
+}

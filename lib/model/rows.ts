@@ -1,0 +1,38 @@
+// Records by columns: what decoder, fold, merge and encoder hand each other. No object per record.
+
+/**
+ * Records of a snapshot in key order. Key i is `keys[keyEnds[i - 1] … keyEnds[i])`, from 0 for the first;
+ * values likewise. `indexes` and `times` are those of the mutation that last changed the record (ms since 1970).
+ */
+export interface Rows {
+  readonly count: number;
+  readonly keys: Buffer;
+  readonly keyEnds: Uint32Array;
+  readonly values: Buffer;
+  readonly valueEnds: Uint32Array;
+  readonly indexes: Float64Array;
+  readonly times: Float64Array;
+}
+
+/** Takes records in key order. The bytes handed in are copied before the call returns. */
+export interface RowSink {
+  /** Rows `from` (included) to `to` (excluded). */
+  push(rows: Rows, from: number, to: number): void;
+  pushRow(key: Buffer, keyStart: number, keyEnd: number, value: Buffer, valueStart: number, valueEnd: number, index: number, timeMs: number): void;
+}
+
+/** What a record of a redo file does. The numbers are the format's. */
+export const RECORD_PUT = 1;
+export const RECORD_DELETE = 2;
+export const RECORD_PATCH = 3;
+
+/** Records of a redo file in log order: key i is `bytes[keyStarts[i] … + keyLengths[i])`, its value likewise (length 0 for a delete). */
+export interface LogRecords {
+  readonly count: number;
+  readonly bytes: Buffer;
+  readonly kinds: Uint8Array;
+  readonly keyStarts: Uint32Array;
+  readonly keyLengths: Uint32Array;
+  readonly valueStarts: Uint32Array;
+  readonly valueLengths: Uint32Array;
+}

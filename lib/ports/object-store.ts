@@ -1,0 +1,74 @@
+// What the core needs of an object store: S3's semantics, and no more than is used. Keys are made by lib/model/names.ts.
+//
+// Every call is safe to repeat. A call that got no answer, or a passing refusal, throws TidemarkError "retry": its
+// effect is unknown. Expected answers are values. test/conformance/object-store.ts is the law book.
+
+export interface ObjectStore {
+  /** Creates the object, whole and durable before it answers; of any number of racing creators exactly one is told "created" (I2). */
+  createIfAbsent(key: string, body: Uint8Array): Promise<{ readonly kind: "created" } | { readonly kind: "exists" }>;
+
+  get(key: string): Promise<GetOutcome>;
+
+  /** At most `length` bytes from `offset`; fewer only at the object's end, none when `offset` lies at or behind it. */
+  getRange(key: string, range: { readonly offset: number; readonly length: number }): Promise<GetOutcome>;
+
+  head(key: string): Promise<{ readonly kind: "found"; readonly size: number } | { readonly kind: "absent" }>;
+
+  /** One page of the objects whose keys start with `prefix`, in byte order of keys, behind `after`. */
+  list(request: { readonly prefix: string; readonly after?: string; readonly limit?: number }): Promise<ObjectPage>;
+
+  /** Deletes up to S3_DELETE_MANY_MAX objects; one that is absent counts as deleted. */
+  deleteMany(keys: readonly string[]): Promise<{ readonly failed: readonly { readonly key: string; readonly reason: string }[] }>;
+
+  createUpload(key: string): Promise<{ readonly uploadId: string }>;
+
+  /** Parts count from 1; a number sent again replaces the part. */
+  uploadPart(request: {
+    readonly key: string;
+    readonly uploadId: string;
+    readonly number: number;
+    readonly body: Uint8Array;
+  }): Promise<{ readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" }>;
+
+  /** Makes the object of the listed parts, in their order, only where no object has the key. */
+  completeUpload(request: { readonly key: string; readonly uploadId: string; readonly parts: readonly UploadedPart[] }): Promise<CompleteOutcome>;
+
+  /** Ends the upload and frees its parts; one that is gone counts as ended. */
+  abortUpload(upload: Upload): Promise<void>;
+
+  /** One page of the open uploads whose keys start with `prefix`, in byte order of keys. */
+  listUploads(request: { readonly prefix: string; readonly after?: UploadCursor; readonly limit?: number }): Promise<UploadPage>;
+}
+
+export type GetOutcome = { readonly kind: "found"; readonly body: Buffer; readonly size: number } | { readonly kind: "absent" };
+
+export interface ObjectPage {
+  readonly objects: readonly { readonly key: string; readonly size: number }[];
+  /** Hand it in as `after` for the next page; absent on the last. */
+  readonly next?: string;
+}
+
+export interface UploadedPart {
+  readonly number: number;
+  readonly etag: string;
+}
+
+/** `invalidPart`: a listed part is missing or has another ETag. `exists`: the key is taken; the upload stays open. */
+export type CompleteOutcome =
+  | { readonly kind: "completed" }
+  | { readonly kind: "exists" }
+  | { readonly kind: "noSuchUpload" }
+  | { readonly kind: "invalidPart" };
+
+export interface Upload {
+  readonly key: string;
+  readonly uploadId: string;
+}
+
+/** The last upload of a page. */
+export type UploadCursor = Upload;
+
+export interface UploadPage {
+  readonly uploads: readonly Upload[];
+  readonly next?: UploadCursor;
+}
