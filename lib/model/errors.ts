@@ -16,11 +16,14 @@ export class TidemarkError extends Error {
   readonly kind: FaultKind;
   /** Stable, kebab-case name of the fault, for machines: "unknown-table", "damaged-object" … */
   readonly code: string;
+  /** Key of the object that is damaged, where the fault is that. */
+  readonly object: string | undefined;
 
-  constructor(kind: FaultKind, code: string, message: string, options?: { cause?: unknown }) {
+  constructor(kind: FaultKind, code: string, message: string, options?: { cause?: unknown; object?: string }) {
     super(message, options);
     this.kind = kind;
     this.code = code;
+    this.object = options?.object;
   }
 }
 
@@ -31,7 +34,7 @@ export function callError(code: string, message: string, cause?: unknown): Tidem
 
 /** A stored object is not what it must be (I8); `object` is its key, `what` the finding. */
 export function damagedObject(object: string, what: string, cause?: unknown): TidemarkError {
-  return new TidemarkError("repair", "damaged-object", `${object} is damaged: ${what}`, { cause });
+  return new TidemarkError("repair", "damaged-object", `${object} is damaged: ${what}`, { cause, object });
 }
 
 /** A stored object was written by a newer format version than this program reads. */

@@ -43,6 +43,8 @@ export const SESSIONS_MAX = 16_384;
 // Captures
 export const PART_BYTES = 8 * MIB;
 export const LEASE_TTL_MS = 60_000;
+/** A capture record whose holder left it so long ago, and that nobody went on with, is given up by cleanup. */
+export const CAPTURE_ABANDONED_MS = 24 * 3_600_000;
 /** Key and value bytes of the log that one capture folds in memory; a longer log is captured in several. */
 export const FOLD_BYTES_MAX = 128 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;
@@ -53,6 +55,7 @@ export const KEEP_SNAPSHOTS_MIN = 2;
 // Retries and pages: every loop ends.
 export const CONTROL_ATTEMPTS_MAX = 20;
 export const APPEND_ATTEMPTS_MAX = 50;
+export const PUT_ATTEMPTS_MAX = 3;
 export const RECOVER_ATTEMPTS_MAX = 10;
 export const WALK_FILES_MAX = 10_000_000;
 export const LIST_PAGES_MAX = 100_000;

@@ -19,12 +19,16 @@ export interface ShardId {
 
 /** Refuses what is not a table's name: lower-case letters, digits, `-`, `_`, single dots; a letter or digit first; at most 64. */
 export function checkTableName(name: string): void {
-  if (!TABLE_NAME.test(name) || name.length > TABLE_NAME_LENGTH_MAX) {
+  if (!isTableName(name)) {
     throw callError(
       "bad-table-name",
       `${JSON.stringify(name)} is not a table name: use lower-case letters, digits, "-", "_" and single dots, a letter or digit first, at most ${TABLE_NAME_LENGTH_MAX} characters`,
     );
   }
+}
+
+export function isTableName(name: string): boolean {
+  return TABLE_NAME.test(name) && name.length <= TABLE_NAME_LENGTH_MAX;
 }
 
 /** Parses `TABLE` or `TABLE/SHARD`. */

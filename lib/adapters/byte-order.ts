@@ -1,0 +1,17 @@
+// Keys are listed in the byte order of their UTF-8, as S3 and DynamoDB do; JavaScript compares UTF-16 units.
+
+const ASCII = /^[\0-\x7f]*$/;
+
+/** Below 0 if `a` comes first, 0 if they are equal. Both are well-formed text. */
+export function compareByBytes(a: string, b: string): number {
+  if (a === b) return 0;
+  // Both orders agree wherever no surrogate is involved; ASCII, the common case, needs no copy.
+  if (ASCII.test(a) && ASCII.test(b)) return a < b ? -1 : 1;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+/** The texts that lie behind `after` (all if it is absent), in order. */
+export function behind(texts: Iterable<string>, after: string | undefined): string[] {
+  const kept = after === undefined ? [...texts] : [...texts].filter((text) => compareByBytes(text, after) > 0);
+  return kept.sort(compareByBytes);
+}

@@ -1,0 +1,97 @@
+// A checkpoint store in memory, for simulations and for users' own tests. Every call takes effect at once, before its
+// promise is handed out. Items are frozen copies, so that the ones handed out can be the ones stored.
+
+import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
+import type { Attribute, Attributes, CheckpointStore, Item, ItemKey } from "../../ports/checkpoint-store.ts";
+import { compareByBytes } from "../byte-order.ts";
+import { changed, checkChanges, checkItemKey, DIRTY, hold } from "../item-changes.ts";
+
+export interface MemoryCheckpointStore extends CheckpointStore {
+  /** All items, in byte order of their keys. */
+  readonly items: readonly Item[];
+}
+
+export function memoryCheckpointStore(): MemoryCheckpointStore {
+  const partitions = new Map<string, Map<string, Item>>();
+
+  function find({ partition, sort }: ItemKey): Item | undefined {
+    return partitions.get(partition)?.get(sort);
+  }
+
+  function replace(key: ItemKey, attributes: Attributes | undefined): void {
+    const partition = partitions.get(key.partition) ?? new Map<string, Item>();
+    if (attributes === undefined) partition.delete(key.sort);
+    else partition.set(key.sort, frozenItem(key, attributes));
+    if (partition.size === 0) partitions.delete(key.partition);
+    else partitions.set(key.partition, partition);
+  }
+
+  function allItems(): Item[] {
+    return [...partitions.values()].flatMap((partition) => [...partition.values()]).sort((a, b) => compareKeys(a.key, b.key));
+  }
+
+  return {
+    get items() {
+      return allItems();
+    },
+
+    async get(key) {
+      checkItemKey(key);
+      return find(key);
+    },
+
+    async query({ partition, sortPrefix = "", after, limit = DYNAMODB_PAGE_ITEMS_MAX, descending = false }) {
+      const direction = descending ? -1 : 1;
+      const matching = [...(partitions.get(partition)?.values() ?? [])]
+        .filter(({ key }) => key.sort.startsWith(sortPrefix))
+        .filter(({ key }) => after === undefined || direction * compareByBytes(key.sort, after) > 0)
+        .sort((a, b) => direction * compareByBytes(a.key.sort, b.key.sort));
+      const items = matching.slice(0, limit);
+      return { items, ...(matching.length > limit && { next: items[items.length - 1].key.sort }) };
+    },
+
+    async queryDirty({ value, after, limit = DYNAMODB_PAGE_ITEMS_MAX }) {
+      const matching = allItems().filter(
+        ({ key, attributes }) => attributes[DIRTY] === value && (after === undefined || compareKeys(key, after) > 0),
+      );
+      const items = matching.slice(0, limit);
+      return { items, ...(matching.length > limit && { next: items[items.length - 1].key }) };
+    },
+
+    async write(changes) {
+      checkChanges(changes);
+      const before = changes.map((change) => find(change.item));
+      const at = changes.findIndex((change, place) => !hold(change.when, before[place]?.attributes));
+      if (at >= 0) {
+        const item = before[at];
+        return { kind: "refused", at, ...(item !== undefined && { item }) };
+      }
+      // All results before the first effect: a change that throws leaves nothing behind.
+      const after = changes.map((change, place) => changed(change, before[place]?.attributes));
+      for (const [place, change] of changes.entries()) if (!("check" in change)) replace(change.item, after[place]);
+      return { kind: "written" };
+    },
+  };
+}
+
+function frozenItem({ partition, sort }: ItemKey, attributes: Attributes): Item {
+  return Object.freeze({ key: Object.freeze({ partition, sort }), attributes: frozenMap(attributes) });
+}
+
+function frozenMap(attributes: Attributes): Attributes {
+  // By entries: an attribute may be named like something that objects inherit.
+  return Object.freeze(Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, frozen(value)])));
+}
+
+function frozen(value: Attribute): Attribute {
+  if (typeof value !== "object") return value;
+  return isList(value) ? Object.freeze(value.map(frozen)) : frozenMap(value);
+}
+
+function isList(value: readonly Attribute[] | Attributes): value is readonly Attribute[] {
+  return Array.isArray(value);
+}
+
+function compareKeys(a: ItemKey, b: ItemKey): number {
+  return compareByBytes(a.partition, b.partition) || compareByBytes(a.sort, b.sort);
+}

@@ -1,0 +1,141 @@
+// An object store in memory, for simulations and for users' own tests. Every call takes effect at once, before its
+// promise is handed out, so that a simulator decides the order of effects by the order of calls. Bytes are copied at
+// the border: neither side sees what the other does to its buffers.
+
+import { hash } from "node:crypto";
+import { assert } from "../../model/assert.ts";
+import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
+import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
+import { behind, compareByBytes } from "../byte-order.ts";
+import { areInOrder, checkPartNumber } from "../part-numbers.ts";
+
+export interface MemoryUpload {
+  readonly key: string;
+  readonly parts: ReadonlyMap<number, { readonly etag: string; readonly body: Buffer }>;
+}
+
+export interface MemoryObjectStore extends ObjectStore {
+  /** What is stored, by key. To be read only. */
+  readonly objects: ReadonlyMap<string, Buffer>;
+  /** The open uploads, by upload id. To be read only. */
+  readonly uploads: ReadonlyMap<string, MemoryUpload>;
+  /** Replaces an object's bytes by what `change` makes of a copy of them, as rot on a disk would. */
+  damage(key: string, change: (body: Buffer) => Uint8Array): void;
+}
+
+interface OpenUpload {
+  readonly key: string;
+  readonly parts: Map<number, { readonly etag: string; readonly body: Buffer }>;
+}
+
+export function memoryObjectStore(): MemoryObjectStore {
+  const objects = new Map<string, Buffer>();
+  const uploads = new Map<string, OpenUpload>();
+  let uploadsCreated = 0;
+
+  function uploadOf(key: string, uploadId: string): OpenUpload | undefined {
+    const upload = uploads.get(uploadId);
+    return upload?.key === key ? upload : undefined;
+  }
+
+  return {
+    objects,
+    uploads,
+
+    damage(key, change) {
+      const body = objects.get(key);
+      assert(body !== undefined, `the object to damage exists: ${key}`);
+      objects.set(key, Buffer.from(change(Buffer.from(body))));
+    },
+
+    async createIfAbsent(key, body) {
+      if (objects.has(key)) return { kind: "exists" };
+      objects.set(key, Buffer.from(body));
+      return { kind: "created" };
+    },
+
+    async get(key) {
+      const body = objects.get(key);
+      return body === undefined ? { kind: "absent" } : { kind: "found", body: Buffer.from(body), size: body.length };
+    },
+
+    async getRange(key, { offset, length }) {
+      const body = objects.get(key);
+      if (body === undefined) return { kind: "absent" };
+      return { kind: "found", body: Buffer.from(body.subarray(offset, offset + length)), size: body.length };
+    },
+
+    async head(key) {
+      const body = objects.get(key);
+      return body === undefined ? { kind: "absent" } : { kind: "found", size: body.length };
+    },
+
+    async list({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
+      const keys = behind([...objects.keys()].filter((key) => key.startsWith(prefix)), after);
+      const page = keys.slice(0, limit);
+      const listed = page.map((key) => ({ key, size: objects.get(key)?.length ?? 0 }));
+      return { objects: listed, ...(keys.length > limit && { next: page[page.length - 1] }) };
+    },
+
+    async deleteMany(keys) {
+      assert(keys.length <= S3_DELETE_MANY_MAX, `at most ${S3_DELETE_MANY_MAX} objects are deleted by one call`);
+      for (const key of keys) objects.delete(key);
+      return { failed: [] };
+    },
+
+    async createUpload(key) {
+      uploadsCreated += 1;
+      const uploadId = `upload-${String(uploadsCreated).padStart(8, "0")}`;
+      uploads.set(uploadId, { key, parts: new Map() });
+      return { uploadId };
+    },
+
+    async uploadPart({ key, uploadId, number, body }) {
+      checkPartNumber(number);
+      const upload = uploadOf(key, uploadId);
+      if (upload === undefined) return { kind: "noSuchUpload" };
+      const etag = hash("sha256", body, "hex");
+      upload.parts.set(number, { etag, body: Buffer.from(body) });
+      return { kind: "stored", etag };
+    },
+
+    async completeUpload({ key, uploadId, parts }) {
+      const upload = uploadOf(key, uploadId);
+      if (upload === undefined) return { kind: "noSuchUpload" };
+      const bodies = bodiesOf(upload, parts);
+      if (bodies === undefined) return { kind: "invalidPart" };
+      if (objects.has(key)) return { kind: "exists" };
+      objects.set(key, Buffer.concat(bodies));
+      uploads.delete(uploadId);
+      return { kind: "completed" };
+    },
+
+    async abortUpload({ key, uploadId }) {
+      if (uploadOf(key, uploadId) !== undefined) uploads.delete(uploadId);
+    },
+
+    async listUploads({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
+      const open = [...uploads]
+        .map(([uploadId, { key }]) => ({ key, uploadId }))
+        .filter((upload) => upload.key.startsWith(prefix) && (after === undefined || compareUploads(upload, after) > 0))
+        .sort(compareUploads);
+      const page = open.slice(0, limit);
+      return { uploads: page, ...(open.length > limit && { next: page[page.length - 1] }) };
+    },
+  };
+}
+
+function bodiesOf(upload: OpenUpload, parts: readonly UploadedPart[]): Buffer[] | undefined {
+  if (!areInOrder(parts)) return undefined;
+  const bodies: Buffer[] = [];
+  for (const { number, etag } of parts) {
+    const part = upload.parts.get(number);
+    if (part?.etag !== etag) return undefined;
+    bodies.push(part.body);
+  }
+  return bodies;
+}
+
+function compareUploads(a: { readonly key: string; readonly uploadId: string }, b: { readonly key: string; readonly uploadId: string }): number {
+  return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
+}

@@ -1,0 +1,15 @@
+// S3's rules for the parts of an upload, which every object store holds to.
+
+import { assert } from "../model/assert.ts";
+import { S3_PARTS_MAX } from "../model/limits.ts";
+import type { UploadedPart } from "../ports/object-store.ts";
+
+export function checkPartNumber(number: number): void {
+  assert(Number.isSafeInteger(number) && number >= 1 && number <= S3_PARTS_MAX, `a part's number is from 1 to ${S3_PARTS_MAX}, not ${number}`);
+}
+
+/** Whether numbers grow from part to part; S3 refuses a list of which this is not true. */
+export function areInOrder(parts: readonly UploadedPart[]): boolean {
+  assert(parts.length > 0, "an upload is completed with at least one part");
+  return parts.every((part, place) => place === 0 || part.number > parts[place - 1].number);
+}

@@ -1,0 +1,225 @@
+// The items of the checkpoint store: their keys and attributes, as docs/format.md lists them, made and parsed nowhere else.
+
+import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../model/control.ts";
+import { newerFormat, TidemarkError } from "../model/errors.ts";
+import { pad, type ShardId, shardName } from "../model/names.ts";
+import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
+import type { Table } from "../model/table.ts";
+import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
+
+const ITEM_FORMAT_VERSION = 1;
+
+/** Value of the `dirty` attribute: marks shards with mutations that no capture holds. */
+export const DIRTY = "dirty";
+export const TABLES_PARTITION = "tables";
+export const HISTORY_SORT = "snapshot#";
+export const PART_SORT = "part#";
+
+export function shardPartition(id: ShardId): string {
+  return `shard#${shardName(id)}`;
+}
+
+export function tableItem(name: string): ItemKey {
+  return { partition: TABLES_PARTITION, sort: name };
+}
+
+export function controlItem(id: ShardId): ItemKey {
+  return { partition: shardPartition(id), sort: "control" };
+}
+
+export function tailItem(id: ShardId): ItemKey {
+  return { partition: shardPartition(id), sort: "tail" };
+}
+
+export function jobItem(id: ShardId): ItemKey {
+  return { partition: shardPartition(id), sort: "job#snapshot" };
+}
+
+export function historyItem(id: ShardId, row: { readonly index: Index; readonly epoch: Epoch }): ItemKey {
+  return { partition: shardPartition(id), sort: `${HISTORY_SORT}${pad(row.index)}-e${row.epoch}` };
+}
+
+export function partItem(id: ShardId, born: Epoch, number: number): ItemKey {
+  return { partition: shardPartition(id), sort: `${partSort(born)}${String(number).padStart(5, "0")}` };
+}
+
+/** Start of the sort keys of all parts of the capture born in an epoch. */
+export function partSort(born: Epoch): string {
+  return `${PART_SORT}${pad(born)}#`;
+}
+
+/** The epoch and number in a part item's key. */
+export function parsePartItem(key: ItemKey): { readonly born: Epoch; readonly number: number } {
+  const [, born, number] = key.sort.split("#");
+  return { born: toEpoch(Number(born)), number: Number(number) };
+}
+
+/** The shard that an item of a shard's partition belongs to. */
+export function shardOfItem(key: ItemKey): ShardId {
+  const [table, shard] = key.partition.slice("shard#".length).split("/");
+  return { table, shard: Number(shard) };
+}
+
+export function controlAttributes(control: Control): Attributes {
+  return {
+    formatVersion: ITEM_FORMAT_VERSION,
+    stamp: control.stamp,
+    incarnation: control.incarnation,
+    epoch: control.epoch,
+    lowWater: control.lowWater,
+    ...(control.lease && { leaseOwner: control.lease.owner, leaseUntilMs: control.lease.untilMs }),
+    ...(control.checkpoint && { checkpoint: checkpointAttributes(control.checkpoint) }),
+    ...(control.capture && { capture: { ...control.capture, target: borderAttributes(control.capture.target) } }),
+  };
+}
+
+export function parseControl(item: Item): Control {
+  const read = reader(item);
+  const lease = read.optional("leaseOwner");
+  const checkpoint = read.optional("checkpoint");
+  const capture = read.optional("capture");
+  return {
+    stamp: read.text("stamp"),
+    incarnation: read.text("incarnation"),
+    epoch: toEpoch(read.number("epoch")),
+    lowWater: toIndex(read.number("lowWater")),
+    ...(lease !== undefined && { lease: { owner: read.text("leaseOwner"), untilMs: read.number("leaseUntilMs") } }),
+    ...(checkpoint !== undefined && { checkpoint: parseCheckpoint(read.inside("checkpoint")) }),
+    ...(capture !== undefined && { capture: parseCapture(read.inside("capture")) }),
+  };
+}
+
+export function historyAttributes(row: HistoryRow): Attributes {
+  return {
+    formatVersion: ITEM_FORMAT_VERSION,
+    ...checkpointAttributes(row),
+    epoch: row.epoch,
+    state: row.state,
+    pins: row.pins,
+    verified: row.verified,
+    rows: row.rows,
+    mutations: row.mutations,
+    capturedAtMs: row.capturedAtMs,
+  };
+}
+
+export function parseHistoryRow(item: Item): HistoryRow {
+  const read = reader(item);
+  const pins = read.inside("pins");
+  return {
+    ...parseCheckpoint(read),
+    epoch: toEpoch(read.number("epoch")),
+    state: read.text("state") === "kept" ? "kept" : "deleting",
+    pins: Object.fromEntries(Object.keys(pins.attributes).map((id) => [id, pins.number(id)])),
+    verified: read.flag("verified"),
+    rows: read.number("rows"),
+    mutations: read.number("mutations"),
+    capturedAtMs: read.number("capturedAtMs"),
+  };
+}
+
+export function tailAttributes(hint: TailHint): Attributes {
+  return {
+    formatVersion: ITEM_FORMAT_VERSION,
+    incarnation: hint.incarnation,
+    ...borderAttributes(hint.border),
+    capturedNext: hint.capturedNext,
+    capturedAtMs: hint.capturedAtMs,
+  };
+}
+
+export function parseTail(item: Item): TailHint {
+  const read = reader(item);
+  return {
+    incarnation: read.text("incarnation"),
+    border: parseBorder(read),
+    capturedNext: toIndex(read.number("capturedNext")),
+    capturedAtMs: read.number("capturedAtMs"),
+  };
+}
+
+export function tableAttributes(table: Table): Attributes {
+  return { formatVersion: ITEM_FORMAT_VERSION, ...table };
+}
+
+export function parseTable(item: Item): Table {
+  const read = reader(item);
+  return {
+    name: read.text("name"),
+    shards: read.number("shards"),
+    codec: read.text("codec") === "json" ? "json" : "bytes",
+    createdAtMs: read.number("createdAtMs"),
+    state: read.text("state") === "live" ? "live" : "deleting",
+    captureAfterMutations: read.number("captureAfterMutations"),
+    captureAfterMs: read.number("captureAfterMs"),
+    keepSnapshots: read.number("keepSnapshots"),
+    keepForMs: read.number("keepForMs"),
+    compactionOverhead: read.number("compactionOverhead"),
+  };
+}
+
+export function borderAttributes({ next, digest, timeMs }: Border): Attributes {
+  return { next, digest, timeMs };
+}
+
+function checkpointAttributes({ index, position, border, key, size, footerSha256 }: Checkpoint): Attributes {
+  return { index, redoFile: position.redoFile, batchOffset: position.batchOffset, ...borderAttributes(border), key, size, footerSha256 };
+}
+
+function parseCheckpoint(read: Reader): Checkpoint {
+  return {
+    index: toIndex(read.number("index")),
+    position: { redoFile: toIndex(read.number("redoFile")), batchOffset: read.number("batchOffset") },
+    border: parseBorder(read),
+    key: read.text("key"),
+    size: read.number("size"),
+    footerSha256: read.text("footerSha256"),
+  };
+}
+
+function parseCapture(read: Reader): CaptureRecord {
+  return {
+    key: read.text("key"),
+    uploadId: read.text("uploadId"),
+    born: toEpoch(read.number("born")),
+    target: parseBorder(read.inside("target")),
+    encoderVersion: read.text("encoderVersion"),
+    partBytes: read.number("partBytes"),
+  };
+}
+
+function parseBorder(read: Reader): Border {
+  return { next: toIndex(read.number("next")), digest: read.text("digest"), timeMs: read.number("timeMs") };
+}
+
+interface Reader {
+  readonly attributes: Attributes;
+  optional(name: string): unknown;
+  number(name: string): number;
+  text(name: string): string;
+  flag(name: string): boolean;
+  inside(name: string): Reader;
+}
+
+function reader(item: Item): Reader {
+  const where = `the item ${item.key.partition} ${item.key.sort}`;
+  const version = item.attributes.formatVersion;
+  if (typeof version === "number" && version > ITEM_FORMAT_VERSION) throw newerFormat(where, version, ITEM_FORMAT_VERSION);
+  return attributeReader(item.attributes, where);
+}
+
+function attributeReader(attributes: Attributes, where: string): Reader {
+  function need<T>(name: string, test: (value: unknown) => value is T): T {
+    const value: unknown = attributes[name];
+    if (test(value)) return value;
+    throw new TidemarkError("repair", "damaged-item", `${where} is damaged: its attribute ${name} is ${JSON.stringify(value)}`);
+  }
+  return {
+    attributes,
+    optional: (name) => attributes[name],
+    number: (name) => need(name, (value) => typeof value === "number"),
+    text: (name) => need(name, (value) => typeof value === "string"),
+    flag: (name) => need(name, (value) => typeof value === "boolean"),
+    inside: (name) => attributeReader(need(name, (value): value is Attributes => typeof value === "object" && value !== null), `${where} (${name})`),
+  };
+}

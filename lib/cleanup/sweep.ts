@@ -1,0 +1,134 @@
+// Carries a cleanup plan out. Cleanup alone deletes and aborts (rule 5), any number of copies at once, however stale:
+// it lists first, reads control and rows after, raises the mark by a conditional write, and only then deletes (rules 18
+// to 26). Where it is refused or killed, the next run goes on.
+
+import { asRead, queryAll, readControl, readHistory, writeControl } from "../checkpoint/control.ts";
+import { controlItem, historyAttributes, historyItem, parsePartItem, PART_SORT, partItem } from "../checkpoint/items.ts";
+import { cleaned } from "../checkpoint/transitions.ts";
+import type { Control, HistoryRow } from "../model/control.ts";
+import { S3_DELETE_MANY_MAX } from "../model/limits.ts";
+import { type ShardId, shardName } from "../model/names.ts";
+import type { TablePolicy } from "../model/table.ts";
+import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ObjectStore, Upload, UploadCursor } from "../ports/object-store.ts";
+import type { Random } from "../ports/random.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import { type CleanupPlan, type DoomedObject, isIdle, type Listing, planCleanup } from "./plan.ts";
+
+export interface SweepDeps {
+  readonly objects: Pick<ObjectStore, "list" | "listUploads" | "deleteMany" | "abortUpload">;
+  readonly checkpoints: CheckpointStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+export interface SweepRequest {
+  readonly id: ShardId;
+  readonly policy: TablePolicy;
+  /** Plan only. */
+  readonly dryRun?: boolean;
+}
+
+/**
+ * `planned`: a dry run. `cleaned`: the plan was carried out, but for the objects that `failed` names, which the next run
+ * tries again; `listing` and `control` are what it rested on. `outrun`: the shard changed meanwhile; nothing new was
+ * deleted, run again.
+ */
+export type SweepOutcome = { readonly plan: CleanupPlan; readonly listing: Listing; readonly control: Control | undefined } & (
+  | { readonly kind: "planned" }
+  | { readonly kind: "cleaned"; readonly failed: readonly { readonly key: string; readonly reason: string }[] }
+  | { readonly kind: "outrun" }
+);
+
+export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<SweepOutcome> {
+  const { id, policy } = request;
+  const listing = await listShard(deps, id);
+  const control = await readControl(deps.checkpoints, id);
+  const rows = await readHistory(deps.checkpoints, id);
+  const plan = planCleanup({ id, listing, control, rows, policy, nowMs: deps.clock.now() });
+  for (const key of plan.unparseable) deps.telemetry.report({ kind: "unparseable-name", shard: shardName(id), key });
+  const about = { plan, listing, control };
+  if (request.dryRun === true) return { kind: "planned", ...about };
+  if (isIdle(plan, control)) return { kind: "cleaned", failed: [], ...about };
+  const now = await raise(deps, id, control, plan);
+  if (now === "outrun") return { kind: "outrun", ...about };
+  const failed = [...(await deleteObjects(deps, [...plan.redoFiles, ...plan.orphans])), ...(await letGo(deps, id, now, plan.generations))];
+  for (const upload of plan.uploads) await deps.objects.abortUpload(upload);
+  for (const { born, number } of plan.parts) await deps.checkpoints.write([{ item: partItem(id, born, number), when: [], delete: true }]);
+  deps.telemetry.report({
+    kind: "cleaned",
+    shard: shardName(id),
+    redoFiles: plan.redoFiles.length,
+    snapshots: plan.generations.length,
+    orphans: plan.orphans.length + plan.uploads.length,
+    lowWater: plan.lowWater,
+  });
+  return { kind: "cleaned", failed, ...about };
+}
+
+/** First raise, then delete: with the mark up, no reader or writer rests on what is below it. */
+async function raise(deps: SweepDeps, id: ShardId, control: Control | undefined, plan: CleanupPlan): Promise<Control | undefined | "outrun"> {
+  if (control === undefined || (plan.lowWater === control.lowWater && !plan.fence)) return control;
+  const written = await writeControl(deps, { id, from: control, to: cleaned(control, plan), also: [] });
+  return written.kind === "written" ? written.control : "outrun";
+}
+
+/** Marks each generation, conditional on the control item and so on all pins as read; then the object goes, then the row (rule 19). */
+async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined, rows: readonly HistoryRow[]): Promise<readonly Failed[]> {
+  const failed: Failed[] = [];
+  for (const row of rows) {
+    const item = historyItem(id, row);
+    if (row.state === "kept" && control !== undefined) {
+      const marked = await deps.checkpoints.write([
+        { item: controlItem(id), when: [asRead(control)], check: true },
+        { item, when: [{ kind: "eq", attribute: "state", value: "kept" }], put: historyAttributes({ ...row, state: "deleting" }) },
+      ]);
+      if (marked.kind === "refused") continue;
+    }
+    const refused = await deleteObjects(deps, [row]);
+    failed.push(...refused);
+    if (refused.length === 0) await deps.checkpoints.write([{ item, when: [], delete: true }]);
+  }
+  return failed;
+}
+
+type Failed = { readonly key: string; readonly reason: string };
+
+async function deleteObjects({ objects }: SweepDeps, doomed: readonly Pick<DoomedObject, "key">[]): Promise<readonly Failed[]> {
+  const failed: Failed[] = [];
+  for (let at = 0; at < doomed.length; at += S3_DELETE_MANY_MAX) {
+    const keys = doomed.slice(at, at + S3_DELETE_MANY_MAX).map(({ key }) => key);
+    failed.push(...(await objects.deleteMany(keys)).failed);
+  }
+  return failed;
+}
+
+async function listShard({ objects, checkpoints }: SweepDeps, id: ShardId): Promise<Listing> {
+  const prefix = `${shardName(id)}/`;
+  const parts = (await queryAll(checkpoints, id, PART_SORT)).map(({ key }) => parsePartItem(key));
+  return { objects: await listObjects(objects, prefix), uploads: await listUploads(objects, prefix), parts };
+}
+
+export async function listObjects(objects: Pick<ObjectStore, "list">, prefix: string): Promise<readonly DoomedObject[]> {
+  const all: DoomedObject[] = [];
+  let after: string | undefined;
+  do {
+    const page = await objects.list({ prefix, ...(after !== undefined && { after }) });
+    all.push(...page.objects);
+    after = page.next;
+  } while (after !== undefined);
+  return all;
+}
+
+async function listUploads(objects: Pick<ObjectStore, "listUploads">, prefix: string): Promise<readonly Upload[]> {
+  const all: Upload[] = [];
+  let after: UploadCursor | undefined;
+  do {
+    const page = await objects.listUploads({ prefix, ...(after !== undefined && { after }) });
+    all.push(...page.uploads);
+    after = page.next;
+  } while (after !== undefined);
+  return all;
+}

@@ -1,0 +1,77 @@
+// Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
+
+import { type Mutation, type ValueCodec } from "../model/mutation.ts";
+import type { ShardId } from "../model/names.ts";
+import type { Index } from "../model/position.ts";
+import { shardOf, type Table } from "../model/table.ts";
+import type { World } from "../ports/world.ts";
+import { verdictAt } from "../recovery/sessions.ts";
+import { type BatchOutcome, type BatchRequest, shardWriter, type Writer } from "../redo-log/writer.ts";
+
+export interface TableWriterOptions {
+  /** How long a batch waits for company, in ms; 0 by default. */
+  readonly lingerMs?: number;
+}
+
+/** One shard's share of a batch. */
+export interface ShardOutcome {
+  readonly shard: number;
+  readonly outcome: BatchOutcome;
+}
+
+export interface TableWriter {
+  /**
+   * Settles once every shard's share is durable. A batch is all or nothing in each shard, not across shards: where this
+   * throws, some shards may have their share; append the same batch again.
+   */
+  append(batch: BatchRequest): Promise<readonly ShardOutcome[]>;
+  close(): Promise<void>;
+}
+
+export function tableWriter(world: World, table: Pick<Table, "name" | "shards" | "codec">, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {
+  const writers = new Map<number, Writer>();
+  return {
+    async append({ mutations, mark }) {
+      const shares = split(mutations, table.shards);
+      return Promise.all(
+        [...shares].map(async ([shard, share]) => ({
+          shard,
+          outcome: await writerOf(shard).append({ mutations: share, ...(mark && { mark }) }),
+        })),
+      );
+    },
+    async close() {
+      await Promise.all([...writers.values()].map((writer) => writer.close()));
+    },
+  };
+
+  function writerOf(shard: number): Writer {
+    const known = writers.get(shard);
+    if (known !== undefined) return known;
+    const writer = openWriter(world, { id: { table: table.name, shard }, codec: table.codec, lingerMs });
+    writers.set(shard, writer);
+    return writer;
+  }
+}
+
+/** A writer of one shard, wired to the world. */
+export function openWriter(world: World, options: { readonly id: ShardId; readonly codec: ValueCodec; readonly lingerMs?: number }): Writer {
+  return shardWriter({ ...world, verdictAt: (life, belief, mark) => verdictAt(world, life, belief, mark) }, options);
+}
+
+function split(mutations: readonly Mutation[], shards: number): ReadonlyMap<number, readonly Mutation[]> {
+  if (shards === 1) return new Map([[0, mutations]]);
+  const shares = new Map<number, Mutation[]>();
+  for (const mutation of mutations) {
+    const shard = shardOf(mutation.key, shards);
+    const share = shares.get(shard);
+    if (share === undefined) shares.set(shard, [mutation]);
+    else share.push(mutation);
+  }
+  return shares;
+}
+
+/** The last index that a batch's outcomes tell of each shard. */
+export function lastIndexes(outcomes: readonly ShardOutcome[]): ReadonlyMap<number, Index> {
+  return new Map(outcomes.flatMap(({ shard, outcome }) => (outcome.kind === "appended" ? [[shard, outcome.last] as const] : [])));
+}

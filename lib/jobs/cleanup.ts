@@ -1,0 +1,95 @@
+// Cleans a shard, and looks after what other runs may have lost: a tail that was never published, a table that was
+// deleted half-way, objects of tables that are no more.
+
+import type { DoomedObject } from "../cleanup/plan.ts";
+import { listObjects, sweep, type SweepOutcome } from "../cleanup/sweep.ts";
+import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardName } from "../model/names.ts";
+import type { Index } from "../model/position.ts";
+import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
+import type { World } from "../ports/world.ts";
+import { findTail, publishTail, readTail } from "../redo-log/tail.ts";
+import { findTable } from "./tables.ts";
+
+export interface CleanupReport {
+  readonly kind: SweepOutcome["kind"];
+  readonly lowWater: Index;
+  readonly redoFiles: readonly DoomedObject[];
+  readonly snapshots: readonly DoomedObject[];
+  readonly orphans: readonly DoomedObject[];
+  readonly uploads: readonly string[];
+  readonly unparseable: readonly string[];
+  readonly failed: readonly { readonly key: string; readonly reason: string }[];
+}
+
+export interface CleanupRequest {
+  readonly id: ShardId;
+  readonly policy: TablePolicy;
+  readonly dryRun?: boolean;
+}
+
+export async function cleanupShard(world: World, request: CleanupRequest): Promise<CleanupReport> {
+  const outcome = await sweep(world, request);
+  if (outcome.kind !== "planned") await findLostTail(world, request.id, outcome);
+  const { plan } = outcome;
+  return {
+    kind: outcome.kind,
+    lowWater: plan.lowWater,
+    redoFiles: plan.redoFiles,
+    snapshots: plan.generations,
+    orphans: plan.orphans,
+    uploads: plan.uploads.map(({ key, uploadId }) => `${key} (upload ${uploadId})`),
+    unparseable: plan.unparseable,
+    failed: outcome.kind === "cleaned" ? outcome.failed : [],
+  };
+}
+
+/** A writer that was killed before it published leaves mutations that the planner cannot see; the listing shows them. */
+async function findLostTail(world: World, id: ShardId, { control, listing }: SweepOutcome): Promise<void> {
+  if (control === undefined) return;
+  const prefix = incarnationPrefix(id, control.incarnation);
+  const hint = await readTail(world.checkpoints, id);
+  const published = hint?.incarnation === control.incarnation ? hint.border.next : 0;
+  const lost = listing.objects.some(({ key }) => {
+    const name = key.startsWith(prefix) ? parseObjectName(key.slice(prefix.length)) : undefined;
+    return name?.kind === "redo" && name.first >= published && name.first >= control.lowWater;
+  });
+  if (!lost) return;
+  const tail = await findTail(world, id, world.clock.now());
+  await publishTail(world.checkpoints, id, tail);
+}
+
+/**
+ * Cleans the shards of tables that are no more: a writer that stalled before its table was deleted may have left a redo
+ * file there. A table made meanwhile is safe: a sweep lists before it looks for the control item, and incarnations differ (rule 25).
+ */
+export async function cleanupStrays(world: World): Promise<readonly { readonly id: ShardId; readonly report: CleanupReport }[]> {
+  const reports: { id: ShardId; report: CleanupReport }[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const page = await world.objects.list({ prefix: "", limit: 1, ...(after !== undefined && { after }) });
+    const first = page.objects[0]?.key;
+    if (first === undefined) return reports;
+    const folder = first.slice(0, first.indexOf("/") + 1);
+    // "0" is the character behind "/": the next page begins behind the whole folder.
+    after = folder === "" ? first : `${folder.slice(0, -1)}0`;
+    for (const id of await strayShards(world, folder)) reports.push({ id, report: await cleanupShard(world, { id, policy: POLICY_DEFAULTS }) });
+  }
+}
+
+/** The shards that the folder of a table that is no more holds. */
+async function strayShards(world: World, folder: string): Promise<readonly ShardId[]> {
+  const [table] = folder.split("/");
+  if (!isTableName(table) || (await findTable(world, table)) !== undefined) return [];
+  const shards = new Map<string, ShardId>();
+  for (const { key } of await listObjects(world.objects, folder)) {
+    const id = shardOfKey(key);
+    if (id !== undefined) shards.set(shardName(id), id);
+  }
+  return [...shards.values()];
+}
+
+/** The shard that a key says it belongs to; absent where it is not of this program's making. */
+function shardOfKey(key: string): ShardId | undefined {
+  const [table, shard] = key.split("/");
+  return /^(0|[1-9][0-9]*)$/.test(shard) ? { table, shard: Number(shard) } : undefined;
+}

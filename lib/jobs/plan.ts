@@ -1,0 +1,33 @@
+// Which shards are to be captured now: one query over the dirty shards, nothing for those at rest.
+
+import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
+import type { ShardId } from "../model/names.ts";
+import type { Table } from "../model/table.ts";
+import { type Qualification, qualify } from "../planner/qualify.ts";
+import type { ItemKey } from "../ports/checkpoint-store.ts";
+import type { World } from "../ports/world.ts";
+import { listTables } from "./tables.ts";
+
+export interface PlannedShard {
+  readonly id: ShardId;
+  readonly qualification: Qualification;
+}
+
+/** Every dirty shard of a live table, with its qualification. */
+export async function plan(world: World): Promise<readonly PlannedShard[]> {
+  const planned: PlannedShard[] = [];
+  let tables: ReadonlyMap<string, Table> | undefined;
+  let after: ItemKey | undefined;
+  do {
+    const page = await world.checkpoints.queryDirty({ value: DIRTY, ...(after !== undefined && { after }) });
+    if (page.items.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
+    for (const item of page.items) {
+      const id = shardOfItem(item.key);
+      const table = tables?.get(id.table);
+      if (table?.state !== "live") continue;
+      planned.push({ id, qualification: qualify(parseTail(item), table, world.clock.now()) });
+    }
+    after = page.next;
+  } while (after !== undefined);
+  return planned;
+}

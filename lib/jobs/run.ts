@@ -1,0 +1,75 @@
+// The scheduled loop in one process: plan, snapshot, cleanup, then wait. A failure of one shard is kept on its job item
+// and told, and stops no other.
+
+import { type ShardId, shardName } from "../model/names.ts";
+import type { World } from "../ports/world.ts";
+import { type CleanupReport, cleanupShard } from "./cleanup.ts";
+import { plan } from "./plan.ts";
+import { type SnapshotReport, snapshotShard } from "./snapshot.ts";
+import { deleteTable, listTables, shardsOf } from "./tables.ts";
+
+export interface RoundReport {
+  readonly dirty: number;
+  readonly captured: readonly { readonly id: ShardId; readonly report: SnapshotReport }[];
+  readonly cleaned: readonly { readonly id: ShardId; readonly report: CleanupReport }[];
+  readonly failures: readonly { readonly id: ShardId; readonly error: string }[];
+}
+
+export interface RoundRequest {
+  /** Clean every shard, not only those that were captured. */
+  readonly cleanAll?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** One round: captures every shard that qualifies, cleans, and finishes tables that were deleted half-way. */
+export async function runRound(world: World, { cleanAll = false, signal }: RoundRequest = {}): Promise<RoundReport> {
+  const captured: { id: ShardId; report: SnapshotReport }[] = [];
+  const cleaned: { id: ShardId; report: CleanupReport }[] = [];
+  const failures: { id: ShardId; error: string }[] = [];
+  const attempt = async (id: ShardId, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      failures.push({ id, error: message });
+      world.telemetry.report({ kind: "warning", shard: shardName(id), message });
+    }
+  };
+  const planned = await plan(world);
+  for (const { id, qualification } of planned) {
+    if (signal?.aborted) break;
+    if (qualification.kind !== "qualifies") continue;
+    await attempt(id, async () => {
+      captured.push({ id, report: await snapshotShard(world, { id, ...(signal && { signal }) }) });
+    });
+  }
+  for (const table of cleanAll ? await listTables(world) : []) {
+    if (table.state === "deleting") {
+      await attempt({ table: table.name, shard: 0 }, () => deleteTable(world, table.name));
+      continue;
+    }
+    for (const id of shardsOf(table)) {
+      if (signal?.aborted) break;
+      await attempt(id, async () => {
+        cleaned.push({ id, report: await cleanupShard(world, { id, policy: table }) });
+      });
+    }
+  }
+  return { dirty: planned.length, captured, cleaned, failures };
+}
+
+export interface LoopRequest {
+  /** Time from the end of a round to the next, so that rounds never pile up. */
+  readonly everyMs: number;
+  /** Every so many rounds all shards are cleaned. */
+  readonly cleanEvery: number;
+  readonly signal: AbortSignal;
+  readonly onRound: (report: RoundReport) => void;
+}
+
+export async function runLoop(world: World, { everyMs, cleanEvery, signal, onRound }: LoopRequest): Promise<void> {
+  for (let round = 0; !signal.aborted; round++) {
+    onRound(await runRound(world, { cleanAll: round % cleanEvery === 0, signal }));
+    await world.clock.sleep(everyMs, signal);
+  }
+}

@@ -1,0 +1,51 @@
+// What a shard has and how it fares, from its items alone: no object is read.
+
+import { readControl, readHistory } from "../checkpoint/control.ts";
+import type { Checkpoint, HistoryRow } from "../model/control.ts";
+import type { ShardId } from "../model/names.ts";
+import { type Index, ORIGIN } from "../model/position.ts";
+import type { Table } from "../model/table.ts";
+import { type Qualification, qualify } from "../planner/qualify.ts";
+import type { Attributes } from "../ports/checkpoint-store.ts";
+import type { World } from "../ports/world.ts";
+import { readTail } from "../redo-log/tail.ts";
+import { lastJob } from "./snapshot.ts";
+
+/** `opened` is false for a shard that was never written; then the rest tells of an empty one. */
+export interface ShardStatus {
+  readonly shard: number;
+  readonly opened: boolean;
+  /** Last index that was published; a writer that was killed may have appended more. */
+  readonly tail: number;
+  readonly lowWater: Index;
+  readonly epoch: number;
+  readonly checkpoint?: Checkpoint;
+  readonly generations: readonly HistoryRow[];
+  readonly capturing: boolean;
+  readonly qualification: Qualification;
+  readonly lastJob?: Attributes;
+}
+
+export async function shardStatus(world: World, table: Table, shard: number): Promise<ShardStatus> {
+  const id: ShardId = { table: table.name, shard };
+  const control = await readControl(world.checkpoints, id);
+  if (control === undefined) {
+    return { shard, opened: false, tail: 0, lowWater: ORIGIN.next, epoch: 0, generations: [], capturing: false, qualification: { kind: "idle" } };
+  }
+  const hint = await readTail(world.checkpoints, id);
+  const generations = await readHistory(world.checkpoints, id);
+  const job = await lastJob(world, id);
+  const nowMs = world.clock.now();
+  return {
+    shard,
+    opened: true,
+    tail: Math.max(hint?.border.next ?? ORIGIN.next, control.checkpoint?.border.next ?? ORIGIN.next) - 1,
+    lowWater: control.lowWater,
+    epoch: control.epoch,
+    ...(control.checkpoint && { checkpoint: control.checkpoint }),
+    generations,
+    capturing: control.lease !== undefined && control.lease.untilMs > nowMs,
+    qualification: hint === undefined ? { kind: "idle" } : qualify(hint, table, nowMs),
+    ...(job && { lastJob: job }),
+  };
+}

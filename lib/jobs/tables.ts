@@ -1,0 +1,94 @@
+// Tables: made, listed, changed, deleted. A table is one item; its shards open when they are first written.
+
+import { queryAll } from "../checkpoint/control.ts";
+import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
+import { callError } from "../model/errors.ts";
+import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
+import { checkTableName, type ShardId } from "../model/names.ts";
+import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
+import type { ItemKey } from "../ports/checkpoint-store.ts";
+import type { World } from "../ports/world.ts";
+import { sweep } from "../cleanup/sweep.ts";
+
+export interface CreateTableRequest extends Partial<TablePolicy> {
+  readonly name: string;
+  /** 1 by default. Cannot be changed. */
+  readonly shards?: number;
+  /** "json" by default. Cannot be changed. */
+  readonly codec?: Table["codec"];
+}
+
+/** @throws {TidemarkError} `call` "table-exists", or for a setting that cannot be kept */
+export async function createTable({ checkpoints, clock }: World, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
+  const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, createdAtMs: clock.now(), state: "live" };
+  checkTable(table);
+  const written = await checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
+  if (written.kind === "refused") throw callError("table-exists", `table ${name} exists: choose another name, or change it with "table update"`);
+  return table;
+}
+
+/** @throws {TidemarkError} `call` "unknown-table" */
+export async function getTable(world: World, name: string): Promise<Table> {
+  const table = await findTable(world, name);
+  if (table === undefined || table.state === "deleting") {
+    throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
+  }
+  return table;
+}
+
+/** The table in whatever state it is. */
+export async function findTable({ checkpoints }: World, name: string): Promise<Table | undefined> {
+  checkTableName(name);
+  const item = await checkpoints.get(tableItem(name));
+  return item && parseTable(item);
+}
+
+/** All tables by name, those that are being deleted included. */
+export async function listTables({ checkpoints }: World): Promise<readonly Table[]> {
+  const tables: Table[] = [];
+  let after: string | undefined;
+  do {
+    const page = await checkpoints.query({ partition: TABLES_PARTITION, ...(after !== undefined && { after }) });
+    tables.push(...page.items.map(parseTable));
+    after = page.next;
+  } while (after !== undefined);
+  return tables;
+}
+
+export async function updateTable(world: World, name: string, policy: Partial<TablePolicy>): Promise<Table> {
+  const table: Table = { ...(await getTable(world, name)), ...policy };
+  checkTable(table);
+  const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], put: tableAttributes(table) }]);
+  if (written.kind === "refused") throw callError("unknown-table", `table ${name} was deleted meanwhile`);
+  return table;
+}
+
+/**
+ * Deletes a table with all it holds. The control items go first, which seals the shards: no append is acknowledged after
+ * that. Killed half-way, it is finished by the next cleanup, or by calling it again.
+ */
+export async function deleteTable(world: World, name: string): Promise<void> {
+  const table = await findTable(world, name);
+  if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are`);
+  const item = tableItem(name);
+  await world.checkpoints.write([{ item, when: [{ kind: "present" }], put: tableAttributes({ ...table, state: "deleting" }) }]);
+  for (const id of shardsOf(table)) await deleteShard(world, table, id);
+  await world.checkpoints.write([{ item, when: [{ kind: "eq", attribute: "state", value: "deleting" }], delete: true }]);
+}
+
+export function shardsOf({ name, shards }: Table): readonly ShardId[] {
+  return Array.from({ length: shards }, (_, shard) => ({ table: name, shard }));
+}
+
+async function deleteShard(world: World, table: Table, id: ShardId): Promise<void> {
+  await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+  await sweep(world, { id, policy: table });
+  await deleteItems(world, id);
+}
+
+async function deleteItems({ checkpoints }: World, id: ShardId): Promise<void> {
+  const items: ItemKey[] = (await queryAll(checkpoints, id, "")).map(({ key }) => key);
+  for (let at = 0; at < items.length; at += DYNAMODB_TRANSACTION_ITEMS_MAX) {
+    await checkpoints.write(items.slice(at, at + DYNAMODB_TRANSACTION_ITEMS_MAX).map((item) => ({ item, when: [], delete: true as const })));
+  }
+}

@@ -1,0 +1,293 @@
+// The newest state per key of a stretch of the log: what a capture merges with its base snapshot, and a recovery with
+// what it read.
+//
+// Guarantees: folding mutations m…n and merging the fold with the state at m - 1 gives the state at n, wherever the
+// stretches are cut (I5). A put replaces, a delete leaves a tombstone (the base may hold the key), patches are applied at
+// once where the fold knows the value, and kept in order where it does not. Memory is bounded by the live keys, values
+// and kept patches: bytes that were superseded are at most as many as those that live (I10).
+// Hot: one arena of bytes, one open-addressing table and typed arrays that grow by doubling; no object per record but
+// where a patch is applied. bench/fold.ts measures it.
+
+import { assert } from "../../model/assert.ts";
+import type { ValueCodec } from "../../model/mutation.ts";
+import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../model/rows.ts";
+import {
+  ENTRY_WORDS,
+  FIRST_PATCH,
+  HASH,
+  KEY_LENGTH,
+  KEY_START,
+  LAST_PATCH,
+  NEXT_PATCH,
+  PATCH_LENGTH,
+  PATCH_START,
+  PATCH_WORDS,
+  type SortedFold,
+  STAMP_INDEX,
+  STAMP_NUMBERS,
+  STAMP_TIME,
+  STATE,
+  VALUE_LENGTH,
+  VALUE_START,
+} from "./entries.ts";
+import { patchValue, replacesValue } from "./patch.ts";
+import { keyOrder } from "./sort.ts";
+
+export type { SortedFold };
+
+export interface KeyedFold {
+  /**
+   * Records `from` (included) to `to` (excluded) of one batch, in order; `firstIndex` is the index of record `from`.
+   * Batches that do not apply (I3) are not handed in.
+   */
+  apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void;
+  /** Keys, tombstones included. */
+  readonly count: number;
+  /** Memory held, in bytes. */
+  readonly bytes: number;
+  /** The entries in key order: a view, good until the next `apply`. */
+  sorted(): SortedFold;
+}
+
+const INITIAL_ENTRIES = 256;
+const INITIAL_PATCHES = 16;
+const INITIAL_ARENA_BYTES = 64 * 1024;
+/** Starts are 32-bit words. FOLD_BYTES_MAX keeps folds far below. */
+const ARENA_BYTES_MAX = 2 ** 32 - 1;
+/** Below so much garbage the arena is not worth compacting. */
+const GARBAGE_BYTES_MIN = 64 * 1024;
+/** Words of one slot of the hash table: the hash, and the entry's number + 1; 0: free. */
+const SLOT_WORDS = 2;
+
+export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold {
+  let count = 0;
+  let words = new Uint32Array(INITIAL_ENTRIES * ENTRY_WORDS);
+  let stamps = new Float64Array(INITIAL_ENTRIES * STAMP_NUMBERS);
+  let slots = new Uint32Array(INITIAL_ENTRIES * 2 * SLOT_WORDS);
+  let patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
+  let patchEnd = PATCH_WORDS;
+  let freePatch = 0;
+  let arena = Buffer.allocUnsafeSlow(INITIAL_ARENA_BYTES);
+  let arenaEnd = 0;
+  let garbage = 0;
+
+  function apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void {
+    for (let record = from; record < to; record += 1) {
+      const entry = entryOf(records.bytes, records.keyStarts[record], records.keyLengths[record]);
+      const kind = records.kinds[record];
+      if (kind === RECORD_PUT) setValue(entry, records.bytes, records.valueStarts[record], records.valueLengths[record]);
+      else if (kind === RECORD_DELETE) setDeleted(entry);
+      else patch(entry, records.bytes, records.valueStarts[record], records.valueLengths[record]);
+      stamps[entry * STAMP_NUMBERS + STAMP_INDEX] = firstIndex + record - from;
+      stamps[entry * STAMP_NUMBERS + STAMP_TIME] = timeMs;
+      if (garbage > GARBAGE_BYTES_MIN && garbage > arenaEnd - garbage) compact();
+    }
+  }
+
+  /** The key's entry; a new one starts as patches, none yet, of an unknown base. */
+  function entryOf(bytes: Buffer, keyStart: number, keyLength: number): number {
+    const hash = hashOf(bytes, keyStart, keyLength);
+    const mask = slots.length / SLOT_WORDS - 1;
+    let slot = hash & mask;
+    for (;;) {
+      const entry = slots[slot * SLOT_WORDS + 1] - 1;
+      if (entry < 0) break;
+      if (slots[slot * SLOT_WORDS] === hash && hasKey(entry, bytes, keyStart, keyLength)) return entry;
+      slot = (slot + 1) & mask;
+    }
+    const entry = addEntry(bytes, keyStart, keyLength, hash);
+    slots[slot * SLOT_WORDS] = hash;
+    slots[slot * SLOT_WORDS + 1] = entry + 1;
+    if (count * 2 > mask) growSlots();
+    return entry;
+  }
+
+  function hasKey(entry: number, bytes: Buffer, keyStart: number, keyLength: number): boolean {
+    const word = entry * ENTRY_WORDS;
+    if (words[word + KEY_LENGTH] !== keyLength) return false;
+    const start = words[word + KEY_START];
+    for (let at = 0; at < keyLength; at += 1) {
+      if (arena[start + at] !== bytes[keyStart + at]) return false;
+    }
+    return true;
+  }
+
+  function addEntry(bytes: Buffer, keyStart: number, keyLength: number, hash: number): number {
+    const entry = count;
+    if (words.length < (entry + 1) * ENTRY_WORDS) {
+      words = grownWords(words);
+      const grown = new Float64Array(stamps.length * 2);
+      grown.set(stamps);
+      stamps = grown;
+    }
+    count += 1;
+    const word = entry * ENTRY_WORDS;
+    words[word + KEY_START] = append(bytes, keyStart, keyLength);
+    words[word + KEY_LENGTH] = keyLength;
+    words[word + STATE] = RECORD_PATCH;
+    words[word + HASH] = hash;
+    return entry;
+  }
+
+  function growSlots(): void {
+    slots = new Uint32Array(slots.length * 2);
+    const mask = slots.length / SLOT_WORDS - 1;
+    for (let entry = 0; entry < count; entry += 1) {
+      const hash = words[entry * ENTRY_WORDS + HASH];
+      let slot = hash & mask;
+      while (slots[slot * SLOT_WORDS + 1] !== 0) slot = (slot + 1) & mask;
+      slots[slot * SLOT_WORDS] = hash;
+      slots[slot * SLOT_WORDS + 1] = entry + 1;
+    }
+  }
+
+  function setValue(entry: number, bytes: Buffer, start: number, length: number): void {
+    const word = entry * ENTRY_WORDS;
+    dropPatches(word);
+    const oldLength = words[word + VALUE_LENGTH];
+    if (length <= oldLength) {
+      // Room for it is there: state that changes in place makes no garbage but what it shrinks by.
+      copyBytes(bytes, start, length, arena, words[word + VALUE_START]);
+      garbage += oldLength - length;
+    } else {
+      garbage += oldLength;
+      words[word + VALUE_LENGTH] = 0;
+      words[word + VALUE_START] = append(bytes, start, length);
+    }
+    words[word + VALUE_LENGTH] = length;
+    words[word + STATE] = RECORD_PUT;
+  }
+
+  function setDeleted(entry: number): void {
+    const word = entry * ENTRY_WORDS;
+    dropPatches(word);
+    garbage += words[word + VALUE_LENGTH];
+    words[word + VALUE_LENGTH] = 0;
+    words[word + STATE] = RECORD_DELETE;
+  }
+
+  function patch(entry: number, bytes: Buffer, start: number, length: number): void {
+    assert(codec === "json", "only tables of JSON values have patches");
+    const word = entry * ENTRY_WORDS;
+    if (words[word + STATE] === RECORD_PATCH && !replacesValue(bytes, start, start + length)) return keepPatch(word, bytes, start, length);
+    const valueStart = words[word + VALUE_START];
+    const target = words[word + STATE] === RECORD_PUT ? arena.subarray(valueStart, valueStart + words[word + VALUE_LENGTH]) : undefined;
+    const value = patchValue(target, bytes.subarray(start, start + length));
+    if (value !== target) setValue(entry, value, 0, value.length);
+  }
+
+  function keepPatch(word: number, bytes: Buffer, start: number, length: number): void {
+    const added = takePatch();
+    patches[added + PATCH_START] = append(bytes, start, length);
+    patches[added + PATCH_LENGTH] = length;
+    patches[added + NEXT_PATCH] = 0;
+    if (words[word + FIRST_PATCH] === 0) words[word + FIRST_PATCH] = added;
+    else patches[words[word + LAST_PATCH] + NEXT_PATCH] = added;
+    words[word + LAST_PATCH] = added;
+  }
+
+  function takePatch(): number {
+    if (freePatch !== 0) {
+      const taken = freePatch;
+      freePatch = patches[taken + NEXT_PATCH];
+      return taken;
+    }
+    if (patchEnd + PATCH_WORDS > patches.length) patches = grownWords(patches);
+    patchEnd += PATCH_WORDS;
+    return patchEnd - PATCH_WORDS;
+  }
+
+  function dropPatches(word: number): void {
+    const first = words[word + FIRST_PATCH];
+    if (first === 0) return;
+    for (let each = first; each !== 0; each = patches[each + NEXT_PATCH]) garbage += patches[each + PATCH_LENGTH];
+    patches[words[word + LAST_PATCH] + NEXT_PATCH] = freePatch;
+    freePatch = first;
+    words[word + FIRST_PATCH] = 0;
+    words[word + LAST_PATCH] = 0;
+  }
+
+  /** Copies bytes to the arena's end; returns where they start. */
+  function append(bytes: Buffer, from: number, length: number): number {
+    const start = arenaEnd;
+    if (start + length > arena.length) growArena(start + length);
+    copyBytes(bytes, from, length, arena, start);
+    arenaEnd = start + length;
+    return start;
+  }
+
+  function growArena(bytesNeeded: number): void {
+    assert(bytesNeeded <= ARENA_BYTES_MAX, "a fold's keys and values stay below 4 GiB");
+    const grown = Buffer.allocUnsafeSlow(Math.min(ARENA_BYTES_MAX, Math.max(bytesNeeded, arena.length * 2)));
+    arena.copy(grown, 0, 0, arenaEnd);
+    arena = grown;
+  }
+
+  /** Moves what lives to a new arena. Pays itself: as many bytes were superseded since the last time as are moved. */
+  function compact(): void {
+    const old = arena;
+    arena = Buffer.allocUnsafeSlow(Math.max(INITIAL_ARENA_BYTES, Math.min(ARENA_BYTES_MAX, (arenaEnd - garbage) * 2)));
+    arenaEnd = 0;
+    garbage = 0;
+    for (let word = 0; word < count * ENTRY_WORDS; word += ENTRY_WORDS) {
+      words[word + KEY_START] = append(old, words[word + KEY_START], words[word + KEY_LENGTH]);
+      words[word + VALUE_START] = append(old, words[word + VALUE_START], words[word + VALUE_LENGTH]);
+      for (let each = words[word + FIRST_PATCH]; each !== 0; each = patches[each + NEXT_PATCH]) {
+        patches[each + PATCH_START] = append(old, patches[each + PATCH_START], patches[each + PATCH_LENGTH]);
+      }
+    }
+  }
+
+  return {
+    apply,
+    get count() {
+      return count;
+    },
+    get bytes() {
+      return arena.length + words.byteLength + stamps.byteLength + slots.byteLength + patches.byteLength;
+    },
+    sorted() {
+      const entries = { count, bytes: arena, words, stamps, patches };
+      return { ...entries, order: keyOrder(entries) };
+    },
+  };
+}
+
+function grownWords(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  const grown = new Uint32Array(words.length * 2);
+  grown.set(words);
+  return grown;
+}
+
+/** A call into native code costs more than the bytes of a short key. */
+const SHORT_BYTES = 32;
+
+function copyBytes(source: Buffer, from: number, length: number, target: Buffer, at: number): void {
+  if (length > SHORT_BYTES) {
+    source.copy(target, at, from, from + length);
+    return;
+  }
+  for (let byte = 0; byte < length; byte += 1) target[at + byte] = source[from + byte];
+}
+
+/** MurmurHash3, 32 bits, seed 0 (Austin Appleby, public domain). No result depends on it. */
+function hashOf(bytes: Buffer, start: number, length: number): number {
+  let hash = 0;
+  let at = start;
+  for (const end = start + length - 3; at < end; at += 4) {
+    const block = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+    hash ^= scramble(block);
+    hash = Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64;
+  }
+  let tail = 0;
+  for (let byte = start + length - 1; byte >= at; byte -= 1) tail = (tail << 8) | bytes[byte];
+  hash ^= scramble(tail) ^ length;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+function scramble(block: number): number {
+  const mixed = Math.imul(block, 0xcc9e2d51);
+  return Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
+}

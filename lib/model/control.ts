@@ -1,0 +1,68 @@
+// What must change together for a shard lives in one control item (rule 2); one history row stands for each snapshot.
+
+import { type Border, type Epoch, type Index, ORIGIN, type Position } from "./position.ts";
+
+/** The newest snapshot, and where the log goes on behind it. Only moves forward (I4). */
+export interface Checkpoint {
+  readonly index: Index;
+  /** The last batch folded; always its redo file's last (rule 13). */
+  readonly position: Position;
+  readonly border: Border;
+  readonly key: string;
+  /** Bytes of the object. */
+  readonly size: number;
+  /** SHA-256 of the object's tail, 64 hex digits: docs/format.md says what it covers. */
+  readonly footerSha256: string;
+}
+
+/** A capture under way: what a later holder of the lease needs to go on with it (rule 15). */
+export interface CaptureRecord {
+  readonly key: string;
+  readonly uploadId: string;
+  /** Epoch that created the upload; the key carries it. */
+  readonly born: Epoch;
+  readonly target: Border;
+  /** Both must equal the adopter's own, or its bytes would differ. */
+  readonly encoderVersion: string;
+  readonly partBytes: number;
+}
+
+export interface Control {
+  /** Changes with every write: a write is conditional on the stamp that its writer saw. */
+  readonly stamp: string;
+  readonly incarnation: string;
+  readonly epoch: Epoch;
+  readonly lease?: { readonly owner: string; readonly untilMs: number };
+  readonly checkpoint?: Checkpoint;
+  /** Redo names at or above it are never freed in this incarnation. */
+  readonly lowWater: Index;
+  readonly capture?: CaptureRecord;
+}
+
+/** A generation: one snapshot that was committed. */
+export interface HistoryRow extends Checkpoint {
+  readonly epoch: Epoch;
+  /** `deleting` never goes back. */
+  readonly state: "kept" | "deleting";
+  /** Who holds it, each with the time (ms since 1970) at which the hold lapses. */
+  readonly pins: Readonly<Record<string, number>>;
+  /** Every byte was read back after the upload and hashed equal to what was encoded. */
+  readonly verified: boolean;
+  readonly rows: number;
+  readonly mutations: number;
+  readonly capturedAtMs: number;
+}
+
+/** The published tail: a belief that was validated when it was written (rule 7); may lag. */
+export interface TailHint {
+  readonly incarnation: string;
+  readonly border: Border;
+  /** Next index of the last capture the hint knows of, and when that was. */
+  readonly capturedNext: Index;
+  readonly capturedAtMs: number;
+}
+
+/** Where the log goes on behind the newest snapshot. */
+export function checkpointBorder(control: Control): Border {
+  return control.checkpoint?.border ?? ORIGIN;
+}

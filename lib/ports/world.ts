@@ -1,0 +1,15 @@
+// All that a job is handed of the world. Mechanisms take the part they use.
+
+import type { CheckpointStore } from "./checkpoint-store.ts";
+import type { Clock } from "./clock.ts";
+import type { ObjectStore } from "./object-store.ts";
+import type { Random } from "./random.ts";
+import type { Telemetry } from "./telemetry.ts";
+
+export interface World {
+  readonly objects: ObjectStore;
+  readonly checkpoints: CheckpointStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}

@@ -1,0 +1,214 @@
+// Brings a shard's state back: the newest, that at an index, or that at a time (rules 27 and 28). It stops at the last
+// batch wholly at or before what was asked for, and says which; damage of a snapshot is passed over to the generation
+// before it, and said (I8).
+
+import { readControl, readHistory } from "../checkpoint/control.ts";
+import { rowsCollector } from "../machines/keyed/collect.ts";
+import { lookUp } from "../machines/keyed/look-up.ts";
+import type { Control, HistoryRow } from "../model/control.ts";
+import { callError, TidemarkError } from "../model/errors.ts";
+import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import { type ShardId, shardName } from "../model/names.ts";
+import { type Index, ORIGIN, type Position, toIndex } from "../model/position.ts";
+import type { Rows } from "../model/rows.ts";
+import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
+import type { Random } from "../ports/random.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import type { Bound } from "../redo-log/replay.ts";
+import { isDamageOf, loadState, type PassedOver, pour, type ShardState } from "../snapshot/state.ts";
+import { pin, unpin } from "./pin.ts";
+
+export interface RecoverDeps {
+  readonly objects: Pick<ObjectStore, "get" | "getRange" | "head" | "list">;
+  readonly checkpoints: CheckpointStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+export interface RecoverRequest {
+  readonly id: ShardId;
+  readonly codec: ValueCodec;
+  /** An index or a time (ms since 1970); neither asks for the newest state. */
+  readonly at?: Bound;
+  /** Hold the generation that is read until the view is closed. */
+  readonly pinned?: boolean;
+}
+
+/** One record of a recovered state, with index and time (ms since 1970) of the mutation that made it what it is. */
+export interface Entry {
+  readonly key: Buffer;
+  readonly value: Buffer;
+  readonly index: Index;
+  readonly timeMs: number;
+}
+
+/** A recovered state. Its content stays what it is, whatever is appended or cleaned meanwhile. */
+export interface ShardView {
+  /** The state is that after mutations 1…index: the last batch wholly at or before what was asked for. */
+  readonly index: Index;
+  readonly timeMs: number;
+  /** The last replayed batch; absent where the state is a snapshot's own, or empty. */
+  readonly position?: Position;
+  /** Index of the generation it was rebuilt from; 0: from the log alone. */
+  readonly from: Index;
+  /** Mutations replayed behind that generation. */
+  readonly replayed: number;
+  /** Whether more appends can still change the answer: a time that the log has not passed yet. */
+  readonly final: boolean;
+  /** Damaged generations that were passed over; may grow while rows are read. */
+  readonly passedOver: readonly PassedOver[];
+  /** Rows in key order. */
+  rows(): AsyncGenerator<Rows>;
+  get(key: Buffer): Promise<Entry | undefined>;
+  close(): Promise<void>;
+}
+
+/**
+ * @throws {TidemarkError} `call` "out-of-range" where the state asked for lies behind the tail or is no longer kept;
+ * `repair` where damage leaves no way to it.
+ */
+export async function recover(deps: RecoverDeps, request: RecoverRequest): Promise<ShardView> {
+  const loaded = await load(deps, request, new Set());
+  return loaded === "unopened" ? emptyView() : view(deps, request, loaded);
+}
+
+interface Loaded {
+  readonly state: ShardState;
+  readonly unpin: () => Promise<void>;
+}
+
+async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlySet<string>): Promise<Loaded | "unopened"> {
+  const { id, codec, at = {} } = request;
+  for (let attempt = 0; attempt < RECOVER_ATTEMPTS_MAX; attempt++) {
+    const control = await readControl(deps.checkpoints, id);
+    if (control === undefined) {
+      if ((at.index ?? 0) > 0) throw beyondTail(id, at.index ?? 0, 0);
+      return "unopened";
+    }
+    const life = { id, incarnation: control.incarnation };
+    const rows = await readHistory(deps.checkpoints, id);
+    const outcome = await loadState(deps, { life, codec, control, rows, bound: at, damaged });
+    if (outcome.kind === "none") throw belowMark(id, at, control, rows);
+    if (outcome.kind === "stale") continue;
+    const { state } = outcome;
+    if (state.atTail && state.index < (at.index ?? 0)) throw beyondTail(id, at.index ?? 0, state.index);
+    const release = await hold(deps, request, state, life.incarnation);
+    if (release !== "gone") return { state, unpin: release };
+  }
+  throw new TidemarkError("retry", "contended", `${shardName(id)} was cleaned under ${RECOVER_ATTEMPTS_MAX} attempts to recover it: try again`);
+}
+
+async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: ShardState, incarnation: string): Promise<(() => Promise<void>) | "gone"> {
+  if (pinned !== true || state.base.kind === "empty") return async () => undefined;
+  const request = { life: { id, incarnation }, row: state.base.row, pinId: deps.random.id(16) };
+  const held = await pin(deps, request, deps.clock.now() + PIN_TTL_MS);
+  if (!held && state.mutations > 0) return "gone";
+  return async () => {
+    await unpin(deps, request);
+  };
+}
+
+function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardView {
+  const { at = {} } = request;
+  const passedOver: PassedOver[] = [...first.state.passedOver];
+  const damaged = new Set<string>();
+  let { state, unpin: release } = first;
+  const { index, timeMs, position, mutations, base } = state;
+
+  /** Damage that only the reading of records shows: the same state again, by the generation before. */
+  async function passOver(error: TidemarkError, key: string): Promise<void> {
+    damaged.add(key);
+    passedOver.push({ key, reason: error.message });
+    await release();
+    const again = await load(deps, { ...request, at: { index } }, damaged);
+    if (again === "unopened") throw error;
+    ({ state, unpin: release } = again);
+  }
+
+  return {
+    index,
+    timeMs,
+    ...(position && { position }),
+    from: base.kind === "generation" ? base.row.index : toIndex(0),
+    replayed: mutations,
+    final: at.timeMs === undefined || !state.atTail,
+    passedOver,
+    async *rows() {
+      let after: Buffer | undefined;
+      for (;;) {
+        const collector = rowsCollector();
+        try {
+          for await (const _ of pour(state, collector, after)) {
+            const rows = collector.take();
+            if (rows.count === 0) continue;
+            yield rows;
+            after = lastKey(rows);
+          }
+          return;
+        } catch (error) {
+          const key = damagedBase(error, state);
+          if (key === undefined) throw error;
+          await passOver(error as TidemarkError, key);
+        }
+      }
+    },
+    async get(key) {
+      for (;;) {
+        try {
+          return await entryOf(state, key);
+        } catch (error) {
+          const damagedKey = damagedBase(error, state);
+          if (damagedKey === undefined) throw error;
+          await passOver(error as TidemarkError, damagedKey);
+        }
+      }
+    },
+    async close() {
+      await release();
+    },
+  };
+}
+
+function damagedBase(error: unknown, { base }: ShardState): string | undefined {
+  return base.kind === "generation" && isDamageOf(error, base.row.key) ? base.row.key : undefined;
+}
+
+async function entryOf({ fold, snapshot }: ShardState, key: Buffer): Promise<Entry | undefined> {
+  const record = await lookUp(fold, key, async () => snapshot?.get(key));
+  return record && { key, value: record.value, index: toIndex(record.index), timeMs: record.timeMs };
+}
+
+function lastKey({ count, keys, keyEnds }: Rows): Buffer {
+  return Buffer.from(keys.subarray(count > 1 ? keyEnds[count - 2] : 0, keyEnds[count - 1]));
+}
+
+function emptyView(): ShardView {
+  return {
+    index: toIndex(0),
+    timeMs: 0,
+    from: toIndex(0),
+    replayed: 0,
+    final: false,
+    passedOver: [],
+    async *rows() {},
+    get: async () => undefined,
+    close: async () => undefined,
+  };
+}
+
+function beyondTail(id: ShardId, asked: number, tail: number): TidemarkError {
+  return callError("out-of-range", `index ${asked} lies beyond the tail of ${shardName(id)}, which is ${tail}: ask for at most that`);
+}
+
+function belowMark(id: ShardId, at: Bound, control: Control, rows: readonly HistoryRow[]): TidemarkError {
+  const kept = rows.filter(({ state, border }) => state === "kept" && border.next >= control.lowWater);
+  const lowest = kept.reduce<HistoryRow | undefined>((low, row) => (low === undefined || row.index < low.index ? row : low), undefined);
+  const asked = at.index === undefined ? new Date(at.timeMs ?? 0).toISOString() : `index ${at.index}`;
+  const from = lowest === undefined ? ORIGIN.next : lowest.index;
+  const since = lowest === undefined ? "" : `, of ${new Date(lowest.border.timeMs).toISOString()}`;
+  return callError("out-of-range", `${asked} is no longer kept of ${shardName(id)}: the oldest recoverable state is that at index ${from}${since}`);
+}

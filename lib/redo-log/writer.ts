@@ -1,0 +1,191 @@
+// A shard's writer: takes batches from many callers and appends them together, one redo file at a time (group commit).
+// Waiting a little (`lingerMs`) makes fewer, larger redo files; that, not the mutations, decides the bill.
+//
+// A producer has at most one batch in doubt (rule 6). Were its next batch appended while the one before may or may not
+// be in the log, repeating that one later would find its sequence passed, and it would be lost though acknowledged. So
+// when an append fails without an answer, later batches of its producers are turned away until the doubtful one is repeated.
+
+import { callError, TidemarkError } from "../model/errors.ts";
+import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
+import { type Batch, batchBytes, checkMutations, checkProducer, type Mutation, type ProducerMark, type ValueCodec } from "../model/mutation.ts";
+import { type ShardId, shardName } from "../model/names.ts";
+import { type Index, toIndex } from "../model/position.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import { append, type AppendDeps } from "./append.ts";
+import { type Belief, findTail, publishTail } from "./tail.ts";
+
+export interface WriterDeps extends AppendDeps {
+  readonly telemetry: Telemetry;
+}
+
+export interface WriterOptions {
+  readonly id: ShardId;
+  readonly codec: ValueCodec;
+  /** How long the first of several waiting batches waits for company, in ms; 0, the default, appends at once. */
+  readonly lingerMs?: number;
+}
+
+/** A batch as a caller hands it in; without `mark` it is appended at least once, with it exactly once (I3). */
+export interface BatchRequest {
+  readonly mutations: readonly Mutation[];
+  readonly mark?: Omit<ProducerMark, "since"> & { readonly since?: Index };
+}
+
+/** `appended`: the indexes and the time (ms since 1970) of this batch. `sealed`: open the table again. `forgotten`: too old to be known; read the state to see whether it applied. */
+export type BatchOutcome =
+  | { readonly kind: "appended"; readonly first: Index; readonly last: Index; readonly timeMs: number }
+  | { readonly kind: "sealed" }
+  | { readonly kind: "forgotten" };
+
+export interface Writer {
+  /**
+   * Settles once the batch is durable.
+   * @throws {TidemarkError} `retry`: no answer came; append the same batch again. `call`: the batch was refused, nothing was written.
+   */
+  append(batch: BatchRequest): Promise<BatchOutcome>;
+  /** Settles when all that waits is settled; no batch is taken any more. */
+  close(): Promise<void>;
+}
+
+interface Waiting {
+  batch: Batch;
+  readonly bytes: number;
+  readonly settle: (outcome: BatchOutcome) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: WriterOptions): Writer {
+  const waiting: Waiting[] = [];
+  const inDoubt = new Map<string, bigint>();
+  const room: (() => void)[] = [];
+  let waitingBytes = 0;
+  let belief: Belief | undefined;
+  let pump: Promise<void> | undefined;
+  let closed = false;
+  let full = new AbortController();
+
+  return {
+    async append(request) {
+      checkMutations(request.mutations, codec);
+      if (request.mark) checkProducer(request.mark.producer, request.mark.sequence);
+      const bytes = batchBytes(request.mutations);
+      while (waitingBytes > 0 && waitingBytes + bytes > WRITER_WAITING_BYTES_MAX) await new Promise<void>((resolve) => room.push(resolve));
+      if (closed) throw callError("closed-writer", `the writer of ${shardName(id)} is closed: make a new one`);
+      const batch: Batch = { mutations: request.mutations, ...(request.mark && { mark: { ...request.mark, since: request.mark.since ?? toIndex(0) } }) };
+      return new Promise<BatchOutcome>((settle, fail) => {
+        waiting.push({ batch, bytes, settle, fail });
+        waitingBytes += bytes;
+        if (fileIsFull()) full.abort();
+        pump ??= run().finally(() => {
+          pump = undefined;
+        });
+      });
+    },
+    async close() {
+      closed = true;
+      full.abort();
+      await pump;
+    },
+  };
+
+  async function run(): Promise<void> {
+    // Callers that append in the same turn get into the same file, even without lingering.
+    await Promise.resolve();
+    while (waiting.length > 0) {
+      if (lingerMs > 0 && !closed && !fileIsFull()) await deps.clock.sleep(lingerMs, full.signal);
+      full = new AbortController();
+      const group = take();
+      if (group.length > 0) await appendGroup(group);
+      for (const resume of room.splice(0)) resume();
+    }
+  }
+
+  /** The next file's batches, from the front of the queue; batches that must not be sent now are turned away. */
+  function take(): Waiting[] {
+    const group: Waiting[] = [];
+    let bytes = 0;
+    while (waiting.length > 0 && group.length < REDO_FILE_BATCHES_MAX) {
+      const next = waiting[0];
+      if (group.length > 0 && bytes + next.bytes > REDO_FILE_BYTES_MAX) break;
+      waiting.shift();
+      waitingBytes -= next.bytes;
+      const { mark } = next.batch;
+      const doubtful = mark && inDoubt.get(mark.producer);
+      if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful) {
+        next.fail(new TidemarkError("retry", "batch-in-doubt", `batch ${doubtful} of producer ${mark.producer} is in doubt: append it again before batch ${mark.sequence}`));
+        continue;
+      }
+      group.push(next);
+      bytes += next.bytes;
+    }
+    return group;
+  }
+
+  async function appendGroup(group: readonly Waiting[]): Promise<void> {
+    try {
+      belief ??= await findTail(deps, id, deps.clock.now());
+      // A batch keeps the `since` of its first sending, over every attempt that follows.
+      for (const entry of group) entry.batch = stamped(entry.batch, belief);
+      const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief });
+      for (const { batch } of group) if (batch.mark) inDoubt.delete(batch.mark.producer);
+      switch (outcome.kind) {
+        case "appended":
+          belief = outcome.belief;
+          await publish(outcome.belief);
+          acknowledge(group, outcome.first, outcome.timeMs);
+          report(group, outcome.first, outcome.bytes);
+          return;
+        case "sealed":
+          for (const { settle } of group) settle({ kind: "sealed" });
+          return;
+        case "forgotten":
+          turnAway(group, new Set(outcome.batches));
+          return;
+      }
+    } catch (error) {
+      // Batches of one producer stand in the group in their order: the first is the one to repeat.
+      for (const { batch } of [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark.sequence);
+      for (const { fail } of group) fail(error);
+    }
+  }
+
+  function acknowledge(group: readonly Waiting[], first: Index, timeMs: number): void {
+    let at = first;
+    for (const { batch, settle } of group) {
+      const next = toIndex(at + batch.mutations.length);
+      settle({ kind: "appended", first: at, last: toIndex(next - 1), timeMs });
+      at = next;
+    }
+  }
+
+  /** The forgotten batches get their answer; the others go back to the front of the queue. */
+  function turnAway(group: readonly Waiting[], forgotten: ReadonlySet<number>): void {
+    const others = group.filter((_, place) => !forgotten.has(place));
+    waiting.unshift(...others);
+    for (const { bytes } of others) waitingBytes += bytes;
+    for (const place of forgotten) group[place].settle({ kind: "forgotten" });
+  }
+
+  /** A hint that is lost costs a later look at the log, never a mutation. */
+  async function publish(tail: Belief): Promise<void> {
+    try {
+      await publishTail(deps.checkpoints, id, tail);
+    } catch (error) {
+      deps.telemetry.report({ kind: "warning", shard: shardName(id), message: `the tail was not published: ${error instanceof Error ? error.message : String(error)}` });
+    }
+  }
+
+  function report(group: readonly Waiting[], first: Index, bytes: number): void {
+    const mutations = group.reduce((sum, { batch }) => sum + batch.mutations.length, 0);
+    deps.telemetry.report({ kind: "appended", shard: shardName(id), first, mutations, batches: group.length, bytes });
+  }
+
+  function fileIsFull(): boolean {
+    return waiting.length >= REDO_FILE_BATCHES_MAX || waitingBytes >= REDO_FILE_BYTES_MAX;
+  }
+}
+
+function stamped(batch: Batch, belief: Belief): Batch {
+  if (batch.mark === undefined || batch.mark.since > 0) return batch;
+  return { ...batch, mark: { ...batch.mark, since: belief.border.next } };
+}

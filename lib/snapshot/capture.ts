@@ -1,0 +1,304 @@
+// Captures a shard's state into one snapshot (rules 12 to 16): lease, cut point, upload, checkpoint.
+//
+// The checkpoint only moves forward and only by the holder of the newest epoch (I4); data is complete, and read back,
+// before the checkpoint names it. A capture never deletes and never aborts: whatever it leaves behind, the next holder
+// adopts or cleanup removes (I9). It never blocks an append.
+
+import { changeControl, readControl, readHistory } from "../checkpoint/control.ts";
+import { historyAttributes, historyItem } from "../checkpoint/items.ts";
+import { clearCapture, commitCheckpoint, type Holder, recordCapture, releaseLease, renewLease, takeLease } from "../checkpoint/transitions.ts";
+import { assert } from "../model/assert.ts";
+import { type CaptureRecord, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
+import { isTidemarkError } from "../model/errors.ts";
+import { FOLD_BYTES_MAX, LEASE_TTL_MS, PART_BYTES } from "../model/limits.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import { incarnationPrefix, type ShardId, snapshotKey } from "../model/names.ts";
+import { type Index, type Position, toIndex } from "../model/position.ts";
+import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
+import type { Random } from "../ports/random.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import { type Life, readHead, settle } from "../redo-log/read.ts";
+import { publishCaptured } from "../redo-log/tail.ts";
+import { ENCODER_VERSION, type EncodedSnapshot, snapshotEncoder } from "./parquet/encode.ts";
+import { openSnapshot } from "./read.ts";
+import { isDamageOf, loadState, pour, type ShardState } from "./state.ts";
+import { partUploader, storedParts } from "./upload.ts";
+
+export interface CaptureDeps {
+  readonly objects: ObjectStore;
+  readonly checkpoints: CheckpointStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+}
+
+export interface CaptureRequest {
+  readonly id: ShardId;
+  readonly codec: ValueCodec;
+  /** Key and value bytes of the log folded at once; FOLD_BYTES_MAX by default. */
+  readonly foldBytesMax?: number;
+  /** PART_BYTES by default. */
+  readonly partBytes?: number;
+  /** Stop early, leaving what is done to be adopted by the next capture. */
+  readonly signal?: AbortSignal;
+}
+
+/** What one capture did, for its report. `rows` and `bytes` are those of the whole snapshot. */
+export interface Captured {
+  readonly index: Index;
+  readonly position: Position;
+  readonly key: string;
+  /** Mutations since the checkpoint before. */
+  readonly mutations: number;
+  readonly rows: number;
+  readonly bytes: number;
+  readonly bytesSent: number;
+  /** Whether the log went on behind the cut point when it was read. */
+  readonly more: boolean;
+}
+
+/**
+ * `ignored`: nothing new, nothing written; or the shard was deleted. `rejected`: another capture holds the lease.
+ * `outOfDate`: another holder came first. `aborted`: stopped before the checkpoint; the next capture goes on or starts afresh.
+ */
+export type CaptureOutcome =
+  | ({ readonly kind: "completed" } & Captured)
+  | { readonly kind: "ignored"; readonly reason: "nothing-new"; readonly index: Index }
+  | { readonly kind: "ignored"; readonly reason: "shard-deleted" }
+  | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number }
+  | { readonly kind: "outOfDate" }
+  | { readonly kind: "aborted"; readonly reason: string };
+
+const OWNER_DIGITS = 16;
+
+export async function capture(deps: CaptureDeps, request: CaptureRequest): Promise<CaptureOutcome> {
+  const { id } = request;
+  const before = await readControl(deps.checkpoints, id);
+  if (before === undefined) return { kind: "ignored", reason: "shard-deleted" };
+  if (before.capture === undefined && (await nothingNew(deps, id, before))) {
+    return { kind: "ignored", reason: "nothing-new", index: toIndex(checkpointBorder(before).next - 1) };
+  }
+  const taken = await changeControl(deps, {
+    id,
+    decide: (control) => takeLease(control, { owner: deps.random.id(OWNER_DIGITS), nowMs: deps.clock.now(), ttlMs: LEASE_TTL_MS }),
+  });
+  if (taken.kind === "gone") return { kind: "ignored", reason: "shard-deleted" };
+  if (taken.kind === "rejected") return taken;
+  // Base and adoptable capture come from the lease's own write alone: what was read before it may be past (rule 12).
+  const lease: Lease = { id, holder: { incarnation: taken.control.incarnation, epoch: taken.control.epoch }, control: taken.control };
+  try {
+    const outcome = await captureUnder(deps, request, lease);
+    if (outcome.kind === "ignored" || outcome.kind === "aborted") await release(deps, lease);
+    return outcome;
+  } catch (error) {
+    // Where even this fails, the lease lapses by itself.
+    await release(deps, lease).catch(() => undefined);
+    if (request.signal?.aborted) return { kind: "aborted", reason: TOLD_TO_STOP };
+    throw error;
+  }
+}
+
+const TOLD_TO_STOP = "the capture was told to stop; the next one goes on with its parts";
+
+interface Lease {
+  readonly id: ShardId;
+  readonly holder: Holder;
+  readonly control: Control;
+}
+
+async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: Lease): Promise<CaptureOutcome> {
+  const adopted = adoptable(lease.control, request);
+  const damaged = new Set<string>();
+  for (;;) {
+    const loaded = await loadForCapture(deps, request, { lease, adopted, damaged });
+    if (loaded.kind !== "loaded") return loaded;
+    const { state } = loaded;
+    try {
+      return await encodeAndCommit(deps, request, { lease, adopted, state });
+    } catch (error) {
+      if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
+      damaged.add(state.base.row.key);
+    }
+  }
+}
+
+async function loadForCapture(
+  deps: CaptureDeps,
+  request: CaptureRequest,
+  { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlySet<string> },
+): Promise<{ readonly kind: "loaded"; readonly state: ShardState } | CaptureOutcome> {
+  const { control } = lease;
+  const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
+  const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
+  const outcome = await loadState(deps, {
+    life: lifeOf(lease),
+    codec: request.codec,
+    control,
+    rows,
+    damaged,
+    past: checkpointIndex,
+    ...(adopted === undefined ? { foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX } : { bound: { index: toIndex(adopted.target.next - 1) } }),
+    ...(request.signal && { signal: request.signal }),
+  });
+  if (outcome.kind !== "loaded") return { kind: "outOfDate" };
+  if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
+  return outcome;
+}
+
+interface Work {
+  readonly lease: Lease;
+  readonly adopted: CaptureRecord | undefined;
+  readonly state: ShardState;
+}
+
+async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work: Work): Promise<CaptureOutcome> {
+  const { lease, state } = work;
+  const record = work.adopted ?? (await startUpload(deps, request, work));
+  if (record === undefined) return { kind: "outOfDate" };
+  const encoder = snapshotEncoder(describe(request, lease, state));
+  const stored = await storedParts(deps.checkpoints, lease.id, record);
+  const uploader = partUploader(deps, { id: lease.id, holder: lease.holder, record }, stored);
+  let renewAtMs = deps.clock.now() + LEASE_TTL_MS / 3;
+  for await (const _ of pour(state, encoder)) {
+    if (request.signal?.aborted) return { kind: "aborted", reason: TOLD_TO_STOP };
+    const stop = await uploader.add(encoder.take());
+    if (stop !== undefined) return await stopped(deps, lease, stop);
+    if (deps.clock.now() < renewAtMs) continue;
+    const renewed = await changeControl(deps, { id: lease.id, decide: (control) => renewLease(control, lease.holder, deps.clock.now() + LEASE_TTL_MS) });
+    if (renewed.kind !== "written") return { kind: "outOfDate" };
+    renewAtMs = deps.clock.now() + LEASE_TTL_MS / 3;
+  }
+  const encoded = encoder.finish();
+  const stop = await uploader.add(encoded.chunks);
+  if (stop !== undefined) return await stopped(deps, lease, stop);
+  const uploaded = await uploader.finish();
+  if (uploaded.kind !== "uploaded") return await stopped(deps, lease, uploaded);
+  const failure = await completeAndVerify(deps, record, uploaded.parts, encoded);
+  if (failure !== undefined) return await startAfresh(deps, lease, failure);
+  return await commit(deps, lease, { state, record, encoded, bytesSent: uploaded.bytesSent });
+}
+
+/** The intent is recorded before the first part: an upload that no record names belongs to nobody (rule 14). */
+async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, state }: Work): Promise<CaptureRecord | undefined> {
+  const { id, holder } = lease;
+  assert(state.border !== undefined, "a capture's target is the end of a redo file");
+  const key = snapshotKey(incarnationPrefix(id, holder.incarnation), state.index, holder.epoch);
+  const { uploadId } = await deps.objects.createUpload(key);
+  const record: CaptureRecord = {
+    key,
+    uploadId,
+    born: holder.epoch,
+    target: state.border,
+    encoderVersion: ENCODER_VERSION,
+    partBytes: request.partBytes ?? PART_BYTES,
+  };
+  const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, record) });
+  return recorded.kind === "written" ? record : undefined;
+}
+
+/**
+ * Completes the upload from the stored list, then reads the whole object back and compares it with what was encoded.
+ * @returns why the object is not what it must be, or nothing
+ */
+async function completeAndVerify(deps: CaptureDeps, record: CaptureRecord, parts: readonly UploadedPart[], encoded: EncodedSnapshot): Promise<string | undefined> {
+  const { key, uploadId } = record;
+  const completed = await deps.objects.completeUpload({ key, uploadId, parts });
+  // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
+  if (completed.kind === "invalidPart") return `a part of ${key} was written over`;
+  try {
+    const opened = await openSnapshot({ store: deps.objects }, { key, size: encoded.size, footerSha256: encoded.footerSha256 });
+    if (opened.kind === "absent") return `the upload of ${key} is gone`;
+    await opened.snapshot.verifyBytes();
+    return undefined;
+  } catch (error) {
+    if (isTidemarkError(error) && error.kind === "repair") return error.message;
+    throw error;
+  }
+}
+
+async function commit(
+  deps: CaptureDeps,
+  lease: Lease,
+  made: { readonly state: ShardState; readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number },
+): Promise<CaptureOutcome> {
+  const { state, record, encoded } = made;
+  assert(state.border !== undefined && state.position !== undefined, "a capture's target is the end of a redo file");
+  const { index, border, position } = state;
+  const mutations = index + 1 - checkpointBorder(lease.control).next;
+  const row: HistoryRow = {
+    index,
+    position,
+    border,
+    key: record.key,
+    size: encoded.size,
+    footerSha256: encoded.footerSha256,
+    epoch: record.born,
+    state: "kept",
+    pins: {},
+    verified: true,
+    rows: encoded.rows,
+    mutations,
+    capturedAtMs: deps.clock.now(),
+  };
+  const item = historyItem(lease.id, row);
+  const written = await changeControl(deps, {
+    id: lease.id,
+    decide: (control) => commitCheckpoint(control, lease.holder, { index, position, border, key: row.key, size: row.size, footerSha256: row.footerSha256 }),
+    also: [{ item, when: [{ kind: "absent" }], put: historyAttributes(row) }],
+  });
+  // Our own write may have been overtaken before its lost reply was settled: the row tells.
+  if (written.kind !== "written" && (await deps.checkpoints.get(item)) === undefined) return { kind: "outOfDate" };
+  await publishCaptured(deps.checkpoints, lease.id, { incarnation: lease.holder.incarnation, border, atMs: row.capturedAtMs });
+  return { kind: "completed", index, position, key: row.key, mutations, rows: row.rows, bytes: row.size, bytesSent: made.bytesSent, more: !state.atTail };
+}
+
+async function stopped(deps: CaptureDeps, lease: Lease, stop: { readonly kind: "superseded" | "noSuchUpload" }): Promise<CaptureOutcome> {
+  if (stop.kind === "superseded") return { kind: "outOfDate" };
+  return startAfresh(deps, lease, "its upload was ended");
+}
+
+/** Rule 15: the record of an upload that cannot be completed is cleared, or every later run would fail on it. */
+async function startAfresh(deps: CaptureDeps, lease: Lease, why: string): Promise<CaptureOutcome> {
+  const cleared = await changeControl(deps, { id: lease.id, decide: (control) => clearCapture(control, lease.holder) });
+  return cleared.kind === "written" ? { kind: "aborted", reason: `${why}; the next capture starts afresh` } : { kind: "outOfDate" };
+}
+
+async function release(deps: CaptureDeps, lease: Lease): Promise<void> {
+  await changeControl(deps, { id: lease.id, decide: (control) => releaseLease(control, lease.holder, deps.clock.now()) });
+}
+
+/** The record that the lease's write showed, if this program would write the same bytes. */
+function adoptable({ capture, checkpoint }: Control, request: CaptureRequest): CaptureRecord | undefined {
+  if (capture === undefined || capture.target.next - 1 <= (checkpoint?.index ?? 0)) return undefined;
+  return capture.encoderVersion === ENCODER_VERSION && capture.partBytes === (request.partBytes ?? PART_BYTES) ? capture : undefined;
+}
+
+async function nothingNew(deps: CaptureDeps, id: ShardId, control: Control): Promise<boolean> {
+  const life = { id, incarnation: control.incarnation };
+  const border = checkpointBorder(control);
+  const step = await readHead(deps, life, border);
+  return step.kind === "absent" && (await settle(deps, life, { step, from: border.next, border })) === "tail";
+}
+
+function describe(request: CaptureRequest, lease: Lease, state: ShardState): Parameters<typeof snapshotEncoder>[0] {
+  const { border, position, sessions, base } = state;
+  assert(border !== undefined && position !== undefined, "a capture's target is the end of a redo file");
+  return {
+    table: lease.id.table,
+    shard: lease.id.shard,
+    incarnation: lease.holder.incarnation,
+    codec: request.codec,
+    index: state.index,
+    position,
+    border,
+    ...(base.kind === "generation" && { base: base.row.key }),
+    sessions: sessions.list(),
+    forgottenThrough: sessions.forgottenThrough,
+  };
+}
+
+function lifeOf({ id, holder }: Lease): Life {
+  return { id, incarnation: holder.incarnation };
+}

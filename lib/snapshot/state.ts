@@ -1,0 +1,180 @@
+// A shard's state at an index: the newest sound generation at or below it, and the log behind that, folded (I5).
+// Captures write it into a snapshot, recoveries hand it to a reader.
+//
+// Loading ends with the check that what was read is still covered by incarnation and mark (rule 27); from then on the
+// state rests on one immutable snapshot, whose name is never used again, and on memory.
+
+import { historyItem, parseHistoryRow } from "../checkpoint/items.ts";
+import { damagedObject, isTidemarkError, TidemarkError } from "../model/errors.ts";
+import type { Control, HistoryRow } from "../model/control.ts";
+import { shardName } from "../model/names.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import { type Border, type Index, type Position, toIndex } from "../model/position.ts";
+import type { RowSink } from "../model/rows.ts";
+import { Sessions } from "../model/sessions.ts";
+import type { SortedFold } from "../machines/keyed/entries.ts";
+import { keyedFold } from "../machines/keyed/fold.ts";
+import { mergeRows } from "../machines/keyed/merge.ts";
+import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import { covers, type Life, readFile, settle } from "../redo-log/read.ts";
+import { type Bound, replay } from "../redo-log/replay.ts";
+import { type Base, baseBorder, basesFor } from "./choose.ts";
+import { openSnapshot, type Snapshot } from "./read.ts";
+
+export interface StateDeps {
+  readonly objects: Pick<ObjectStore, "get" | "getRange" | "head" | "list">;
+  readonly checkpoints: Pick<CheckpointStore, "get">;
+  readonly telemetry: Telemetry;
+}
+
+export interface StateRequest {
+  readonly life: Life;
+  readonly codec: ValueCodec;
+  readonly control: Control;
+  readonly rows: readonly HistoryRow[];
+  readonly bound?: Bound;
+  /** Stop at the first redo file's end where so many bytes are folded and `past` is passed. */
+  readonly foldBytesMax?: number;
+  readonly past?: Index;
+  /** Keys of snapshots that were found damaged. */
+  readonly damaged?: ReadonlySet<string>;
+  readonly signal?: AbortSignal;
+}
+
+export interface ShardState {
+  /** The state is that after mutations 1…index; 0 is empty. */
+  readonly index: Index;
+  /** Where the log goes on; absent where the state ends inside a redo file. */
+  readonly border?: Border;
+  /** The last batch that was folded; absent where nothing lies behind the base. */
+  readonly position?: Position;
+  /** Time of the last batch (ms since 1970); 0 for the empty state. */
+  readonly timeMs: number;
+  readonly base: Base;
+  /** Mutations replayed behind the base. */
+  readonly mutations: number;
+  /** Whether the log was read to its end. */
+  readonly atTail: boolean;
+  readonly sessions: Sessions;
+  readonly fold: SortedFold;
+  readonly snapshot?: Snapshot;
+  /** Generations that were passed over for their damage, newest first. */
+  readonly passedOver: readonly PassedOver[];
+}
+
+export interface PassedOver {
+  readonly key: string;
+  readonly reason: string;
+}
+
+/** `stale`: cleanup passed while the log was read; read the control item again. `none`: no kept generation serves the bound. */
+export type StateOutcome = { readonly kind: "loaded"; readonly state: ShardState } | { readonly kind: "stale" } | { readonly kind: "none" };
+
+/**
+ * @throws {TidemarkError} `repair` where damage leaves no way to the state; the message names the object (I8).
+ */
+export async function loadState(deps: StateDeps, request: StateRequest): Promise<StateOutcome> {
+  const bases = basesFor(request.control, request.rows, request.bound ?? {});
+  const passedOver: PassedOver[] = [];
+  let fault: TidemarkError | undefined;
+  for (const [place, base] of bases.entries()) {
+    try {
+      const opened = await openBase(deps, request, base);
+      if (opened.kind === "stale") return opened;
+      const outcome = await replayBehind(deps, request, base, opened.snapshot);
+      return outcome.kind === "stale" ? outcome : { kind: "loaded", state: { ...outcome.state, passedOver } };
+    } catch (error) {
+      if (base.kind === "empty" || !isDamageOf(error, base.row.key)) throw error;
+      fault = error;
+      passedOver.push({ key: base.row.key, reason: error.message });
+      const next = bases[place + 1];
+      if (next !== undefined) report(deps, request.life, base.row, error, next);
+    }
+  }
+  if (fault !== undefined) throw new TidemarkError("repair", fault.code, `${fault.message}; no older generation with its log is left`, { cause: fault });
+  return { kind: "none" };
+}
+
+/** Whether an error says that this snapshot is damaged, so that an older one may serve. */
+export function isDamageOf(error: unknown, key: string): error is TidemarkError {
+  return isTidemarkError(error) && error.kind === "repair" && error.object === key;
+}
+
+/** Pours the state's records into the sink in key order, behind `after`; yields whenever the sink should be emptied. */
+export async function* pour(state: ShardState, sink: RowSink, after?: Buffer): AsyncGenerator<void> {
+  const merge = mergeRows(state.fold, sink, after === undefined ? {} : { after });
+  if (state.snapshot !== undefined) {
+    for await (const rows of state.snapshot.rows(after === undefined ? {} : { after })) {
+      for (const _ of merge.block(rows)) yield;
+    }
+  }
+  for (const _ of merge.end()) yield;
+}
+
+async function openBase(deps: StateDeps, request: StateRequest, base: Base): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
+  if (base.kind === "empty") return { kind: "opened" };
+  const { key, size, footerSha256 } = base.row;
+  if (request.damaged?.has(key)) throw damagedObject(key, "its records cannot be read");
+  const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256 });
+  if (opened.kind === "opened") return { kind: "opened", snapshot: opened.snapshot };
+  const item = await deps.checkpoints.get(historyItem(request.life.id, base.row));
+  if (item === undefined || parseHistoryRow(item).state !== "kept") return { kind: "stale" };
+  throw damagedObject(key, "it is missing");
+}
+
+async function replayBehind(
+  deps: StateDeps,
+  request: StateRequest,
+  base: Base,
+  snapshot: Snapshot | undefined,
+): Promise<{ readonly kind: "stale" } | { readonly kind: "loaded"; readonly state: Omit<ShardState, "passedOver"> }> {
+  const { life, bound = {} } = request;
+  const from = baseBorder(base);
+  const sessions = new Sessions(snapshot?.description.sessions, snapshot?.description.forgottenThrough);
+  const fold = keyedFold({ codec: request.codec });
+  const reached = {
+    border: from as Border | undefined,
+    index: toIndex(from.next - 1),
+    timeMs: from.timeMs,
+    position: undefined as Position | undefined,
+    atTail: false,
+  };
+  let next = from;
+  while (!atBound(request, reached.index, fold.bytes)) {
+    request.signal?.throwIfAborted();
+    const step = await readFile(deps, life, next);
+    if (step.kind !== "found") {
+      const meaning = await settle(deps, life, { step, from: from.next, border: next });
+      if (meaning === "stale") return { kind: "stale" };
+      if (meaning === "moved") continue;
+      reached.atTail = true;
+      break;
+    }
+    const replayed = replay(step.file, { sessions, fold }, bound);
+    if (replayed.last !== undefined) {
+      reached.index = replayed.last.index;
+      reached.timeMs = replayed.last.timeMs;
+      reached.position = replayed.last.position;
+      reached.border = replayed.whole ? step.border : undefined;
+      deps.telemetry.report({ kind: "replayed", shard: shardName(life.id), mutations: reached.index - from.next + 1, redoFile: step.file.header.first });
+    }
+    if (!replayed.whole) break;
+    next = step.border;
+  }
+  // `settle` has checked the cover at the tail; a reading that stopped before it is checked here.
+  const readLog = reached.index >= from.next;
+  if (readLog && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
+  const { border, position, ...rest } = reached;
+  const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, fold: fold.sorted() };
+  return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
+}
+
+function atBound({ bound = {}, foldBytesMax = Number.POSITIVE_INFINITY, past = toIndex(0) }: StateRequest, index: Index, foldedBytes: number): boolean {
+  return index >= (bound.index ?? Number.POSITIVE_INFINITY) || (foldedBytes >= foldBytesMax && index > past);
+}
+
+function report({ telemetry }: StateDeps, { id }: Life, damaged: HistoryRow, error: TidemarkError, next: Base): void {
+  telemetry.report({ kind: "fell-back", shard: shardName(id), damaged: damaged.key, reason: error.message, to: toIndex(baseBorder(next).next - 1) });
+}

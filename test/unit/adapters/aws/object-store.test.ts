@@ -1,0 +1,168 @@
+import { crc32 } from "node:zlib";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
+import type { ObjectStore } from "../../../../lib/ports/object-store.ts";
+import { type HttpDouble, httpDouble, type Reply, s3Error, xml } from "./http-double.ts";
+
+let double: HttpDouble;
+let store: ObjectStore;
+beforeEach(async () => {
+  double = await httpDouble();
+  store = s3ObjectStore(double.s3, { bucket: "states", prefix: "pre fix/" });
+});
+afterEach(() => double.close());
+
+const OK: Reply = { status: 200 };
+const BODY = Buffer.from("body");
+const UPLOAD = { key: "k", uploadId: "id" };
+const PARTS = [{ number: 1, etag: `"e1" crc32:AAAAAA==` }, { number: 2, etag: `"e2"` }];
+
+function crcOf(body: Buffer): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(crc32(body));
+  return bytes.toString("base64");
+}
+
+describe("what is asked of S3", () => {
+  test("creating asks for the key to be free, and sends a checksum", async () => {
+    double.play(OK);
+    expect(await store.createIfAbsent("a/b", BODY)).toEqual({ kind: "created" });
+    expect(double.requests[0]).toMatchObject({ method: "PUT", path: "/states/pre%20fix/a/b?x-id=PutObject", body: BODY });
+    expect(double.requests[0].headers).toMatchObject({ "if-none-match": "*", "x-amz-checksum-crc32": crcOf(BODY), "content-length": "4" });
+  });
+
+  test("an upload is made with checksums, and completed with those and ETags of its parts, only where the key is free", async () => {
+    double.play(xml("<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"), { status: 200, headers: { etag: `"e1"` } }, xml("<CompleteMultipartUploadResult/>"));
+    expect(await store.createUpload("k")).toEqual({ uploadId: "id" });
+    const stored = await store.uploadPart({ ...UPLOAD, number: 1, body: BODY });
+    expect(stored).toEqual({ kind: "stored", etag: `"e1" crc32:${crcOf(BODY)}` });
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "completed" });
+    const [created, part, completed] = double.requests;
+    expect(created.headers).toMatchObject({ "x-amz-checksum-algorithm": "CRC32" });
+    expect(part.path).toMatch(/partNumber=1.*uploadId=id/);
+    expect(part.headers).toMatchObject({ "x-amz-checksum-crc32": crcOf(BODY) });
+    expect(completed.headers).toMatchObject({ "if-none-match": "*" });
+    const sent = completed.body.toString().replaceAll("&quot;", `"`);
+    expect(sent).toContain(`<Part><ETag>"e1"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32><PartNumber>1</PartNumber></Part>`);
+    expect(sent).toContain(`<Part><ETag>"e2"</ETag><PartNumber>2</PartNumber></Part>`);
+  });
+
+  test("a list asks for what lies behind, and gives keys without the store's prefix, unescaped", async () => {
+    const contents = "<Contents><Key>pre+fix/a/%C3%A9+%2B</Key><Size>3</Size></Contents><Contents><Key>pre+fix/b</Key><Size>0</Size></Contents>";
+    double.play(xml(`<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>${contents}</ListBucketResult>`), xml("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"));
+    expect(await store.list({ prefix: "", after: "0", limit: 2 })).toEqual({ objects: [{ key: "a/é +", size: 3 }, { key: "b", size: 0 }], next: "b" });
+    expect(await store.list({ prefix: "b" })).toEqual({ objects: [] });
+    const query = new URL(double.requests[0].path, "http://x").searchParams;
+    expect(Object.fromEntries(query)).toMatchObject({ prefix: "pre fix/", "start-after": "pre fix/0", "max-keys": "2", "encoding-type": "url", "list-type": "2" });
+  });
+
+  test("uploads are listed behind a key and an id", async () => {
+    double.play(xml("<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><Upload><Key>pre fix/a+b</Key><UploadId>u1</UploadId></Upload></ListMultipartUploadsResult>"));
+    expect(await store.listUploads({ prefix: "a", after: { key: "a", uploadId: "u0" } })).toEqual({ uploads: [{ key: "a+b", uploadId: "u1" }], next: { key: "a+b", uploadId: "u1" } });
+    const query = new URL(double.requests[0].path, "http://x").searchParams;
+    expect(Object.fromEntries(query)).toMatchObject({ prefix: "pre fix/a", "key-marker": "pre fix/a", "upload-id-marker": "u0" });
+  });
+
+  test("what could not be deleted is told, without the store's prefix; what was absent is not", async () => {
+    double.play(xml("<DeleteResult><Error><Key>pre fix/a</Key><Code>AccessDenied</Code><Message>no</Message></Error><Error><Key>pre fix/b</Key><Code>NoSuchKey</Code></Error></DeleteResult>"));
+    expect(await store.deleteMany(["a", "b", "c"])).toEqual({ failed: [{ key: "a", reason: "AccessDenied: no" }] });
+    expect(double.requests[0].headers["x-amz-checksum-crc32"]).toBeDefined();
+    expect(await store.deleteMany([])).toEqual({ failed: [] });
+    expect(double.requests).toHaveLength(1);
+  });
+
+  test("a range knows the object's size; one without bytes is answered by the object's head", async () => {
+    double.play({ status: 206, headers: { "content-range": "bytes 2-3/10" }, body: "23" }, s3Error(416, "InvalidRange"), { status: 200, headers: { "content-length": "10" } }, { status: 200, headers: { "content-length": "10" } });
+    expect(await store.getRange("k", { offset: 2, length: 2 })).toEqual({ kind: "found", body: Buffer.from("23"), size: 10 });
+    expect(double.requests[0].headers.range).toBe("bytes=2-3");
+    expect(await store.getRange("k", { offset: 10, length: 5 })).toEqual({ kind: "found", body: Buffer.alloc(0), size: 10 });
+    expect(await store.getRange("k", { offset: 3, length: 0 })).toEqual({ kind: "found", body: Buffer.alloc(0), size: 10 });
+    expect(double.requests.map(({ method }) => method)).toEqual(["GET", "GET", "HEAD", "HEAD"]);
+  });
+});
+
+describe("what S3's answers mean", () => {
+  test("a key that is taken is an outcome", async () => {
+    double.play(s3Error(412, "PreconditionFailed"), s3Error(412, "PreconditionFailed"));
+    expect(await store.createIfAbsent("k", BODY)).toEqual({ kind: "exists" });
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "exists" });
+  });
+
+  test("a conflict of writes says retry for an object, and that an upload cannot be completed any more", async () => {
+    double.play(s3Error(409, "ConditionalRequestConflict"), s3Error(409, "ConditionalRequestConflict"));
+    await expect(store.createIfAbsent("k", BODY)).rejects.toMatchObject({ kind: "retry" });
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "noSuchUpload" });
+  });
+
+  test("absence is an outcome", async () => {
+    double.play(s3Error(404, "NoSuchKey"), s3Error(404, "NoSuchKey"), { status: 404 });
+    expect(await store.get("k")).toEqual({ kind: "absent" });
+    expect(await store.getRange("k", { offset: 0, length: 1 })).toEqual({ kind: "absent" });
+    expect(await store.head("k")).toEqual({ kind: "absent" });
+  });
+
+  test("uploads that are gone and parts that do not fit are outcomes", async () => {
+    double.play(s3Error(404, "NoSuchUpload"), s3Error(404, "NoSuchUpload"), s3Error(404, "NoSuchUpload"), s3Error(400, "InvalidPart"), s3Error(400, "InvalidPartOrder"));
+    expect(await store.uploadPart({ ...UPLOAD, number: 1, body: BODY })).toEqual({ kind: "noSuchUpload" });
+    await store.abortUpload(UPLOAD);
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "noSuchUpload" });
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "invalidPart" });
+    expect(await store.completeUpload({ ...UPLOAD, parts: [...PARTS].reverse() })).toEqual({ kind: "invalidPart" });
+  });
+
+  test("a completion that S3 answers with 200 and an error in it is none", async () => {
+    double.play({ ...s3Error(200, "InternalError") });
+    await expect(store.completeUpload({ ...UPLOAD, parts: PARTS })).rejects.toMatchObject({ kind: "retry" });
+  });
+
+  test("passing refusals and lost replies say retry", async () => {
+    for (const reply of [s3Error(503, "SlowDown"), s3Error(500, "InternalError"), s3Error(400, "RequestTimeout"), s3Error(409, "OperationAborted"), { status: 502, body: "bad gateway" }, "cut"] as const) {
+      double.play(reply);
+      await expect(store.createIfAbsent("k", BODY), JSON.stringify(reply)).rejects.toMatchObject({ kind: "retry", message: expect.stringContaining(`bucket "states"`) });
+    }
+  });
+
+  test("a body that is cut off says retry", async () => {
+    double.play({ status: 200, headers: { "content-length": "10" }, body: "short" });
+    setTimeout(() => double.close(), 300);
+    await expect(store.get("k")).rejects.toMatchObject({ kind: "retry" });
+  });
+
+  test("what the caller must correct says how", async () => {
+    for (const [reply, code, remedy] of [
+      [s3Error(404, "NoSuchBucket"), "no-bucket", "tidemark init"],
+      [s3Error(403, "AccessDenied"), "no-access", "IAM policy"],
+      [s3Error(400, "ExpiredToken"), "no-credentials", "sign in again"],
+      [s3Error(403, "InvalidAccessKeyId"), "no-credentials", "sign in again"],
+      [s3Error(403, "SignatureDoesNotMatch"), "no-credentials", "AWS_PROFILE"],
+      [s3Error(301, "PermanentRedirect"), "wrong-region", "AWS_REGION"],
+      [s3Error(400, "AuthorizationHeaderMalformed"), "wrong-region", "AWS_REGION"],
+      [s3Error(403, "RequestTimeTooSkewed"), "wrong-clock", "set it"],
+      [s3Error(400, "KMS.DisabledException"), "no-key", "enable the key"],
+    ] as const) {
+      double.play(reply);
+      await expect(store.get("k")).rejects.toMatchObject({ kind: "call", code, message: expect.stringContaining(remedy), cause: expect.any(Error) });
+    }
+    double.play({ status: 403 }, { status: 301 });
+    await expect(store.head("k")).rejects.toMatchObject({ kind: "call", code: "no-access" });
+    await expect(store.head("k")).rejects.toMatchObject({ kind: "call", code: "wrong-region" });
+  });
+
+  test("a refusal that nobody expects is a fault of the program", async () => {
+    double.play(s3Error(400, "MalformedXML"));
+    await expect(store.get("k")).rejects.toMatchObject({ kind: "bug", code: "refused-request" });
+  });
+});
+
+test("missing credentials and an address that is none are faults of the call", async () => {
+  const { S3Client } = await import("@aws-sdk/client-s3");
+  const withoutCredentials = new S3Client({
+    region: "eu-central-1",
+    credentials: async () => {
+      throw Object.assign(new Error("no profile"), { name: "CredentialsProviderError" });
+    },
+  });
+  await expect(s3ObjectStore(withoutCredentials, { bucket: "b" }).get("k")).rejects.toMatchObject({ kind: "call", code: "no-credentials" });
+  const lost = new S3Client({ region: "eu-central-1", endpoint: "http://127.0.0.1:1", forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId: "a", secretAccessKey: "b" } });
+  await expect(s3ObjectStore(lost, { bucket: "b" }).get("k")).rejects.toMatchObject({ kind: "retry" });
+});

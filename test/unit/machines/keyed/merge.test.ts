@@ -1,0 +1,128 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { rowsCollector } from "../../../../lib/machines/keyed/collect.ts";
+import { keyedFold } from "../../../../lib/machines/keyed/fold.ts";
+import { lookUp } from "../../../../lib/machines/keyed/look-up.ts";
+import { mergeRows } from "../../../../lib/machines/keyed/merge.ts";
+import type { Rows } from "../../../../lib/model/rows.ts";
+import { type Change, logRecords, modelState, rowsOf, type StateRow, stateOf, timeOf } from "./log.ts";
+
+// In UTF-16 the last two stand the other way round; "a\0" is behind "a" and before "aa".
+const keys = fc.constantFrom("a", "a\u0000", "aa", "ab", "b", "é", "zzzzzzzzzzzzzzzz", "zzzzzzzzzzzzzzzzy", "\uff5e", "\u{1f600}");
+const values = fc.oneof(fc.json({ maxDepth: 2 }), fc.constantFrom('{"a":1,"b":{"c":2}}', '{"n":12345678901234567890}', "[]", "{}"));
+const patches = fc.oneof(values, fc.constantFrom('{"a":null}', '{"b":{"c":null,"d":1.10}}', '{"e":[1]}', "null", " 7"));
+const change: fc.Arbitrary<Change> = fc.oneof(
+  fc.record({ kind: fc.constant("put" as const), key: keys, value: values }),
+  fc.record({ kind: fc.constant("delete" as const), key: keys }),
+  fc.record({ kind: fc.constant("patch" as const), key: keys, value: patches }),
+);
+const log = fc.array(change, { maxLength: 40 });
+
+/** The state after `changes`, of which the first `cut` are in the base. */
+function foldAndMerge(base: readonly StateRow[], changes: readonly Change[], cut: number, blockRows: number, after?: string): readonly StateRow[] {
+  const fold = keyedFold({ codec: "json" });
+  const records = logRecords(changes);
+  // Batches that share a time, as timeOf has them.
+  for (let from = cut, to = cut; from < changes.length; from = to) {
+    while (to < changes.length && timeOf(to + 1) === timeOf(from + 1)) to += 1;
+    fold.apply(records, from, to, from + 1, timeOf(from + 1));
+  }
+  const collector = rowsCollector();
+  const merge = mergeRows(fold.sorted(), collector, after === undefined ? {} : { after: Buffer.from(after) });
+  for (let row = 0; row < base.length; row += blockRows) drain(merge.block(rowsOf(base.slice(row, row + blockRows))));
+  drain(merge.end());
+  return stateOf(collector.take());
+}
+
+describe("fold and merge", () => {
+  test("give the state that the log means, wherever it is cut into base, stretches and blocks", () => {
+    fc.assert(
+      fc.property(log, fc.array(fc.nat(40), { maxLength: 3 }), fc.integer({ min: 1, max: 5 }), (changes, cuts, blockRows) => {
+        let base: readonly StateRow[] = [];
+        let done = 0;
+        for (const cut of [...cuts.filter((each) => each < changes.length).sort((a, b) => a - b), changes.length]) {
+          base = foldAndMerge(base, changes.slice(0, cut), done, blockRows);
+          done = cut;
+          expect(base).toEqual(modelState(changes.slice(0, cut)));
+        }
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test("emit only keys strictly behind `after`", () => {
+    fc.assert(
+      fc.property(log, fc.nat(40), keys, fc.integer({ min: 1, max: 5 }), (changes, cutAt, after, blockRows) => {
+        const cut = Math.min(cutAt, changes.length);
+        const behind = modelState(changes).filter(({ key }) => Buffer.compare(Buffer.from(key), Buffer.from(after)) > 0);
+        expect(foldAndMerge(modelState(changes.slice(0, cut)), changes, cut, blockRows, after)).toEqual(behind);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test("give one state for a log of many keys whose values come and go", () => {
+    const random = fc.sample(fc.array(fc.tuple(fc.nat(700), fc.nat(9), fc.nat(300)), { minLength: 6_000, maxLength: 6_000 }), { numRuns: 1, seed: 7 })[0];
+    const changes = random.map(([key, kind, size]): Change => {
+      const name = `${key % 3 === 0 ? "user" : "account/of"}/${key}`;
+      if (kind === 0) return { kind: "delete", key: name };
+      if (kind < 4) return { kind: "patch", key: name, value: `{"p${kind}":"${"y".repeat(size)}"}` };
+      return { kind: "put", key: name, value: `{"v":"${"x".repeat(size * 10)}"}` };
+    });
+    expect(foldAndMerge(modelState(changes.slice(0, 2_000)), changes, 2_000, 100)).toEqual(modelState(changes));
+  });
+
+  test("give for one key what they give for all", async () => {
+    await fc.assert(
+      fc.asyncProperty(log, fc.nat(40), keys, async (changes, cutAt, key) => {
+        const cut = Math.min(cutAt, changes.length);
+        const find = (state: readonly StateRow[]) => {
+          const row = state.find((each) => each.key === key);
+          return row && { value: Buffer.from(row.value), index: row.index, timeMs: row.timeMs };
+        };
+        const fold = keyedFold({ codec: "json" });
+        const records = logRecords(changes);
+        for (let place = cut; place < changes.length; place += 1) fold.apply(records, place, place + 1, place + 1, timeOf(place + 1));
+        const base = async () => find(modelState(changes.slice(0, cut)));
+        expect(await lookUp(fold.sorted(), Buffer.from(key), base)).toEqual(find(modelState(changes)));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("a row no mutation touches reaches the sink in one run with its neighbours", () => {
+    const base = Array.from({ length: 1_000 }, (_, row) => ({ key: `k${String(row).padStart(4, "0")}`, value: "1", index: row + 1, timeMs: 5 }));
+    const fold = keyedFold({ codec: "bytes" });
+    fold.apply(logRecords([{ kind: "put", key: "k0500", value: "2" }, { kind: "delete", key: "k0502" }, { kind: "put", key: "k0501x", value: "3" }]), 0, 3, 2_000, 9);
+    const runs: (readonly [number, number] | string)[] = [];
+    const merge = mergeRows(fold.sorted(), {
+      push: (_: Rows, from, to) => void runs.push([from, to]),
+      pushRow: (key, keyStart, keyEnd) => void runs.push(key.toString("utf8", keyStart, keyEnd)),
+    });
+    drain(merge.block(rowsOf(base)));
+    drain(merge.end());
+    expect(runs).toEqual([[0, 500], "k0500", [501, 502], "k0501x", [503, 1_000]]);
+  });
+
+  test("many changes are handed over with pauses, in which the sink can be emptied", () => {
+    const fold = keyedFold({ codec: "bytes" });
+    const changes = Array.from({ length: 64 }, (_, row): Change => ({ kind: "put", key: `k${row + 10}`, value: "x".repeat(100_000) }));
+    fold.apply(logRecords(changes), 0, 64, 1, 0);
+    const collector = rowsCollector();
+    let most = 0;
+    for (const _ of mergeRows(fold.sorted(), collector).end()) most = Math.max(most, collector.take().count);
+    expect(most).toBeLessThanOrEqual(11);
+    expect(collector.count).toBe(0);
+  });
+
+  test("blocks out of order are a bug", () => {
+    const row = (key: string) => rowsOf([{ key, value: "1", index: 1, timeMs: 0 }]);
+    const merge = mergeRows(keyedFold({ codec: "json" }).sorted(), rowsCollector());
+    drain(merge.block(row("b")));
+    expect(() => drain(merge.block(row("b")))).toThrow(expect.objectContaining({ kind: "bug" }));
+  });
+});
+
+function drain(work: Iterable<void>): void {
+  for (const _ of work);
+}

@@ -1,0 +1,190 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { checkJson, JSON_DEPTH_MAX } from "../../../../lib/machines/keyed/json.ts";
+import { mergePatch, patchValue, replacesValue } from "../../../../lib/machines/keyed/patch.ts";
+import { VALUE_BYTES_MAX } from "../../../../lib/model/limits.ts";
+
+const text = (json: string) => Buffer.from(json);
+const patched = (target: string | undefined, patch: string) => mergePatch(target === undefined ? undefined : text(target), text(patch)).toString();
+
+describe("checkJson", () => {
+  const accepts = (bytes: Buffer) => {
+    try {
+      checkJson(bytes, "the value");
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const parses = (json: string) => {
+    try {
+      JSON.parse(json);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  test("accepts what JSON.parse accepts and refuses what it refuses, one edit away from JSON", () => {
+    const letters = [...'{}[]",:\\ue0123456789-+.E tfnabrlus/\n\u0001é'];
+    const edited = fc
+      .tuple(fc.json({ maxDepth: 4 }), fc.array(fc.tuple(fc.nat(), fc.constantFrom("insert", "remove", "replace"), fc.constantFrom(...letters)), { maxLength: 3 }))
+      .map(([json, edits]) =>
+        edits.reduce((before, [at, edit, letter]) => {
+          const place = at % (before.length + 1);
+          return before.slice(0, place) + (edit === "remove" ? "" : letter) + before.slice(edit === "insert" ? place : place + 1);
+        }, json),
+      )
+      .filter((json) => json.isWellFormed());
+    fc.assert(fc.property(edited, (json) => accepts(text(json)) === parses(json)), { numRuns: 5_000 });
+  });
+
+  test("accepts and refuses short strings of JSON's letters as JSON.parse does", () => {
+    const short = fc.array(fc.constantFrom(...'{}[]",:\\u0-+.1eE tn'), { maxLength: 7 }).map((letters) => letters.join(""));
+    fc.assert(fc.property(short, (json) => accepts(text(json)) === parses(json)), { numRuns: 20_000 });
+  });
+
+  test.each(["-", "01", "-01", "1.", ".5", "1e", "1e+", "+1", "NaN", "tru", "truee", '"\\x"', '"\\u12g4"', '"', "", " ", "{", "[1,]", '{"a":1,}', '{"a"}', "{a:1}", "1 2", "\ufeff1", '"\n"', "]"])("refuses %j", (json) => {
+    expect(() => checkJson(text(json), "the value")).toThrow(expect.objectContaining({ kind: "call", code: "bad-json", message: expect.stringContaining("the value is not JSON") }));
+  });
+
+  test.each(["0", "-0", "1e400", "12345678901234567890", "-1.5E-7", '"\\ud800"', "\t[ ]\r\n", '{"__proto__":{}}', '""', "null"])("accepts %j", (json) => {
+    expect(accepts(text(json))).toBe(true);
+  });
+
+  test("refuses bytes that are not UTF-8", () => {
+    expect(() => checkJson(Buffer.from([0x22, 0xff, 0x22]), "the value")).toThrow(expect.objectContaining({ kind: "call", code: "bad-json" }));
+  });
+
+  test("refuses nesting beyond the limit, and names it", () => {
+    const nested = (depth: number) => text(`${'[{"a":'.repeat(depth / 2)}1${"}]".repeat(depth / 2)}`);
+    expect(accepts(nested(JSON_DEPTH_MAX))).toBe(true);
+    expect(() => checkJson(nested(JSON_DEPTH_MAX + 2), "the value")).toThrow(expect.objectContaining({ code: "json-too-deep" }));
+    expect(() => checkJson(text("[".repeat(1_000_000)), "the value")).toThrow(expect.objectContaining({ code: "json-too-deep" }));
+  });
+});
+
+describe("mergePatch", () => {
+  // RFC 7396, appendix A.
+  test.each([
+    ['{"a":"b"}', '{"a":"c"}', '{"a":"c"}'],
+    ['{"a":"b"}', '{"b":"c"}', '{"a":"b","b":"c"}'],
+    ['{"a":"b"}', '{"a":null}', "{}"],
+    ['{"a":"b","b":"c"}', '{"a":null}', '{"b":"c"}'],
+    ['{"a":["b"]}', '{"a":"c"}', '{"a":"c"}'],
+    ['{"a":"c"}', '{"a":["b"]}', '{"a":["b"]}'],
+    ['{"a":{"b":"c"}}', '{"a":{"b":"d","c":null}}', '{"a":{"b":"d"}}'],
+    ['{"a":[{"b":"c"}]}', '{"a":[1]}', '{"a":[1]}'],
+    ['["a","b"]', '["c","d"]', '["c","d"]'],
+    ['{"a":"b"}', '["c"]', '["c"]'],
+    ['{"a":"foo"}', "null", "null"],
+    ['{"a":"foo"}', '"bar"', '"bar"'],
+    ['{"e":null}', '{"a":1}', '{"e":null,"a":1}'],
+    ["[1,2]", '{"a":"b","c":null}', '{"a":"b"}'],
+    ["{}", '{"a":{"bb":{"ccc":null}}}', '{"a":{"bb":{}}}'],
+  ])("%s patched with %s is %s", (target, patch, result) => {
+    expect(patched(target, patch)).toBe(result);
+  });
+
+  test.each([
+    [undefined, '{"a":null,"b":{"c":null,"d":1}}', '{"b":{"d":1}}'],
+    [undefined, "[null]", "[null]"],
+    [undefined, " 7 ", "7"],
+    ['{"n":12345678901234567890,"m":1e400,"k":1.10,"x":1}', '{"x":2}', '{"n":12345678901234567890,"m":1e400,"k":1.10,"x":2}'],
+    ['{"x":1}', '{"x":12345678901234567890,"y":-0,"z":1E400}', '{"x":12345678901234567890,"y":-0,"z":1E400}'],
+    ['{"__proto__":{"a":1},"b":2}', '{"__proto__":{"c":3},"constructor":null}', '{"__proto__":{"a":1,"c":3},"b":2}'],
+    ['{"b":1,"2":2,"1":3}', '{"0":4,"b":5}', '{"b":5,"2":2,"1":3,"0":4}'],
+    ['{"\\u0061":1,"\u00e9":2}', '{"a":3,"\\u00e9":null}', '{"\\u0061":3}'],
+    ['{"\\ud800":1,"\ufffd":2}', '{"\\ud800":3}', '{"\\ud800":3,"\ufffd":2}'],
+    ['{"a":1,"a":{"x":1},"b":0,"b":9}', '{"a":{"y":2}}', '{"a":{"x":1,"y":2},"b":0,"b":9}'],
+    ['{"a":1,"a":2}', '{"a":null}', "{}"],
+    ["{}", '{"a":null,"a":1,"b":1,"b":null}', '{"a":1}'],
+    [' { "a" : { "k" : 1 } , "b" : [ 1 , 2 ] } ', '{"a":{"j":2}}', '{"a":{"k" : 1,"j":2},"b" : [ 1 , 2 ]}'],
+  ])("%s patched with %s is %s, byte for byte", (target, patch, result) => {
+    expect(patched(target, patch)).toBe(result);
+  });
+
+  const json = fc.json({ maxDepth: 4 });
+  const small = fc.letrec((tie) => ({
+    value: fc.oneof({ maxDepth: 4 }, fc.constantFrom<unknown>(null, 1, "x", true, [1, null]), tie("object")),
+    object: fc.uniqueArray(fc.tuple(fc.constantFrom("a", "b", "1", "__proto__", "é"), tie("value")), { selector: ([name]) => name, maxLength: 4 }).map(fromPairs),
+  })).value;
+
+  test("gives the object of the RFC's own algorithm", () => {
+    fc.assert(
+      fc.property(small, small, (target, patch) => {
+        expect(JSON.parse(patched(JSON.stringify(target), JSON.stringify(patch)))).toEqual(reference(target, patch));
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test("gives JSON that passes the door, not longer than both texts", () => {
+    fc.assert(
+      fc.property(json, json, (target, patch) => {
+        const result = mergePatch(text(target), text(patch));
+        checkJson(result, "the result");
+        return result.length <= Buffer.byteLength(target) + Buffer.byteLength(patch);
+      }),
+    );
+  });
+
+  test("an object patch applied twice is applied once", () => {
+    fc.assert(
+      fc.property(small, small, (target, patch) => {
+        const once = patched(JSON.stringify(target), JSON.stringify(patch));
+        expect(patched(once, JSON.stringify(patch))).toBe(once);
+      }),
+    );
+  });
+
+  test("handles the deepest patch of the deepest value", () => {
+    const deep = (leaf: string) => '{"a":'.repeat(JSON_DEPTH_MAX - 1) + leaf + "}".repeat(JSON_DEPTH_MAX - 1);
+    expect(patched(deep('{"x":1}'), deep('{"y":2}'))).toBe(deep('{"x":1,"y":2}'));
+  });
+
+  test("a stored value that is not JSON is a bug, not a result", () => {
+    expect(() => patched('{"a":', "{}")).toThrow(expect.objectContaining({ kind: "bug" }));
+    expect(() => patched("{}", '{"a"')).toThrow(expect.objectContaining({ kind: "bug" }));
+  });
+
+  test("replacesValue says when the value before does not matter", () => {
+    fc.assert(
+      fc.property(small, small, small, (one, other, patch) => {
+        const bytes = text(` ${JSON.stringify(patch)}`);
+        if (replacesValue(bytes, 0, bytes.length)) expect(patched(JSON.stringify(one), bytes.toString())).toBe(patched(JSON.stringify(other), bytes.toString()));
+        else expect(typeof patch).toBe("object");
+      }),
+    );
+  });
+});
+
+describe("patchValue", () => {
+  test("a patch whose result would be too large leaves the value as it is", () => {
+    const target = text(`{"a":"${"x".repeat(VALUE_BYTES_MAX - 8)}"}`);
+    expect(target.length).toBe(VALUE_BYTES_MAX);
+    expect(patchValue(target, text('{"b":1}'))).toBe(target);
+    expect(patchValue(target, text('{"a":1}')).toString()).toBe('{"a":1}');
+  });
+});
+
+function fromPairs(pairs: readonly (readonly [string, unknown])[]): unknown {
+  const object = {};
+  for (const [name, value] of pairs) Object.defineProperty(object, name, { value, enumerable: true, configurable: true, writable: true });
+  return object;
+}
+
+/** RFC 7396, section 2, on objects; entries keep `__proto__` a member. */
+function reference(target: unknown, patch: unknown): unknown {
+  if (!isObject(patch)) return patch;
+  const members = new Map(isObject(target) ? Object.entries(target) : []);
+  for (const [name, value] of Object.entries(patch)) {
+    if (value === null) members.delete(name);
+    else members.set(name, reference(members.get(name), value));
+  }
+  return fromPairs([...members]);
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
