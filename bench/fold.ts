@@ -1,6 +1,6 @@
 // The keyed machine: 1,000,000 records of about 230 bytes in redo files of 100,000, decoded before the clock runs;
 // applied in batches of 100, in key order and in random order; sorted; merged with a base of 1,000,000 rows in blocks of
-// 8,192, into a sink that copies as an encoder's would and is emptied block by block. Then patches and JSON checks alone.
+// 8,192, into a sink that copies as an encoder's would. Then patches and JSON checks alone.
 // Not measured: reading, decoding and encoding (bench/redo.ts, bench/parquet.ts), S3, skewed keys, values of other sizes.
 // MB are 10^6 bytes of keys and values. Memory that is touched for the first time is part of `apply`.
 //   node bench/fold.ts
@@ -10,11 +10,10 @@ import { type KeyedFold, keyedFold } from "../lib/machines/keyed/fold.ts";
 import { checkJson } from "../lib/machines/keyed/json.ts";
 import { mergeRows } from "../lib/machines/keyed/merge.ts";
 import { mergePatch } from "../lib/machines/keyed/patch.ts";
-import type { Mutation } from "../lib/model/mutation.ts";
 import { ORIGIN } from "../lib/model/position.ts";
-import type { LogRecords, Rows } from "../lib/model/rows.ts";
+import type { LogRecords, Rows, RowSink } from "../lib/model/rows.ts";
 import { decodeRedoFile, encodeRedoFile } from "../lib/redo-log/codec.ts";
-import { benchPuts, benchRows, rowsBytes, seededRandom } from "./records.ts";
+import { benchPut, benchRows, rowsBytes, seededRandom } from "./records.ts";
 
 const RECORDS = 1_000_000;
 const FILE_RECORDS = 100_000;
@@ -25,22 +24,22 @@ const FIELDS = { table: "players", shard: 0, incarnation: "00000000000000aa", fi
 
 const rows = benchRows(RECORDS);
 const megabytes = rowsBytes(rows) / 1e6;
-const puts = benchPuts(rows);
-const shuffled = shuffle(puts, seededRandom(2));
+const inOrder = Uint32Array.from({ length: RECORDS }, (_, row) => row);
+const shuffled = shuffle(inOrder, seededRandom(2));
 const blocks = Array.from({ length: Math.ceil(RECORDS / BLOCK_ROWS) }, (_, block) => slice(rows, block * BLOCK_ROWS, Math.min(RECORDS, (block + 1) * BLOCK_ROWS)));
 
 console.log(`${RECORDS} records, ${megabytes.toFixed(0)} MB; median of ${ROUNDS} rounds`);
-measureFold("in key order", logOf(puts));
+measureFold("in key order", logOf(inOrder));
 const random = logOf(shuffled);
 measureFold("in random order", random);
 const full = applyAll(random);
 report("apply again, random (in place)", RECORDS, () => applyAll(random, full));
 measureMerge("merge, no change", keyedFold({ codec: "json" }));
-measureMerge("merge, 1 % changed", applyAll(logOf(shuffled.slice(0, RECORDS / 100))));
+measureMerge("merge, 1 % changed", applyAll(logOf(shuffled.subarray(0, RECORDS / 100))));
 measureMerge("merge, 100 % changed", full);
 
 const patch = Buffer.from('{"level":7,"premium":null,"guild":{"name":"Tide"}}');
-const values = puts.slice(0, FILE_RECORDS).flatMap((put) => (put.kind === "put" ? [Buffer.from(put.value)] : []));
+const values = Array.from({ length: FILE_RECORDS }, (_, row) => Buffer.from(benchPut(rows, row).value));
 report("mergePatch, three members", values.length, () => {
   for (const value of values) mergePatch(value, patch);
 });
@@ -61,11 +60,9 @@ function measureFold(order: string, log: readonly LogRecords[]): void {
 function measureMerge(what: string, fold: KeyedFold): void {
   const sorted = fold.sorted();
   report(what, RECORDS, () => {
-    const sink = rowsCollector();
-    const merge = mergeRows(sorted, sink);
+    const merge = mergeRows(sorted, copyingSink());
     for (const block of blocks) {
       for (const _ of merge.block(block));
-      sink.take();
     }
     for (const _ of merge.end());
   });
@@ -83,9 +80,11 @@ function applyAll(log: readonly LogRecords[], fold = keyedFold({ codec: "json" }
   return fold;
 }
 
-function logOf(mutations: readonly Mutation[]): readonly LogRecords[] {
-  return Array.from({ length: Math.ceil(mutations.length / FILE_RECORDS) }, (_, file) => {
-    const batches = [{ mutations: mutations.slice(file * FILE_RECORDS, (file + 1) * FILE_RECORDS), timeMs: 0 }];
+/** Puts of the numbered rows, as redo files hold them. */
+function logOf(order: Uint32Array): readonly LogRecords[] {
+  return Array.from({ length: Math.ceil(order.length / FILE_RECORDS) }, (_, file) => {
+    const mutations = Array.from(order.subarray(file * FILE_RECORDS, (file + 1) * FILE_RECORDS), (row) => benchPut(rows, row));
+    const batches = [{ mutations, timeMs: 0 }];
     return decodeRedoFile(encodeRedoFile({ ...FIELDS, batches }).bytes, "bench").records;
   });
 }
@@ -97,8 +96,29 @@ function slice(all: Rows, from: number, to: number): Rows {
   return collector.take();
 }
 
-function shuffle<Item>(items: readonly Item[], next: () => number): readonly Item[] {
-  const list = [...items];
+/** Copies what it gets over what it got before, four mebibytes back. */
+function copyingSink(): RowSink {
+  const room = 4 * 1024 * 1024;
+  const bytes = Buffer.alloc(2 * room);
+  let end = 0;
+  const copy = (source: Buffer, from: number, to: number) => {
+    if (end > room) end = 0;
+    end += source.copy(bytes, end, from, to);
+  };
+  return {
+    push({ keys, keyEnds, values, valueEnds }, from, to) {
+      copy(keys, from === 0 ? 0 : keyEnds[from - 1], keyEnds[to - 1]);
+      copy(values, from === 0 ? 0 : valueEnds[from - 1], valueEnds[to - 1]);
+    },
+    pushRow(key, keyStart, keyEnd, value, valueStart, valueEnd) {
+      copy(key, keyStart, keyEnd);
+      copy(value, valueStart, valueEnd);
+    },
+  };
+}
+
+function shuffle(rowNumbers: Uint32Array, next: () => number): Uint32Array {
+  const list = Uint32Array.from(rowNumbers);
   for (let place = list.length - 1; place > 0; place -= 1) {
     const other = Math.floor(next() * (place + 1));
     [list[place], list[other]] = [list[other], list[place]];

@@ -44,13 +44,10 @@ export function benchRows(count: number, seed = 1): Rows {
   return { count, keys, keyEnds, values: values.subarray(0, valueEnd), valueEnds, indexes, times };
 }
 
-/** The rows as puts, in key order; their bytes are views into the rows. */
-export function benchPuts(rows: Rows): readonly Mutation[] {
-  return Array.from({ length: rows.count }, (_, row) => ({
-    kind: "put" as const,
-    key: rows.keys.subarray(row === 0 ? 0 : rows.keyEnds[row - 1], rows.keyEnds[row]),
-    value: rows.values.subarray(row === 0 ? 0 : rows.valueEnds[row - 1], rows.valueEnds[row]),
-  }));
+/** A row as a put; its bytes are views into the rows. */
+export function benchPut({ keys, keyEnds, values, valueEnds }: Rows, row: number): Mutation & { readonly kind: "put" } {
+  const key = keys.subarray(row === 0 ? 0 : keyEnds[row - 1], keyEnds[row]);
+  return { kind: "put", key, value: values.subarray(row === 0 ? 0 : valueEnds[row - 1], valueEnds[row]) };
 }
 
 /** Key and value bytes of the rows. */

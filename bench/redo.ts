@@ -6,7 +6,7 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { decodeRedoFile, decodeRedoHeader, encodeRedoFile, type RedoBatch } from "../lib/redo-log/codec.ts";
 import { ORIGIN } from "../lib/model/position.ts";
-import { benchPuts, benchRows, rowsBytes } from "./records.ts";
+import { benchPut, benchRows, rowsBytes } from "./records.ts";
 
 const RECORDS = 100_000;
 const BATCHES = 1_000;
@@ -15,7 +15,7 @@ const SMALL_ROUNDS = 5_000;
 const FIELDS = { table: "players", shard: 0, incarnation: "00000000000000aa", first: ORIGIN.next, previousDigest: ORIGIN.digest, writeId: "0".repeat(32) };
 
 const rows = benchRows(RECORDS);
-const puts = benchPuts(rows);
+const puts = Array.from({ length: RECORDS }, (_, row) => benchPut(rows, row));
 const batches: RedoBatch[] = Array.from({ length: BATCHES }, (_, batch) => ({
   mutations: puts.slice((batch * RECORDS) / BATCHES, ((batch + 1) * RECORDS) / BATCHES),
   timeMs: batch,
@@ -36,7 +36,7 @@ report("decodeRedoHeader", median(ROUNDS, () => decodeRedoHeader(encoded, "bench
 
 const one = [{ mutations: puts.slice(0, 1), timeMs: 0, mark: { producer: "game-7", sequence: 12345n, since: ORIGIN.next } }];
 const small = encodeRedoFile({ ...FIELDS, batches: one }).bytes;
-console.log(`one put of ${puts[0].key.length + (puts[0].kind === "put" ? puts[0].value.length : 0)} bytes, encoded to ${small.length}; mean of ${SMALL_ROUNDS}`);
+console.log(`one put of ${puts[0].key.length + puts[0].value.length} bytes, encoded to ${small.length}; mean of ${SMALL_ROUNDS}`);
 console.log(`  encodeRedoFile   ${mean(() => encodeRedoFile({ ...FIELDS, batches: one })).toFixed(1)} us`);
 console.log(`  decodeRedoFile   ${mean(() => decodeRedoFile(small, "bench")).toFixed(1)} us`);
 console.log(`  decodeRedoHeader ${mean(() => decodeRedoHeader(small, "bench")).toFixed(1)} us`);

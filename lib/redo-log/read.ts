@@ -26,8 +26,9 @@ export interface Life {
   readonly incarnation: string;
 }
 
+/** `border` is the one behind the file, `bytes` the size of the object. */
 export type Step<Found> =
-  | { readonly kind: "found"; readonly file: Found; readonly border: Border }
+  | { readonly kind: "found"; readonly file: Found; readonly border: Border; readonly bytes: number }
   | { readonly kind: "absent" }
   | { readonly kind: "broken"; readonly fault: TidemarkError };
 
@@ -42,7 +43,7 @@ export async function readFile({ objects }: { readonly objects: Pick<ObjectStore
   return step(() => {
     const file = decodeRedoFile(got.body, key);
     return { file, header: file.header };
-  }, { life, border, key });
+  }, { life, border, key, bytes: got.size });
 }
 
 /** The head of the redo file at the border: enough to move behind it. */
@@ -65,7 +66,7 @@ export async function readHead({ objects }: { readonly objects: Pick<ObjectStore
     const head = decodeRedoHeader(bytes, key);
     if (head.kind === "more") throw damagedObject(key, "it is cut off in its header");
     return { file: head.header, header: head.header };
-  }, { life, border, key });
+  }, { life, border, key, bytes: got.size });
 }
 
 /** Where the log goes on behind a redo file. */
@@ -114,13 +115,13 @@ async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Inde
 
 function step<Found>(
   decode: () => { readonly file: Found; readonly header: RedoHeader },
-  at: { readonly life: Life; readonly border: Border; readonly key: string },
+  at: { readonly life: Life; readonly border: Border; readonly key: string; readonly bytes: number },
 ): Step<Found> {
   try {
     const { file, header } = decode();
     const wrong = mismatch(header, at.life, at.border);
     if (wrong !== undefined) return { kind: "broken", fault: damagedObject(at.key, wrong) };
-    return { kind: "found", file, border: borderBehind(header) };
+    return { kind: "found", file, border: borderBehind(header), bytes: at.bytes };
   } catch (error) {
     return brokenBy(error);
   }

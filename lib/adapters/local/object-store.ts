@@ -10,7 +10,7 @@
 // decides which of the two comes first. Parts are checked when they are put together: one that a power cut lost or cut
 // short is an `invalidPart`, so that storing a part needs no sync of directories.
 
-import { hash, randomBytes } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import { type FileHandle, link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { assert } from "../../model/assert.ts";
@@ -22,7 +22,7 @@ import { areInOrder, checkPartNumber } from "../part-numbers.ts";
 import { directoriesBelow, makeDirectory } from "./directories.ts";
 import { noLinks, orFault, systemCode } from "./faults.ts";
 import { isAbsence, objectPath, sizeOf, walkObjects } from "./object-paths.ts";
-import { sha256, sweep, temporaryName, writeAll, writeDurably } from "./temporary-files.ts";
+import { sweep, temporaryName, writeAll, writeDurably } from "./temporary-files.ts";
 
 export const OBJECTS = "objects";
 export const UPLOADS = "uploads";
@@ -305,14 +305,14 @@ async function putTogether(file: FileHandle, upload: string, parts: readonly Upl
 
 async function copyPart(part: FileHandle, etag: string, file: FileHandle): Promise<boolean> {
   if ((await readFrom(part, 0, DIGEST_BYTES)).toString("hex") !== etag) return false;
-  const digest = sha256();
+  const digest = createHash("sha256");
   const { size } = await part.stat();
   for (let offset = DIGEST_BYTES; offset < size; offset += CHUNK_BYTES) {
     const chunk = await readFrom(part, offset, Math.min(CHUNK_BYTES, size - offset));
     digest.update(chunk);
     await writeAll(file, chunk);
   }
-  return digest.digest().toString("hex") === etag;
+  return digest.digest("hex") === etag;
 }
 
 function partName(number: number): string {

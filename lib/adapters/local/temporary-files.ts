@@ -5,7 +5,7 @@
 // again. Only what provably has no owner is swept at once. Whatever is older than a day is swept too: no write takes
 // that long, and a writer whose file is taken away finds that its link fails and says "retry", so no harm is done.
 
-import { createHash, hash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { type FileHandle, lstat, open, readdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
@@ -110,10 +110,4 @@ function textOf(read: () => string): string {
 
 function short(text: string): string {
   return hash("sha256", text, "hex").slice(0, 8);
-}
-
-/** SHA-256 of bytes that come in chunks. */
-export function sha256(): { update(chunk: Uint8Array): void; digest(): Buffer } {
-  const running = createHash("sha256");
-  return { update: (chunk) => void running.update(chunk), digest: () => running.digest() };
 }

@@ -13,13 +13,13 @@ export interface RowsCollector extends RowSink {
   take(): Rows;
 }
 
-const INITIAL_ROWS = 64;
-const INITIAL_BYTES = 4096;
+const ROWS_MIN = 64;
+const BYTES_MIN = 4096;
 /** Ends are 32-bit words. */
 const COLUMN_BYTES_MAX = 2 ** 32 - 1;
 
 export function rowsCollector(): RowsCollector {
-  let columns = emptyColumns();
+  let columns = emptyColumns(ROWS_MIN, BYTES_MIN, BYTES_MIN);
   let count = 0;
   let keyEnd = 0;
   let valueEnd = 0;
@@ -77,7 +77,8 @@ export function rowsCollector(): RowsCollector {
         indexes: columns.indexes.subarray(0, count),
         times: columns.times.subarray(0, count),
       };
-      columns = emptyColumns();
+      // As much room as this time: those who take block by block grow it once.
+      columns = emptyColumns(Math.max(ROWS_MIN, count), Math.max(BYTES_MIN, keyEnd), Math.max(BYTES_MIN, valueEnd));
       count = 0;
       keyEnd = 0;
       valueEnd = 0;
@@ -95,14 +96,14 @@ interface Columns {
   readonly times: Float64Array;
 }
 
-function emptyColumns(): Columns {
+function emptyColumns(rows: number, keyBytes: number, valueBytes: number): Columns {
   return {
-    keys: Buffer.allocUnsafeSlow(INITIAL_BYTES),
-    values: Buffer.allocUnsafeSlow(INITIAL_BYTES),
-    keyEnds: new Uint32Array(INITIAL_ROWS),
-    valueEnds: new Uint32Array(INITIAL_ROWS),
-    indexes: new Float64Array(INITIAL_ROWS),
-    times: new Float64Array(INITIAL_ROWS),
+    keys: Buffer.allocUnsafeSlow(keyBytes),
+    values: Buffer.allocUnsafeSlow(valueBytes),
+    keyEnds: new Uint32Array(rows),
+    valueEnds: new Uint32Array(rows),
+    indexes: new Float64Array(rows),
+    times: new Float64Array(rows),
   };
 }
 

@@ -43,12 +43,13 @@ export interface KeyedFold {
   apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void;
   /** Keys, tombstones included. */
   readonly count: number;
-  /** Memory held, in bytes. */
+  /** Memory in use, in bytes: what was written, not the room kept for more, which no page stands behind yet. */
   readonly bytes: number;
   /** The entries in key order: a view, good until the next `apply`. */
   sorted(): SortedFold;
 }
 
+const ENTRY_BYTES = ENTRY_WORDS * Uint32Array.BYTES_PER_ELEMENT + STAMP_NUMBERS * Float64Array.BYTES_PER_ELEMENT;
 const INITIAL_ENTRIES = 256;
 const INITIAL_PATCHES = 16;
 const INITIAL_ARENA_BYTES = 64 * 1024;
@@ -244,7 +245,7 @@ export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold 
       return count;
     },
     get bytes() {
-      return arena.length + words.byteLength + stamps.byteLength + slots.byteLength + patches.byteLength;
+      return arenaEnd + count * ENTRY_BYTES + slots.byteLength + patchEnd * patches.BYTES_PER_ELEMENT;
     },
     sorted() {
       const entries = { count, bytes: arena, words, stamps, patches };

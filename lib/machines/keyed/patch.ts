@@ -64,20 +64,21 @@ function writeMerged(output: Output, target: Text | undefined, patch: Text): num
   const patchMembers = members(patch);
   const lastPatches = lastByName(patchMembers);
   const targetMembers = target !== undefined && isObject(target) ? members(target) : [];
-  const lastTargets = lastByName(targetMembers);
+  const patchOf = targetMembers.map(({ name }) => lastPatches.get(name) ?? -1);
   writeByte(output, OBJECT_OPEN);
   const start = output.length;
-  for (const [place, member] of targetMembers.entries()) {
-    const patchPlace = lastPatches.get(member.name);
-    if (patchPlace === undefined) {
+  for (let place = 0; place < targetMembers.length; place += 1) {
+    const member = targetMembers[place];
+    if (patchOf[place] < 0) {
       if (output.length > start) writeByte(output, COMMA);
       writeRange(output, member.value.bytes, member.nameStart, member.value.end);
-    } else if (lastTargets.get(member.name) === place) {
-      writeMember(output, start, member, member.value, patchMembers[patchPlace].value);
+    } else if (!patchOf.includes(patchOf[place], place + 1)) {
+      writeMember(output, start, member, member.value, patchMembers[patchOf[place]].value);
     }
   }
-  for (const [place, member] of patchMembers.entries()) {
-    if (lastPatches.get(member.name) !== place || lastTargets.has(member.name)) continue;
+  for (let place = 0; place < patchMembers.length; place += 1) {
+    const member = patchMembers[place];
+    if (lastPatches.get(member.name) !== place || patchOf.includes(place)) continue;
     writeMember(output, start, member, undefined, member.value);
   }
   return writeByte(output, OBJECT_CLOSE);

@@ -31,7 +31,9 @@ export async function httpDouble({ attemptsMax = 1 }: { readonly attemptsMax?: n
   const requests: SeenRequest[] = [];
   const replies: (Reply | "cut")[] = [];
   const server = createServer(async (request, response) => {
-    const body = Buffer.concat(await Array.fromAsync(request));
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks);
     requests.push({ method: request.method ?? "", path: request.url ?? "", headers: request.headers, body });
     const reply = replies.shift() ?? { status: 500, body: "no reply was given" };
     if (reply === "cut") {

@@ -1,0 +1,121 @@
+import { hash } from "node:crypto";
+import { expect, test } from "vitest";
+import { openSnapshot } from "../../../../lib/snapshot/read.ts";
+import { storeOf } from "../store-of.ts";
+import { encodeRecords, jsonRecords } from "./records.ts";
+
+const KEY = "players/3/00112233aabbccdd/snapshots/0000000000000057-e3.parquet";
+const records = jsonRecords(20);
+const small = encodeRecords(records);
+const empty = encodeRecords([]);
+const damaged = expect.objectContaining({ kind: "repair", code: "damaged-object", message: expect.stringContaining(KEY) });
+const PATTERNS = [0x01, 0x80, 0x20, 0xff];
+
+async function readAll(bytes: Buffer, expected: { size?: number; footerSha256?: string } = {}): Promise<void> {
+  const opened = await openSnapshot({ store: storeOf(new Map([[KEY, bytes]])) }, { key: KEY, ...expected });
+  if (opened.kind === "absent") throw new Error("the snapshot is there");
+  for await (const _ of opened.snapshot.rows());
+}
+
+async function verify(bytes: Buffer): Promise<void> {
+  const opened = await openSnapshot({ store: storeOf(new Map([[KEY, bytes]])) }, { key: KEY });
+  if (opened.kind === "absent") throw new Error("the snapshot is there");
+  await opened.snapshot.verifyBytes();
+}
+
+function flipped(bytes: Buffer, at: number, pattern: number): Buffer {
+  const copy = Buffer.from(bytes);
+  copy[at] ^= pattern;
+  return copy;
+}
+
+test.each([["with rows", small], ["without rows", empty]])("every flipped byte of a snapshot %s is found, with nothing known of it", async (_, { bytes }) => {
+  await readAll(bytes);
+  await verify(bytes);
+  for (let at = 0; at < bytes.length; at++) {
+    for (const pattern of PATTERNS) {
+      const wrong = flipped(bytes, at, pattern);
+      await expect(readAll(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
+      await expect(verify(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
+    }
+  }
+}, 120_000);
+
+test("every flipped byte is found where the checkpoint's record is known", async () => {
+  const { bytes, size, footerSha256 } = small;
+  await readAll(bytes, { size, footerSha256 });
+  for (let at = 0; at < bytes.length; at++) {
+    await expect(readAll(flipped(bytes, at, 0x10), { size, footerSha256 }), `byte ${at}`).rejects.toEqual(damaged);
+  }
+}, 60_000);
+
+test("no flipped byte changes what a point read gives, or makes it miss a record", async () => {
+  const { bytes } = small;
+  const { key, value, index, timeMs } = records[11];
+  for (let at = 0; at < bytes.length; at++) {
+    const store = storeOf(new Map([[KEY, flipped(bytes, at, 0x04)]]));
+    const outcome = await openSnapshot({ store }, { key: KEY })
+      .then((opened) => (opened.kind === "opened" ? opened.snapshot.get(key) : undefined))
+      .catch((error: unknown) => error);
+    if (outcome instanceof Error) expect(outcome).toEqual(damaged);
+    else {
+      expect(outcome, `byte ${at}`).toEqual({ value, index, timeMs });
+      expect(at, "only the head, which a point read does not read, may be damaged unseen").toBeLessThan(4);
+    }
+  }
+}, 60_000);
+
+test("a snapshot that was cut, or that something was appended to, is damaged", async () => {
+  for (const { bytes, size, footerSha256 } of [small, empty]) {
+    for (let length = 0; length < bytes.length; length++) {
+      await expect(readAll(bytes.subarray(0, length)), `${length} bytes`).rejects.toEqual(damaged);
+      await expect(readAll(bytes.subarray(length + 1)), `without the first ${length + 1} bytes`).rejects.toEqual(damaged);
+    }
+    for (const more of [Buffer.from([0]), Buffer.alloc(100), bytes]) {
+      const longer = Buffer.concat([bytes, more]);
+      if (!more.equals(bytes)) await expect(readAll(longer)).rejects.toEqual(damaged);
+      await expect(readAll(longer, { size, footerSha256 })).rejects.toEqual(damaged);
+    }
+  }
+}, 120_000);
+
+test("one snapshot behind another is damaged", async () => {
+  await expect(readAll(Buffer.concat([small.bytes, small.bytes]))).rejects.toEqual(damaged);
+});
+
+test("another valid snapshot in its place is refused by what the checkpoint records", async () => {
+  const other = encodeRecords(records.map((record) => ({ ...record, index: record.index + 1 })));
+  await readAll(other.bytes);
+  await expect(readAll(other.bytes, { footerSha256: small.footerSha256 })).rejects.toEqual(damaged);
+  await expect(readAll(other.bytes, { size: other.size + 1 })).rejects.toEqual(damaged);
+});
+
+test("row groups that changed places are damaged", async () => {
+  const noise = Array.from({ length: 6_000 }, (_, i) => ({
+    key: Buffer.from(String(i).padStart(6, "0")),
+    value: Buffer.from(Array.from({ length: 12 }, (_part, part) => hash("sha512", `${i}/${part}`, "hex")).join(""), "hex"),
+    index: i,
+    timeMs: i,
+  }));
+  const { bytes, groups } = encodeRecords(noise);
+  const [first, second] = groups;
+  const swapped = Buffer.concat([
+    bytes.subarray(0, 4),
+    bytes.subarray(second.offset, second.offset + second.byteLength),
+    bytes.subarray(first.offset, first.offset + first.byteLength),
+    bytes.subarray(second.offset + second.byteLength),
+  ]);
+  await expect(readAll(swapped)).rejects.toEqual(damaged);
+  await expect(verify(swapped)).rejects.toEqual(damaged);
+});
+
+test("a snapshot of a newer format version is told apart from a damaged one", async () => {
+  const bytes = Buffer.from(small.bytes);
+  const footerLength = bytes.readUInt32LE(bytes.length - 8);
+  const footerAt = bytes.length - 8 - footerLength;
+  bytes.writeUInt32LE(2, footerAt - 44);
+  const tailStart = Number(bytes.readBigUInt64LE(footerAt - 40));
+  const digest = hash("sha256", Buffer.concat([bytes.subarray(tailStart, footerAt - 32), Buffer.alloc(32), bytes.subarray(footerAt)]), "hex");
+  bytes.write(digest, footerAt - 32, "hex");
+  await expect(readAll(bytes)).rejects.toEqual(expect.objectContaining({ kind: "call", code: "newer-format", message: expect.stringContaining(KEY) }));
+});

@@ -1,0 +1,33 @@
+// Bytes of a released format are never rewritten: test/golden/snapshot-v1.parquet stays readable for ever.
+
+import { hash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+import { openSnapshot } from "../../../../lib/snapshot/read.ts";
+import { ENCODER_VERSION } from "../../../../lib/snapshot/parquet/encode.ts";
+import { storeOf } from "../store-of.ts";
+import { description, encodeRecords, jsonRecords, type TestRecord, toRecords } from "./records.ts";
+
+const GOLDEN = new URL("../../../golden/snapshot-v1.parquet", import.meta.url);
+const GOLDEN_SHA256 = "33c6fa9d92ae903857ade65ff47ba7bab0aee4fa5361b26d8099601a2394fff1";
+const records = jsonRecords(1_500);
+const expected = { ...description, codec: "json" as const };
+
+test("the golden snapshot is as it was when the format was released", async () => {
+  expect(hash("sha256", await readFile(GOLDEN), "hex")).toBe(GOLDEN_SHA256);
+});
+
+test("the golden snapshot reads back as what went into it", async () => {
+  const opened = await openSnapshot({ store: storeOf(new Map([["golden", await readFile(GOLDEN)]])) }, { key: "golden" });
+  if (opened.kind === "absent") throw new Error("the golden snapshot is there");
+  const { snapshot } = opened;
+  const read: TestRecord[] = [];
+  for await (const rows of snapshot.rows()) read.push(...toRecords(rows));
+  expect(snapshot.description).toEqual(expected);
+  expect(snapshot.encoder).toBe("1/zstd-1.5.7");
+  expect(read).toEqual(records);
+});
+
+test.runIf(ENCODER_VERSION === "1/zstd-1.5.7")("the encoder version that wrote the golden snapshot writes the same bytes", async () => {
+  expect(encodeRecords(records, expected).bytes.equals(await readFile(GOLDEN))).toBe(true);
+});
