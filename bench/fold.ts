@@ -26,7 +26,9 @@ const rows = benchRows(RECORDS);
 const megabytes = rowsBytes(rows) / 1e6;
 const inOrder = Uint32Array.from({ length: RECORDS }, (_, row) => row);
 const shuffled = shuffle(inOrder, seededRandom(2));
-const blocks = Array.from({ length: Math.ceil(RECORDS / BLOCK_ROWS) }, (_, block) => slice(rows, block * BLOCK_ROWS, Math.min(RECORDS, (block + 1) * BLOCK_ROWS)));
+const blocks = Array.from({ length: Math.ceil(RECORDS / BLOCK_ROWS) }, (_, block) =>
+  slice(rows, block * BLOCK_ROWS, Math.min(RECORDS, (block + 1) * BLOCK_ROWS)),
+);
 
 console.log(`${RECORDS} records, ${megabytes.toFixed(0)} MB; median of ${ROUNDS} rounds`);
 measureFold("in key order", logOf(inOrder));
@@ -134,5 +136,7 @@ function report(what: string, records: number, work: () => unknown): void {
   });
   const ms = times.sort((a, b) => a - b)[ROUNDS >> 1];
   const rate = (megabytes * records) / RECORDS / (ms / 1e3);
-  console.log(`  ${what.padEnd(32)} ${ms.toFixed(1).padStart(8)} ms ${((ms * 1e6) / records).toFixed(0).padStart(6)} ns a record ${rate.toFixed(0).padStart(6)} MB/s`);
+  console.log(
+    `  ${what.padEnd(32)} ${ms.toFixed(1).padStart(8)} ms ${((ms * 1e6) / records).toFixed(0).padStart(6)} ns a record ${rate.toFixed(0).padStart(6)} MB/s`,
+  );
 }

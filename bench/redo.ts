@@ -27,12 +27,29 @@ const { records } = decodeRedoFile(encoded, "bench");
 const zstdOptions = { params: { [constants.ZSTD_c_compressionLevel]: 1 }, chunkSize: records.bytes.length, pledgedSrcSize: records.bytes.length };
 const compressed = zstdCompressSync(records.bytes, zstdOptions);
 
-console.log(`${RECORDS} puts, ${megabytes.toFixed(1)} MB, encoded to ${(encoded.length / 1e6).toFixed(2)} MB (ratio ${((megabytes * 1e6) / encoded.length).toFixed(2)}); median of ${ROUNDS} rounds`);
-report("zstd-1 compress alone", median(ROUNDS, () => zstdCompressSync(records.bytes, zstdOptions)));
-report("encodeRedoFile", median(ROUNDS, () => encodeRedoFile({ ...FIELDS, batches })));
-report("zstd decompress alone", median(ROUNDS, () => zstdDecompressSync(compressed, { chunkSize: records.bytes.length })));
-report("decodeRedoFile", median(ROUNDS, () => decodeRedoFile(encoded, "bench")));
-report("decodeRedoHeader", median(ROUNDS, () => decodeRedoHeader(encoded, "bench")));
+console.log(
+  `${RECORDS} puts, ${megabytes.toFixed(1)} MB, encoded to ${(encoded.length / 1e6).toFixed(2)} MB (ratio ${((megabytes * 1e6) / encoded.length).toFixed(2)}); median of ${ROUNDS} rounds`,
+);
+report(
+  "zstd-1 compress alone",
+  median(ROUNDS, () => zstdCompressSync(records.bytes, zstdOptions)),
+);
+report(
+  "encodeRedoFile",
+  median(ROUNDS, () => encodeRedoFile({ ...FIELDS, batches })),
+);
+report(
+  "zstd decompress alone",
+  median(ROUNDS, () => zstdDecompressSync(compressed, { chunkSize: records.bytes.length })),
+);
+report(
+  "decodeRedoFile",
+  median(ROUNDS, () => decodeRedoFile(encoded, "bench")),
+);
+report(
+  "decodeRedoHeader",
+  median(ROUNDS, () => decodeRedoHeader(encoded, "bench")),
+);
 
 const one = [{ mutations: puts.slice(0, 1), timeMs: 0, mark: { producer: "game-7", sequence: 12345n, since: ORIGIN.next } }];
 const small = encodeRedoFile({ ...FIELDS, batches: one }).bytes;

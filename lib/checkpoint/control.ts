@@ -2,12 +2,12 @@
 // decides again, and a write whose reply was lost knows itself by its stamp.
 
 import type { Control, HistoryRow } from "../model/control.ts";
-import { isTidemarkError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
-import type { CheckpointStore, Condition, Item, ItemChange } from "../ports/checkpoint-store.ts";
+import type { CheckpointStore, Condition, Item, ItemChange, ItemKey } from "../ports/checkpoint-store.ts";
 import type { Random } from "../ports/random.ts";
-import { controlAttributes, controlItem, HISTORY_SORT, parseControl, parseHistoryRow, shardPartition, tailAttributes, tailItem } from "./items.ts";
+import { controlAttributes, controlItem, HISTORY_SORT, parseControl, parseHistoryRow, shardPartition, tableItem, tailAttributes, tailItem } from "./items.ts";
 import { type ControlState, opened, type Transition } from "./transitions.ts";
 import { ORIGIN } from "../model/position.ts";
 
@@ -24,7 +24,10 @@ export async function readControl(checkpoints: Pick<CheckpointStore, "get">, id:
   return item && parseControl(item);
 }
 
-/** The shard's control item, made with a fresh incarnation if there is none; its tail hint is born in the same write. */
+/**
+ * The shard's control item, made with a fresh incarnation if there is none; its tail hint is born in the same write.
+ * @throws {TidemarkError} `call` "unknown-table" where the table is not, or no longer, live
+ */
 export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): Promise<Control> {
   for (let attempt = 0; attempt < CONTROL_ATTEMPTS_MAX; attempt++) {
     const found = await readControl(deps.checkpoints, id);
@@ -32,8 +35,10 @@ export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): 
     const incarnation = deps.random.id(INCARNATION_DIGITS);
     const hint = { incarnation, border: ORIGIN, capturedNext: ORIGIN.next, capturedAtMs: nowMs };
     const tail: ItemChange = { item: tailItem(id), when: [], put: tailAttributes(hint) };
-    const written = await writeControl(deps, { id, from: undefined, to: opened(incarnation), also: [tail] });
+    const live: ItemChange = { item: tableItem(id.table), when: [{ kind: "eq", attribute: "state", value: "live" }], check: true };
+    const written = await writeControl(deps, { id, from: undefined, to: opened(incarnation), also: [tail, live] });
     if (written.kind === "written") return written.control;
+    if (written.beside?.partition === live.item.partition) throw callError("unknown-table", `there is no table ${id.table}, or it is being deleted`);
   }
   throw contended(id);
 }
@@ -65,24 +70,27 @@ export async function changeControl<Refusal extends { readonly kind: string }>(
 
 /**
  * One conditional write of the control item, with `also` in the same transaction: everything as read, or nothing.
- * A reply that never came is settled by reading.
+ * A reply that never came is settled by reading. `beside`: which of the other items refused.
  */
 export async function writeControl(
   { checkpoints, random }: ControlDeps,
   request: { readonly id: ShardId; readonly from: Control | undefined; readonly to: ControlState; readonly also: readonly ItemChange[] },
-): Promise<{ readonly kind: "written"; readonly control: Control } | { readonly kind: "refused" }> {
+): Promise<{ readonly kind: "written"; readonly control: Control } | { readonly kind: "refused"; readonly beside?: ItemKey }> {
   const control: Control = { ...request.to, stamp: random.id(STAMP_DIGITS) };
   const change: ItemChange = { item: controlItem(request.id), when: [asRead(request.from)], put: controlAttributes(control) };
+  let beside: ItemKey | undefined;
   try {
     const outcome = await checkpoints.write([change, ...request.also]);
     if (outcome.kind === "written") return { kind: "written", control };
     if (outcome.at === 0 && outcome.item !== undefined && parseControl(outcome.item).stamp === control.stamp) return { kind: "written", control };
     if (outcome.at === 0) return { kind: "refused" };
+    beside = request.also[outcome.at - 1].item;
   } catch (error) {
     if (!isTidemarkError(error) || error.kind !== "retry") throw error;
   }
   const now = await readControl(checkpoints, request.id);
-  return now?.stamp === control.stamp ? { kind: "written", control } : { kind: "refused" };
+  if (now?.stamp === control.stamp) return { kind: "written", control };
+  return { kind: "refused", ...(beside && { beside }) };
 }
 
 /** The condition that the control item is still the one that was read. */

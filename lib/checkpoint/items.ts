@@ -220,6 +220,10 @@ function attributeReader(attributes: Attributes, where: string): Reader {
     number: (name) => need(name, (value) => typeof value === "number"),
     text: (name) => need(name, (value) => typeof value === "string"),
     flag: (name) => need(name, (value) => typeof value === "boolean"),
-    inside: (name) => attributeReader(need(name, (value): value is Attributes => typeof value === "object" && value !== null), `${where} (${name})`),
+    inside: (name) =>
+      attributeReader(
+        need(name, (value): value is Attributes => typeof value === "object" && value !== null),
+        `${where} (${name})`,
+      ),
   };
 }

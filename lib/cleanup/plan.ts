@@ -56,7 +56,16 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   const { control, rows, policy, nowMs } = facts;
   const sorted = sort(facts);
   if (control === undefined) {
-    return { lowWater: toIndex(1), fence: false, redoFiles: [], generations: rows, orphans: sorted.past, uploads: facts.listing.uploads, parts: facts.listing.parts, unparseable: sorted.unparseable };
+    return {
+      lowWater: toIndex(1),
+      fence: false,
+      redoFiles: [],
+      generations: rows,
+      orphans: sorted.past,
+      uploads: facts.listing.uploads,
+      parts: facts.listing.parts,
+      unparseable: sorted.unparseable,
+    };
   }
   const keep = retained(rows, policy, nowMs);
   const lowWater = keep === undefined ? control.lowWater : markFor(control, keep, policy, sorted.redoFiles);
@@ -65,7 +74,9 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   const leftObjects = sorted.snapshots.filter(({ key }) => !named.has(key) && key !== control.capture?.key);
   const leftUploads = facts.listing.uploads.filter((upload) => !isRecorded(upload, control.capture));
   const leftParts = facts.listing.parts.filter(({ born }) => born !== control.capture?.born);
-  const fence = isFree(control, nowMs) && (isAbandoned(control, nowMs) || [...leftObjects, ...leftUploads].some((left) => epochOf(facts.id, control, left.key) === control.epoch));
+  const fence =
+    isFree(control, nowMs) &&
+    (isAbandoned(control, nowMs) || [...leftObjects, ...leftUploads].some((left) => epochOf(facts.id, control, left.key) === control.epoch));
   const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;
   const droppedUpload = fence && control.capture !== undefined ? facts.listing.uploads.filter((upload) => isRecorded(upload, control.capture)) : [];
   return {

@@ -122,7 +122,7 @@ export async function listObjects(objects: Pick<ObjectStore, "list">, prefix: st
   return all;
 }
 
-async function listUploads(objects: Pick<ObjectStore, "listUploads">, prefix: string): Promise<readonly Upload[]> {
+export async function listUploads(objects: Pick<ObjectStore, "listUploads">, prefix: string): Promise<readonly Upload[]> {
   const all: Upload[] = [];
   let after: UploadCursor | undefined;
   do {

@@ -1,6 +1,6 @@
 // Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
 
-import { type Mutation, type ValueCodec } from "../model/mutation.ts";
+import type { Mutation, ValueCodec } from "../model/mutation.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";

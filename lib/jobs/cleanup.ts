@@ -2,7 +2,7 @@
 // deleted half-way, objects of tables that are no more.
 
 import type { DoomedObject } from "../cleanup/plan.ts";
-import { listObjects, sweep, type SweepOutcome } from "../cleanup/sweep.ts";
+import { listObjects, listUploads, sweep, type SweepOutcome } from "../cleanup/sweep.ts";
 import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardName } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
@@ -59,33 +59,38 @@ async function findLostTail(world: World, id: ShardId, { control, listing }: Swe
 }
 
 /**
- * Cleans the shards of tables that are no more: a writer that stalled before its table was deleted may have left a redo
- * file there. A table made meanwhile is safe: a sweep lists before it looks for the control item, and incarnations differ (rule 25).
+ * Cleans the shards of tables that are no more: a writer or a capture that stalled before its table was deleted may have
+ * left something there. A table made meanwhile is safe: a sweep lists before it looks for the control item, and
+ * incarnations differ (rule 25).
  */
 export async function cleanupStrays(world: World): Promise<readonly { readonly id: ShardId; readonly report: CleanupReport }[]> {
   const reports: { id: ShardId; report: CleanupReport }[] = [];
+  for (const table of await storedTables(world)) {
+    if ((await findTable(world, table)) !== undefined) continue;
+    const keys = [...(await listObjects(world.objects, `${table}/`)), ...(await listUploads(world.objects, `${table}/`))];
+    const shards = new Map(keys.flatMap(({ key }) => shardOfKey(key) ?? []).map((id) => [shardName(id), id]));
+    for (const id of shards.values()) reports.push({ id, report: await cleanupShard(world, { id, policy: POLICY_DEFAULTS }) });
+  }
+  return reports;
+}
+
+/** The tables that the store's objects and uploads name, found without listing every object. */
+async function storedTables({ objects }: World): Promise<ReadonlySet<string>> {
+  const tables = new Set((await listUploads(objects, "")).map(({ key }) => folderOf(key)));
   let after: string | undefined;
   for (;;) {
-    const page = await world.objects.list({ prefix: "", limit: 1, ...(after !== undefined && { after }) });
+    const page = await objects.list({ prefix: "", limit: 1, ...(after !== undefined && { after }) });
     const first = page.objects[0]?.key;
-    if (first === undefined) return reports;
-    const folder = first.slice(0, first.indexOf("/") + 1);
+    if (first === undefined) return new Set([...tables].filter(isTableName));
+    const folder = folderOf(first);
+    tables.add(folder);
     // "0" is the character behind "/": the next page begins behind the whole folder.
-    after = folder === "" ? first : `${folder.slice(0, -1)}0`;
-    for (const id of await strayShards(world, folder)) reports.push({ id, report: await cleanupShard(world, { id, policy: POLICY_DEFAULTS }) });
+    after = first.includes("/") ? `${folder}0` : first;
   }
 }
 
-/** The shards that the folder of a table that is no more holds. */
-async function strayShards(world: World, folder: string): Promise<readonly ShardId[]> {
-  const [table] = folder.split("/");
-  if (!isTableName(table) || (await findTable(world, table)) !== undefined) return [];
-  const shards = new Map<string, ShardId>();
-  for (const { key } of await listObjects(world.objects, folder)) {
-    const id = shardOfKey(key);
-    if (id !== undefined) shards.set(shardName(id), id);
-  }
-  return [...shards.values()];
+function folderOf(key: string): string {
+  return key.split("/")[0];
 }
 
 /** The shard that a key says it belongs to; absent where it is not of this program's making. */

@@ -3,7 +3,7 @@
 
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
-import { type CleanupReport, cleanupShard } from "./cleanup.ts";
+import { type CleanupReport, cleanupShard, cleanupStrays } from "./cleanup.ts";
 import { plan } from "./plan.ts";
 import { type SnapshotReport, snapshotShard } from "./snapshot.ts";
 import { deleteTable, listTables, shardsOf } from "./tables.ts";
@@ -16,7 +16,7 @@ export interface RoundReport {
 }
 
 export interface RoundRequest {
-  /** Clean every shard, not only those that were captured. */
+  /** Clean every shard, not only those that were captured, and what deleted tables left. */
   readonly cleanAll?: boolean;
   readonly signal?: AbortSignal;
 }
@@ -55,6 +55,7 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
       });
     }
   }
+  if (cleanAll) cleaned.push(...(await cleanupStrays(world)));
   return { dirty: planned.length, captured, cleaned, failures };
 }
 

@@ -1,7 +1,7 @@
 // One snapshot job of one shard, in AresDB's stages: snapshot, cleanup, complete. What it did, or why it failed, is kept
 // on the shard's job item, and told as it happens. With nothing new nothing is written, but cleanup still runs.
 
-import { jobItem } from "../checkpoint/items.ts";
+import { controlItem, jobItem } from "../checkpoint/items.ts";
 import { CAPTURES_PER_RUN_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Index, Position } from "../model/position.ts";
@@ -67,7 +67,11 @@ export async function snapshotShard(world: World, request: SnapshotRequest): Pro
 
   async function keep(): Promise<void> {
     const put: Attributes = { formatVersion: 1, stage, startedAtMs, durationMs: clock.now() - startedAtMs, ...progress };
-    await world.checkpoints.write([{ item: jobItem(id), when: [], put }]);
+    // A shard that was never written, or was deleted meanwhile, has no job item either.
+    await world.checkpoints.write([
+      { item: controlItem(id), when: [{ kind: "present" }], check: true },
+      { item: jobItem(id), when: [], put },
+    ]);
   }
 }
 

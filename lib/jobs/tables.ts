@@ -58,7 +58,9 @@ export async function listTables({ checkpoints }: World): Promise<readonly Table
 export async function updateTable(world: World, name: string, policy: Partial<TablePolicy>): Promise<Table> {
   const table: Table = { ...(await getTable(world, name)), ...policy };
   checkTable(table);
-  const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], put: tableAttributes(table) }]);
+  const written = await world.checkpoints.write([
+    { item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], set: { ...policy } },
+  ]);
   if (written.kind === "refused") throw callError("unknown-table", `table ${name} was deleted meanwhile`);
   return table;
 }

@@ -34,6 +34,8 @@ export const BATCH_BYTES_MAX = 16 * MIB;
 /** Group commit closes a redo file at these. A single batch always fits. */
 export const REDO_FILE_BATCHES_MAX = 4_096;
 export const REDO_FILE_BYTES_MAX = 24 * MIB;
+/** Decoding holds 16 bytes for each mutation, beside its key and value. */
+export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
 /** Batches that wait in one writer; a caller that appends more waits. */
 export const WRITER_WAITING_BYTES_MAX = 64 * MIB;
 
@@ -62,7 +64,7 @@ export const LIST_PAGES_MAX = 100_000;
 export const PIN_TTL_MS = 15 * 60_000;
 
 assert(KEY_BYTES_MAX + VALUE_BYTES_MAX <= BATCH_BYTES_MAX, "the largest mutation fits a batch");
-assert(BATCH_BYTES_MAX <= REDO_FILE_BYTES_MAX, "the largest batch fits a redo file");
+assert(BATCH_BYTES_MAX <= REDO_FILE_BYTES_MAX && BATCH_MUTATIONS_MAX <= REDO_FILE_MUTATIONS_MAX, "the largest batch fits a redo file");
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(TABLE_NAME_LENGTH_MAX + 200 <= S3_KEY_BYTES_MAX, "an object's key fits S3");

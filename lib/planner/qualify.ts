@@ -10,7 +10,11 @@ export type Qualification =
   | { readonly kind: "waits"; readonly mutations: number; readonly dueAtMs: number }
   | { readonly kind: "idle" };
 
-export function qualify({ border, capturedNext, capturedAtMs }: TailHint, policy: Pick<TablePolicy, "captureAfterMutations" | "captureAfterMs">, nowMs: number): Qualification {
+export function qualify(
+  { border, capturedNext, capturedAtMs }: TailHint,
+  policy: Pick<TablePolicy, "captureAfterMutations" | "captureAfterMs">,
+  nowMs: number,
+): Qualification {
   const mutations = border.next - capturedNext;
   if (mutations <= 0) return { kind: "idle" };
   if (mutations >= policy.captureAfterMutations) return { kind: "qualifies", by: "mutations", mutations };

@@ -19,7 +19,14 @@ export type TelemetryEvent =
   | (AtShard & { readonly kind: "appended"; readonly first: Index; readonly mutations: number; readonly batches: number; readonly bytes: number })
   | (AtShard & { readonly kind: "job-stage"; readonly job: "snapshot"; readonly stage: JobStage })
   | (AtShard & { readonly kind: "capture-uploaded"; readonly part: number; readonly bytes: number })
-  | (AtShard & { readonly kind: "captured"; readonly index: Index; readonly mutations: number; readonly rows: number; readonly bytes: number; readonly durationMs: number })
+  | (AtShard & {
+      readonly kind: "captured";
+      readonly index: Index;
+      readonly mutations: number;
+      readonly rows: number;
+      readonly bytes: number;
+      readonly durationMs: number;
+    })
   | (AtShard & { readonly kind: "cleaned"; readonly redoFiles: number; readonly snapshots: number; readonly orphans: number; readonly lowWater: Index })
   | (AtShard & { readonly kind: "unparseable-name"; readonly key: string })
   | (AtShard & { readonly kind: "fell-back"; readonly damaged: string; readonly reason: string; readonly to: Index })

@@ -33,7 +33,8 @@ async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<S
     let border = baseBorder(base);
     while (border.next < next) {
       const step = await readHead(deps, life, border);
-      if (step.kind !== "found") throw new TidemarkError("retry", "contended", `the log of ${life.id.table}/${life.id.shard} was cleaned while its sessions were read: append again`);
+      if (step.kind !== "found")
+        throw new TidemarkError("retry", "contended", `the log of ${life.id.table}/${life.id.shard} was cleaned while its sessions were read: append again`);
       let at = border.next - 1;
       for (const { count, mark } of step.file.batches) {
         at += count;
@@ -46,7 +47,10 @@ async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<S
   throw new TidemarkError("retry", "contended", `the sessions of ${life.id.table}/${life.id.shard} cannot be read now: append again`);
 }
 
-async function sessionsFrom({ objects }: SessionDeps, row: { readonly key: string; readonly size: number; readonly footerSha256: string } | undefined): Promise<Sessions | undefined> {
+async function sessionsFrom(
+  { objects }: SessionDeps,
+  row: { readonly key: string; readonly size: number; readonly footerSha256: string } | undefined,
+): Promise<Sessions | undefined> {
   if (row === undefined) return new Sessions();
   try {
     const opened = await openSnapshot({ store: objects }, row);

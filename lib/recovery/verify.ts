@@ -95,7 +95,8 @@ async function verifyLog(deps: VerifyDeps, { id, control, rows }: Subject): Prom
   for (;;) {
     const known = digests.get(border.next);
     const key = redoKey(incarnationPrefix(id, control.incarnation), border.next);
-    if (known !== undefined && known.digest !== border.digest) throw new TidemarkError("repair", "damaged-object", "the log before it is not that of its generation", { object: key });
+    if (known !== undefined && known.digest !== border.digest)
+      throw new TidemarkError("repair", "damaged-object", "the log before it is not that of its generation", { object: key });
     const step = await readFile(deps, life, border);
     if (step.kind === "found") {
       files++;
@@ -127,7 +128,8 @@ async function readWhole({ objects }: VerifyDeps, row: HistoryRow): Promise<Snap
   await opened.snapshot.verifyBytes();
   let count = 0;
   for await (const rows of opened.snapshot.rows()) count += rows.count;
-  if (count !== row.rows) throw new TidemarkError("repair", "damaged-object", `it holds ${count} records, its history row says ${row.rows}`, { object: row.key });
+  if (count !== row.rows)
+    throw new TidemarkError("repair", "damaged-object", `it holds ${count} records, its history row says ${row.rows}`, { object: row.key });
   return opened.snapshot;
 }
 

@@ -87,7 +87,11 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       belief = claim.behind;
     }
   }
-  throw new TidemarkError("retry", "contended", `${shardName(id)} took no redo file in ${APPEND_ATTEMPTS_MAX} attempts: other writers were quicker; append again`);
+  throw new TidemarkError(
+    "retry",
+    "contended",
+    `${shardName(id)} took no redo file in ${APPEND_ATTEMPTS_MAX} attempts: other writers were quicker; append again`,
+  );
 }
 
 type Claim = { readonly kind: "mine" } | { readonly kind: "lost"; readonly behind: Belief | undefined };

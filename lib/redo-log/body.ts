@@ -8,12 +8,12 @@
 import { isUtf8 } from "node:buffer";
 import { hash } from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { KEY_BYTES_MAX, REDO_FILE_BYTES_MAX, VALUE_BYTES_MAX } from "../model/limits.ts";
+import { KEY_BYTES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, VALUE_BYTES_MAX } from "../model/limits.ts";
 import type { Mutation } from "../model/mutation.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../model/rows.ts";
 import type { Refuse } from "./byte-fields.ts";
 import type { BodyDescription } from "./header.ts";
-import { compressBound, ENCODING_ZSTD, REDO_FILE_MUTATIONS_MAX } from "./layout.ts";
+import { compressBound, ENCODING_ZSTD } from "./layout.ts";
 
 /** A body and what a header says of it. */
 export interface RedoBody extends BodyDescription {
@@ -71,7 +71,7 @@ function measure(batches: readonly { readonly mutations: readonly Mutation[] }[]
     count += mutations.length;
     for (const mutation of mutations) {
       const keyLength = mutation.key.length;
-      const valueLength = valueOf(mutation).length;
+      const valueLength = valueBytesOf(mutation).length;
       if (keyLength < 1 || keyLength > KEY_BYTES_MAX) refuse(`a key has ${keyLength} bytes`);
       if (valueLength > VALUE_BYTES_MAX) refuse(`a value has ${valueLength} bytes`);
       keyLengthBytes += varintBytes(keyLength);
@@ -96,7 +96,7 @@ function encodeColumns(batches: readonly { readonly mutations: readonly Mutation
   for (const { mutations } of batches) {
     for (const mutation of mutations) {
       const { key } = mutation;
-      const value = valueOf(mutation);
+      const value = valueBytesOf(mutation);
       if (isContinuation(key[0])) refuse("a key is not well-formed UTF-8");
       bytes[kindAt++] = kindOf(mutation);
       keyLengthAt = writeVarint(bytes, keyLengthAt, key.length);
@@ -181,7 +181,7 @@ function varintBytes(value: number): number {
   return value < 1 << 7 ? 1 : value < 1 << 14 ? 2 : value < 1 << 21 ? 3 : 4;
 }
 
-function valueOf(mutation: Mutation): Uint8Array {
+function valueBytesOf(mutation: Mutation): Uint8Array {
   return mutation.kind === "delete" ? NO_VALUE : mutation.value;
 }
 

@@ -3,7 +3,15 @@
 // Both ways go through `checkFields`, so that nothing is written that would not be read (I8): the encoder finds a broken
 // rule as a bug, the decoder as damage. Not hot: one header a file.
 
-import { BATCH_MUTATIONS_MAX, PRODUCER_BYTES_MAX, REDO_FILE_BATCHES_MAX, SEQUENCE_BITS, SHARDS_MAX, TABLE_NAME_LENGTH_MAX } from "../model/limits.ts";
+import {
+  BATCH_MUTATIONS_MAX,
+  PRODUCER_BYTES_MAX,
+  REDO_FILE_BATCHES_MAX,
+  REDO_FILE_MUTATIONS_MAX,
+  SEQUENCE_BITS,
+  SHARDS_MAX,
+  TABLE_NAME_LENGTH_MAX,
+} from "../model/limits.ts";
 import { checkTableName, isIncarnation } from "../model/names.ts";
 import { toIndex } from "../model/position.ts";
 import type { BatchHeader, RedoHeader } from "../model/redo-file.ts";
@@ -16,7 +24,6 @@ import {
   HEADER_BYTES_MAX,
   INCARNATION_BYTES,
   RAW_BODY_BYTES_MAX,
-  REDO_FILE_MUTATIONS_MAX,
   SEQUENCE_BYTES,
   WRITE_ID_BYTES,
 } from "./layout.ts";

@@ -1,7 +1,7 @@
 // The redo file's numbers, as docs/format-redo.md has them, and the bounds that follow from the limits (I10).
 
 import { assert } from "../model/assert.ts";
-import { BATCH_MUTATIONS_MAX, PRODUCER_BYTES_MAX, REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, SEQUENCE_BITS } from "../model/limits.ts";
+import { PRODUCER_BYTES_MAX, REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, SEQUENCE_BITS } from "../model/limits.ts";
 
 export const REDO_MAGIC = Buffer.from("TIDEREDO", "latin1");
 export const REDO_FORMAT_VERSION = 1;
@@ -19,10 +19,8 @@ export const HEADER_BYTES_MAX = 1024 * 1024;
 export const ENCODING_ZSTD = 1;
 export const FLAG_PRODUCER = 1;
 
-/** Mutations of one redo file. Group commit closes a file at it, as decoding holds 16 bytes for each beside its key and value. */
-export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
 /** Kind (1), key length (at most 2) and value length (at most 4) of a mutation. */
-export const RECORD_OVERHEAD_BYTES_MAX = 7;
+const RECORD_OVERHEAD_BYTES_MAX = 7;
 export const RAW_BODY_BYTES_MAX = REDO_FILE_BYTES_MAX + RECORD_OVERHEAD_BYTES_MAX * REDO_FILE_MUTATIONS_MAX;
 export const COMPRESSED_BODY_BYTES_MAX = compressBound(RAW_BODY_BYTES_MAX);
 
@@ -34,5 +32,4 @@ export function compressBound(rawBytes: number): number {
   return rawBytes + Math.ceil(rawBytes / 256) + 1024;
 }
 
-assert(BATCH_MUTATIONS_MAX <= REDO_FILE_MUTATIONS_MAX, "the largest batch fits a redo file");
 assert(FIXED_HEADER_BYTES + 256 + REDO_FILE_BATCHES_MAX * BATCH_ENTRY_BYTES_MAX <= HEADER_BYTES_MAX, "the longest batch table fits a header");

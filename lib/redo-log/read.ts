@@ -40,10 +40,13 @@ export async function readFile({ objects }: { readonly objects: Pick<ObjectStore
   const key = keyAt(life, border.next);
   const got = await objects.get(key);
   if (got.kind === "absent") return got;
-  return step(() => {
-    const file = decodeRedoFile(got.body, key);
-    return { file, header: file.header };
-  }, { life, border, key, bytes: got.size });
+  return step(
+    () => {
+      const file = decodeRedoFile(got.body, key);
+      return { file, header: file.header };
+    },
+    { life, border, key, bytes: got.size },
+  );
 }
 
 /** The head of the redo file at the border: enough to move behind it. */
@@ -62,11 +65,14 @@ export async function readHead({ objects }: { readonly objects: Pick<ObjectStore
   } catch (error) {
     return brokenBy(error);
   }
-  return step(() => {
-    const head = decodeRedoHeader(bytes, key);
-    if (head.kind === "more") throw damagedObject(key, "it is cut off in its header");
-    return { file: head.header, header: head.header };
-  }, { life, border, key, bytes: got.size });
+  return step(
+    () => {
+      const head = decodeRedoHeader(bytes, key);
+      if (head.kind === "more") throw damagedObject(key, "it is cut off in its header");
+      return { file: head.header, header: head.header };
+    },
+    { life, border, key, bytes: got.size },
+  );
 }
 
 /** Where the log goes on behind a redo file. */

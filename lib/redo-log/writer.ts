@@ -6,7 +6,7 @@
 // when an append fails without an answer, later batches of its producers are turned away until the doubtful one is repeated.
 
 import { callError, TidemarkError } from "../model/errors.ts";
-import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
+import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
 import { type Batch, batchBytes, checkMutations, checkProducer, type Mutation, type ProducerMark, type ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
@@ -104,19 +104,27 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   function take(): Waiting[] {
     const group: Waiting[] = [];
     let bytes = 0;
+    let mutations = 0;
     while (waiting.length > 0 && group.length < REDO_FILE_BATCHES_MAX) {
       const next = waiting[0];
-      if (group.length > 0 && bytes + next.bytes > REDO_FILE_BYTES_MAX) break;
+      bytes += next.bytes;
+      mutations += next.batch.mutations.length;
+      if (group.length > 0 && (bytes > REDO_FILE_BYTES_MAX || mutations > REDO_FILE_MUTATIONS_MAX)) break;
       waiting.shift();
       waitingBytes -= next.bytes;
       const { mark } = next.batch;
       const doubtful = mark && inDoubt.get(mark.producer);
       if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful) {
-        next.fail(new TidemarkError("retry", "batch-in-doubt", `batch ${doubtful} of producer ${mark.producer} is in doubt: append it again before batch ${mark.sequence}`));
+        next.fail(
+          new TidemarkError(
+            "retry",
+            "batch-in-doubt",
+            `batch ${doubtful} of producer ${mark.producer} is in doubt: append it again before batch ${mark.sequence}`,
+          ),
+        );
         continue;
       }
       group.push(next);
-      bytes += next.bytes;
     }
     return group;
   }
@@ -171,7 +179,11 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
     try {
       await publishTail(deps.checkpoints, id, tail);
     } catch (error) {
-      deps.telemetry.report({ kind: "warning", shard: shardName(id), message: `the tail was not published: ${error instanceof Error ? error.message : String(error)}` });
+      deps.telemetry.report({
+        kind: "warning",
+        shard: shardName(id),
+        message: `the tail was not published: ${error instanceof Error ? error.message : String(error)}`,
+      });
     }
   }
 

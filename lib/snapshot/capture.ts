@@ -76,7 +76,7 @@ const OWNER_DIGITS = 16;
 export async function capture(deps: CaptureDeps, request: CaptureRequest): Promise<CaptureOutcome> {
   const { id } = request;
   const before = await readControl(deps.checkpoints, id);
-  if (before === undefined) return { kind: "ignored", reason: "shard-deleted" };
+  if (before === undefined) return { kind: "ignored", reason: "nothing-new", index: toIndex(0) };
   if (before.capture === undefined && (await nothingNew(deps, id, before))) {
     return { kind: "ignored", reason: "nothing-new", index: toIndex(checkpointBorder(before).next - 1) };
   }
@@ -202,7 +202,12 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
  * Completes the upload from the stored list, then reads the whole object back and compares it with what was encoded.
  * @returns why the object is not what it must be, or nothing
  */
-async function completeAndVerify(deps: CaptureDeps, record: CaptureRecord, parts: readonly UploadedPart[], encoded: EncodedSnapshot): Promise<string | undefined> {
+async function completeAndVerify(
+  deps: CaptureDeps,
+  record: CaptureRecord,
+  parts: readonly UploadedPart[],
+  encoded: EncodedSnapshot,
+): Promise<string | undefined> {
   const { key, uploadId } = record;
   const completed = await deps.objects.completeUpload({ key, uploadId, parts });
   // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.

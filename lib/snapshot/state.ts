@@ -113,7 +113,11 @@ export async function* pour(state: ShardState, sink: RowSink, after?: Buffer): A
   for (const _ of merge.end()) yield;
 }
 
-async function openBase(deps: StateDeps, request: StateRequest, base: Base): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
+async function openBase(
+  deps: StateDeps,
+  request: StateRequest,
+  base: Base,
+): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
   if (base.kind === "empty") return { kind: "opened" };
   const { key, size, footerSha256 } = base.row;
   if (request.damaged?.has(key)) throw damagedObject(key, "its records cannot be read");
@@ -167,7 +171,15 @@ async function replayBehind(
   const readLog = reached.index >= from.next;
   if (readLog && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
   const { border, position, ...rest } = reached;
-  const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, fold: fold.sorted() };
+  const state = {
+    ...rest,
+    ...(border && { border }),
+    ...(position && { position }),
+    base,
+    mutations: reached.index - from.next + 1,
+    sessions,
+    fold: fold.sorted(),
+  };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
 }
 

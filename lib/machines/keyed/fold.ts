@@ -170,7 +170,10 @@ export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold 
   function patch(entry: number, bytes: Buffer, start: number, length: number): void {
     assert(codec === "json", "only tables of JSON values have patches");
     const word = entry * ENTRY_WORDS;
-    if (words[word + STATE] === RECORD_PATCH && !replacesValue(bytes, start, start + length)) return keepPatch(word, bytes, start, length);
+    if (words[word + STATE] === RECORD_PATCH && !replacesValue(bytes, start, start + length)) {
+      keepPatch(word, bytes, start, length);
+      return;
+    }
     const valueStart = words[word + VALUE_START];
     const target = words[word + STATE] === RECORD_PUT ? arena.subarray(valueStart, valueStart + words[word + VALUE_LENGTH]) : undefined;
     const value = patchValue(target, bytes.subarray(start, start + length));

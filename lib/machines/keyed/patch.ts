@@ -64,7 +64,12 @@ function writeMerged(output: Output, target: Text | undefined, patch: Text): num
   const patchMembers = members(patch);
   const lastPatches = lastByName(patchMembers);
   const targetMembers = target !== undefined && isObject(target) ? members(target) : [];
+  // For each target member the patch member of its name, and for each patch member the last target member; -1: none.
   const patchOf = targetMembers.map(({ name }) => lastPatches.get(name) ?? -1);
+  const lastTarget = new Int32Array(patchMembers.length).fill(-1);
+  for (let place = 0; place < patchOf.length; place += 1) {
+    if (patchOf[place] >= 0) lastTarget[patchOf[place]] = place;
+  }
   writeByte(output, OBJECT_OPEN);
   const start = output.length;
   for (let place = 0; place < targetMembers.length; place += 1) {
@@ -72,13 +77,13 @@ function writeMerged(output: Output, target: Text | undefined, patch: Text): num
     if (patchOf[place] < 0) {
       if (output.length > start) writeByte(output, COMMA);
       writeRange(output, member.value.bytes, member.nameStart, member.value.end);
-    } else if (!patchOf.includes(patchOf[place], place + 1)) {
+    } else if (lastTarget[patchOf[place]] === place) {
       writeMember(output, start, member, member.value, patchMembers[patchOf[place]].value);
     }
   }
   for (let place = 0; place < patchMembers.length; place += 1) {
     const member = patchMembers[place];
-    if (lastPatches.get(member.name) !== place || patchOf.includes(place)) continue;
+    if (lastPatches.get(member.name) !== place || lastTarget[place] >= 0) continue;
     writeMember(output, start, member, undefined, member.value);
   }
   return writeByte(output, OBJECT_CLOSE);

@@ -27,7 +27,11 @@ function request(batches: readonly RedoBatch[], fields: Partial<EncodeRedoReques
 /** Each kind of mutation and of batch, lengths of one and of two bytes. */
 const SAMPLE = request([
   { mutations: [put("user/1", '{"name":"Ada"}'), remove("user/2"), patch("é\u{1f600}", '{"level":2}')], timeMs: 1_700_000_000_000 },
-  { mutations: [put("k".repeat(200), "v".repeat(300))], timeMs: 1_700_000_000_000, mark: { producer: "game-7", sequence: 2n ** 192n - 1n, since: toIndex(40) } },
+  {
+    mutations: [put("k".repeat(200), "v".repeat(300))],
+    timeMs: 1_700_000_000_000,
+    mark: { producer: "game-7", sequence: 2n ** 192n - 1n, since: toIndex(40) },
+  },
   { mutations: [put("user/1", "")], timeMs: 1_700_000_000_300, mark: { producer: "gäme", sequence: 0n, since: toIndex(0) } },
 ]);
 
@@ -58,7 +62,10 @@ describe("round trips", () => {
     sequence: fc.bigInt({ min: 0n, max: 2n ** 192n - 1n }),
     since: fc.maxSafeNat().map(toIndex),
   });
-  const batch = fc.record({ mutations: fc.array(mutation, { minLength: 1, maxLength: 8 }), timeMs: fc.maxSafeNat(), mark }, { requiredKeys: ["mutations", "timeMs"] });
+  const batch = fc.record(
+    { mutations: fc.array(mutation, { minLength: 1, maxLength: 8 }), timeMs: fc.maxSafeNat(), mark },
+    { requiredKeys: ["mutations", "timeMs"] },
+  );
   const batches = fc.array(batch, { minLength: 1, maxLength: 8 }).map((list) => list.sort((a, b) => a.timeMs - b.timeMs));
 
   test("a file is what was encoded", () => {
@@ -67,7 +74,14 @@ describe("round trips", () => {
         const { bytes, header } = encodeRedoFile(request(list, { first: toIndex(first) }));
         const file = decodeRedoFile(bytes, NAME);
         expect(file.header).toEqual(header);
-        expect(header).toMatchObject({ table: "players", shard: 3, incarnation: "00000000000000aa", first, previousDigest: "ab".repeat(32), writeId: "cd".repeat(16) });
+        expect(header).toMatchObject({
+          table: "players",
+          shard: 3,
+          incarnation: "00000000000000aa",
+          first,
+          previousDigest: "ab".repeat(32),
+          writeId: "cd".repeat(16),
+        });
         expect(mutationsOf(file)).toEqual(list.map(({ mutations }) => mutations));
         expect(header.batches).toEqual(list.map(({ mutations, ...rest }) => ({ count: mutations.length, ...rest })));
         expect(header.count).toBe(list.reduce((sum, { mutations }) => sum + mutations.length, 0));
@@ -94,7 +108,11 @@ describe("round trips", () => {
     const { bytes, header } = encodeRedoFile(SAMPLE);
     const head = decodeRedoHeader(bytes, NAME);
     if (head.kind !== "header") throw new Error("the whole file has its header");
-    expect(header.digest).toBe(createHash("sha256").update(bytes.subarray(0, head.headerBytes - 32)).digest("hex"));
+    expect(header.digest).toBe(
+      createHash("sha256")
+        .update(bytes.subarray(0, head.headerBytes - 32))
+        .digest("hex"),
+    );
     expect(bytes.toString("hex", head.headerBytes - 32, head.headerBytes)).toBe(header.digest);
   });
 });
@@ -138,19 +156,54 @@ describe("damage", () => {
   });
 
   test("a newer version is told from a flipped one", () => {
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt16LE(2, 8)), NAME)).toThrow(expect.objectContaining({ kind: "call", code: "newer-format" }));
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt16LE(0, 8)), NAME)).toThrow(damage);
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.write("X", 0)), NAME)).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt16LE(2, 8)),
+        NAME,
+      ),
+    ).toThrow(expect.objectContaining({ kind: "call", code: "newer-format" }));
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt16LE(0, 8)),
+        NAME,
+      ),
+    ).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.write("X", 0)),
+        NAME,
+      ),
+    ).toThrow(damage);
   });
 
   test("lengths beyond the limits are refused before anything is allocated", () => {
     const huge = Buffer.from(bytes);
     huge.writeUInt32LE(2 ** 32 - 1, 10);
     expect(() => decodeRedoHeader(huge, NAME)).toThrow(damage);
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 103)), NAME)).toThrow(damage);
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 99)), NAME)).toThrow(damage);
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 30)), NAME)).toThrow(damage);
-    expect(() => decodeRedoFile(forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 141)), NAME)).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 103)),
+        NAME,
+      ),
+    ).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 99)),
+        NAME,
+      ),
+    ).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 30)),
+        NAME,
+      ),
+    ).toThrow(damage);
+    expect(() =>
+      decodeRedoFile(
+        forged(bytes, (head) => head.writeUInt32LE(2 ** 32 - 1, 141)),
+        NAME,
+      ),
+    ).toThrow(damage);
   });
 
   test("a body that decompresses to more or less than its header says is damage", () => {
@@ -221,7 +274,18 @@ describe("the encoder refuses what the decoder would refuse", () => {
     ["an empty key", request([{ mutations: [put("", "v")], timeMs: 0 }])],
     ["a key that is too long", request([{ mutations: [put("k".repeat(KEY_BYTES_MAX + 1), "v")], timeMs: 0 }])],
     ["a key that is not text", request([{ mutations: [{ kind: "delete", key: Buffer.from([0xff]) }], timeMs: 0 }])],
-    ["keys that are text only together", request([{ mutations: [{ kind: "delete", key: Buffer.from([0xc3]) }, { kind: "delete", key: Buffer.from([0xa9]) }], timeMs: 0 }])],
+    [
+      "keys that are text only together",
+      request([
+        {
+          mutations: [
+            { kind: "delete", key: Buffer.from([0xc3]) },
+            { kind: "delete", key: Buffer.from([0xa9]) },
+          ],
+          timeMs: 0,
+        },
+      ]),
+    ],
     ["a value that is too large", request([{ mutations: [put("k", "v".repeat(VALUE_BYTES_MAX + 1))], timeMs: 0 }])],
     ["the index 0", request(one, { first: toIndex(0) })],
     ["an index beyond the safe integers", request(one, { first: toIndex(Number.MAX_SAFE_INTEGER) })],
@@ -250,7 +314,9 @@ describe("golden bytes", () => {
   });
 
   test("the first file of a shard names no file before it", () => {
-    expect(decodeRedoFile(encodeRedoFile({ ...SAMPLE, first: ORIGIN.next, previousDigest: ORIGIN.digest }).bytes, NAME).header.previousDigest).toBe("0".repeat(64));
+    expect(decodeRedoFile(encodeRedoFile({ ...SAMPLE, first: ORIGIN.next, previousDigest: ORIGIN.digest }).bytes, NAME).header.previousDigest).toBe(
+      "0".repeat(64),
+    );
   });
 });
 

@@ -93,7 +93,17 @@ describe("fold and merge", () => {
   test("a row no mutation touches reaches the sink in one run with its neighbours", () => {
     const base = Array.from({ length: 1_000 }, (_, row) => ({ key: `k${String(row).padStart(4, "0")}`, value: "1", index: row + 1, timeMs: 5 }));
     const fold = keyedFold({ codec: "bytes" });
-    fold.apply(logRecords([{ kind: "put", key: "k0500", value: "2" }, { kind: "delete", key: "k0502" }, { kind: "put", key: "k0501x", value: "3" }]), 0, 3, 2_000, 9);
+    fold.apply(
+      logRecords([
+        { kind: "put", key: "k0500", value: "2" },
+        { kind: "delete", key: "k0502" },
+        { kind: "put", key: "k0501x", value: "3" },
+      ]),
+      0,
+      3,
+      2_000,
+      9,
+    );
     const runs: (readonly [number, number] | string)[] = [];
     const merge = mergeRows(fold.sorted(), {
       push: (_: Rows, from, to) => void runs.push([from, to]),

@@ -28,7 +28,10 @@ describe("checkJson", () => {
   test("accepts what JSON.parse accepts and refuses what it refuses, one edit away from JSON", () => {
     const letters = [...'{}[]",:\\ue0123456789-+.E tfnabrlus/\n\u0001é'];
     const edited = fc
-      .tuple(fc.json({ maxDepth: 4 }), fc.array(fc.tuple(fc.nat(), fc.constantFrom("insert", "remove", "replace"), fc.constantFrom(...letters)), { maxLength: 3 }))
+      .tuple(
+        fc.json({ maxDepth: 4 }),
+        fc.array(fc.tuple(fc.nat(), fc.constantFrom("insert", "remove", "replace"), fc.constantFrom(...letters)), { maxLength: 3 }),
+      )
       .map(([json, edits]) =>
         edits.reduce((before, [at, edit, letter]) => {
           const place = at % (before.length + 1);
@@ -36,16 +39,50 @@ describe("checkJson", () => {
         }, json),
       )
       .filter((json) => json.isWellFormed());
-    fc.assert(fc.property(edited, (json) => accepts(text(json)) === parses(json)), { numRuns: 5_000 });
+    fc.assert(
+      fc.property(edited, (json) => accepts(text(json)) === parses(json)),
+      { numRuns: 5_000 },
+    );
   });
 
   test("accepts and refuses short strings of JSON's letters as JSON.parse does", () => {
     const short = fc.array(fc.constantFrom(...'{}[]",:\\u0-+.1eE tn'), { maxLength: 7 }).map((letters) => letters.join(""));
-    fc.assert(fc.property(short, (json) => accepts(text(json)) === parses(json)), { numRuns: 20_000 });
+    fc.assert(
+      fc.property(short, (json) => accepts(text(json)) === parses(json)),
+      { numRuns: 20_000 },
+    );
   });
 
-  test.each(["-", "01", "-01", "1.", ".5", "1e", "1e+", "+1", "NaN", "tru", "truee", '"\\x"', '"\\u12g4"', '"', "", " ", "{", "[1,]", '{"a":1,}', '{"a"}', "{a:1}", "1 2", "\ufeff1", '"\n"', "]"])("refuses %j", (json) => {
-    expect(() => checkJson(text(json), "the value")).toThrow(expect.objectContaining({ kind: "call", code: "bad-json", message: expect.stringContaining("the value is not JSON") }));
+  test.each([
+    "-",
+    "01",
+    "-01",
+    "1.",
+    ".5",
+    "1e",
+    "1e+",
+    "+1",
+    "NaN",
+    "tru",
+    "truee",
+    '"\\x"',
+    '"\\u12g4"',
+    '"',
+    "",
+    " ",
+    "{",
+    "[1,]",
+    '{"a":1,}',
+    '{"a"}',
+    "{a:1}",
+    "1 2",
+    "\ufeff1",
+    '"\n"',
+    "]",
+  ])("refuses %j", (json) => {
+    expect(() => checkJson(text(json), "the value")).toThrow(
+      expect.objectContaining({ kind: "call", code: "bad-json", message: expect.stringContaining("the value is not JSON") }),
+    );
   });
 
   test.each(["0", "-0", "1e400", "12345678901234567890", "-1.5E-7", '"\\ud800"', "\t[ ]\r\n", '{"__proto__":{}}', '""', "null"])("accepts %j", (json) => {
@@ -107,7 +144,9 @@ describe("mergePatch", () => {
   const json = fc.json({ maxDepth: 4 });
   const small = fc.letrec((tie) => ({
     value: fc.oneof({ maxDepth: 4 }, fc.constantFrom<unknown>(null, 1, "x", true, [1, null]), tie("object")),
-    object: fc.uniqueArray(fc.tuple(fc.constantFrom("a", "b", "1", "__proto__", "é"), tie("value")), { selector: ([name]) => name, maxLength: 4 }).map(fromPairs),
+    object: fc
+      .uniqueArray(fc.tuple(fc.constantFrom("a", "b", "1", "__proto__", "é"), tie("value")), { selector: ([name]) => name, maxLength: 4 })
+      .map(fromPairs),
   })).value;
 
   test("gives the object of the RFC's own algorithm", () => {
@@ -143,6 +182,11 @@ describe("mergePatch", () => {
     expect(patched(deep('{"x":1}'), deep('{"y":2}'))).toBe(deep('{"x":1,"y":2}'));
   });
 
+  test("takes time by the bytes of both texts, however many members they share", () => {
+    const wide = (value: number) => text(JSON.stringify(Object.fromEntries(Array.from({ length: 200_000 }, (_, place) => [`m${place}`, value]))));
+    expect(mergePatch(wide(1), wide(2)).equals(wide(2))).toBe(true);
+  });
+
   test("a stored value that is not JSON is a bug, not a result", () => {
     expect(() => patched('{"a":', "{}")).toThrow(expect.objectContaining({ kind: "bug" }));
     expect(() => patched("{}", '{"a"')).toThrow(expect.objectContaining({ kind: "bug" }));
@@ -152,7 +196,8 @@ describe("mergePatch", () => {
     fc.assert(
       fc.property(small, small, small, (one, other, patch) => {
         const bytes = text(` ${JSON.stringify(patch)}`);
-        if (replacesValue(bytes, 0, bytes.length)) expect(patched(JSON.stringify(one), bytes.toString())).toBe(patched(JSON.stringify(other), bytes.toString()));
+        if (replacesValue(bytes, 0, bytes.length))
+          expect(patched(JSON.stringify(one), bytes.toString())).toBe(patched(JSON.stringify(other), bytes.toString()));
         else expect(typeof patch).toBe("object");
       }),
     );

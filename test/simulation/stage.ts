@@ -1,0 +1,247 @@
+// A stage for processes of the real core: each call of a port becomes a step that waits until the scheduler plays it. A
+// step's effect happens at once, on stores that all processes share; then its process runs on to its next call. So every
+// interleaving of calls can be played, and every fault between a call, its effect and its reply.
+//
+// Between steps all processes wait for steps: the core awaits nothing but ports, so one turn of the event loop, which
+// drains every microtask first, brings each of them to its next call.
+
+import { createHash } from "node:crypto";
+import { memoryCheckpointStore, type MemoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
+import { memoryObjectStore, type MemoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
+import { TidemarkError } from "../../lib/model/errors.ts";
+import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
+import type { ObjectStore } from "../../lib/ports/object-store.ts";
+import type { Random } from "../../lib/ports/random.ts";
+import type { TelemetryEvent } from "../../lib/ports/telemetry.ts";
+import type { World } from "../../lib/ports/world.ts";
+
+export interface Step {
+  readonly number: number;
+  readonly process: Process;
+  /** The port's method, or `turn`: the process waits to begin its next job. */
+  readonly method: keyof ObjectStore | keyof CheckpointStore | "sleep" | "turn";
+  readonly args: readonly unknown[];
+  /** The scheduler leaves it alone until this is true: a call that is stalled on its way. */
+  heldWhile?: (() => boolean) | undefined;
+}
+
+/**
+ * How a step is played. `answered`: effect, then reply. `failed`: no effect, a retry fault. `lost`: effect, but a retry
+ * fault as reply. `late`: a retry fault now, the effect at any later time. `crash-before`, `crash-after`, `crash-late`:
+ * the process dies without, after, or before the effect.
+ */
+export type Play = "answered" | "failed" | "lost" | "late" | "crash-before" | "crash-after" | "crash-late";
+
+export interface Process {
+  readonly name: string;
+  readonly world: World;
+  /** Steps that its calls wait in, oldest first. */
+  readonly pending: readonly Step[];
+  readonly live: boolean;
+  /** Settles when the process dies: whoever waits for its answer gets none. */
+  readonly died: Promise<"died">;
+  /** By how much its clock is ahead of the stage's, in ms. */
+  skewMs: number;
+}
+
+/** What a step did to the stores. */
+export interface Effect {
+  readonly step: Step;
+  readonly outcome: unknown;
+}
+
+export interface StageOptions {
+  readonly random: Random;
+  readonly nowMs?: number;
+  /** Called behind each effect, before the process learns of it. */
+  readonly onEffect?: (effect: Effect) => Promise<void>;
+  readonly onEvent?: (process: Process, event: TelemetryEvent) => void;
+}
+
+export interface Stage {
+  readonly objects: MemoryObjectStore;
+  readonly checkpoints: MemoryCheckpointStore;
+  nowMs: number;
+  readonly processes: readonly Process[];
+  /** Effects of `late` steps that have not happened yet. */
+  readonly late: readonly Step[];
+  process(name: string): Process;
+  /** Waits, as a step of the process, for its turn to begin a job. */
+  turn(process: Process, job: string): Promise<void>;
+  play(step: Step, how?: Play): Promise<void>;
+  /** Lets the effect of a late step happen. */
+  land(step: Step): Promise<void>;
+  kill(process: Process): void;
+  /** The stores and the clock without steps, for what happens beside the schedule. */
+  readonly calm: World;
+}
+
+interface Waiting extends Step {
+  readonly effect: () => Promise<unknown>;
+  readonly answer: (outcome: unknown) => void;
+  readonly fail: (fault: Error) => void;
+}
+
+interface Member extends Process {
+  pending: Waiting[];
+  live: boolean;
+  die: () => void;
+}
+
+export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: StageOptions): Stage {
+  const objects = memoryObjectStore();
+  const checkpoints = memoryCheckpointStore();
+  const shared = { objects: withFreshEtags(objects), checkpoints };
+  const processes: Member[] = [];
+  let late: Waiting[] = [];
+  let steps = 0;
+
+  const self: Stage = {
+    objects,
+    checkpoints,
+    nowMs,
+    processes,
+    get late() {
+      return late;
+    },
+    process(name) {
+      const { promise: died, resolve } = Promise.withResolvers<"died">();
+      const member: Member = { name, pending: [], live: true, died, die: () => resolve("died"), skewMs: 0, world: self.calm };
+      const world = worldOf(member);
+      const process = Object.assign(member, { world });
+      processes.push(process);
+      return process;
+    },
+    turn: async (process, job) => {
+      await call(memberOf(process), "turn", [job], async () => undefined);
+    },
+    async play(step, how = "answered") {
+      const waiting = memberOf(step.process).pending.find((each) => each === step) as Waiting;
+      const member = memberOf(step.process);
+      member.pending = member.pending.filter((each) => each !== step);
+      const crashes = how.startsWith("crash");
+      if (crashes) self.kill(member);
+      if (how === "late" || how === "crash-late") late.push(waiting);
+      if (how === "answered" || how === "lost" || how === "crash-after") await happen(waiting, how === "answered");
+      if (how === "failed" || how === "lost" || how === "late") waiting.fail(new TidemarkError("retry", "no-answer", `no answer came to ${step.method}`));
+      await idle();
+    },
+    async land(step) {
+      const waiting = late.find((each) => each === step) as Waiting;
+      late = late.filter((each) => each !== step);
+      await happen(waiting, false);
+    },
+    kill(process) {
+      const member = memberOf(process);
+      member.live = false;
+      member.pending = [];
+      processes.splice(processes.indexOf(member), 1);
+      member.die();
+    },
+    calm: {
+      ...shared,
+      clock: { now: () => self.nowMs, sleep: async () => undefined },
+      random,
+      telemetry: { report: () => undefined },
+    },
+  };
+  return self;
+
+  async function happen(step: Waiting, answers: boolean): Promise<void> {
+    let outcome: unknown;
+    try {
+      outcome = await step.effect();
+    } catch (error) {
+      if (answers) step.fail(error as Error);
+      return;
+    }
+    await onEffect?.({ step, outcome });
+    if (answers) step.answer(outcome);
+  }
+
+  function call<T>(process: Member, method: Step["method"], args: readonly unknown[], effect: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (!process.live) return;
+      steps += 1;
+      process.pending.push({ number: steps, process, method, args, effect, answer: (outcome) => resolve(outcome as T), fail: reject });
+    });
+  }
+
+  function worldOf(process: Member): World {
+    const { objects, checkpoints } = shared;
+    return {
+      objects: {
+        createIfAbsent: (key, body) => call(process, "createIfAbsent", [key, body], () => objects.createIfAbsent(key, body)),
+        get: (key) => call(process, "get", [key], () => objects.get(key)),
+        getRange: (key, range) => call(process, "getRange", [key, range], () => objects.getRange(key, range)),
+        head: (key) => call(process, "head", [key], () => objects.head(key)),
+        list: (request) => call(process, "list", [request], () => objects.list(request)),
+        deleteMany: (keys) => call(process, "deleteMany", [keys], () => objects.deleteMany(keys)),
+        createUpload: (key) => call(process, "createUpload", [key], () => objects.createUpload(key)),
+        uploadPart: (request) => call(process, "uploadPart", [request], () => objects.uploadPart(request)),
+        completeUpload: (request) => call(process, "completeUpload", [request], () => objects.completeUpload(request)),
+        abortUpload: (upload) => call(process, "abortUpload", [upload], () => objects.abortUpload(upload)),
+        listUploads: (request) => call(process, "listUploads", [request], () => objects.listUploads(request)),
+      },
+      checkpoints: {
+        get: (key) => call(process, "get", [key], () => checkpoints.get(key)),
+        query: (request) => call(process, "query", [request], () => checkpoints.query(request)),
+        queryDirty: (request) => call(process, "queryDirty", [request], () => checkpoints.queryDirty(request)),
+        write: (changes) => call(process, "write", [changes], () => checkpoints.write(changes)),
+      },
+      clock: {
+        now: () => self.nowMs + process.skewMs,
+        sleep: (ms, signal) => (signal?.aborted ? Promise.resolve() : sleep(process, ms, signal)),
+      },
+      random,
+      telemetry: { report: (event) => onEvent?.(process, event) },
+    };
+  }
+
+  /** Any sleep may end at any time: nothing's safety rests on how long it lasts. */
+  function sleep(process: Member, ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const slept = call(process, "sleep", [ms], async () => undefined);
+    const step = process.pending.at(-1);
+    signal?.addEventListener("abort", () => {
+      process.pending = process.pending.filter((each) => each !== step);
+      step?.answer(undefined);
+    });
+    return slept;
+  }
+
+  function memberOf(process: Process): Member {
+    return process as Member;
+  }
+}
+
+/** One turn of the event loop: every microtask has run, and so every process waits for a step. */
+function idle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * The same bytes uploaded twice get two ETags, as where S3 encrypts with KMS keys: a part that is written over is no
+ * longer the one that was listed.
+ */
+function withFreshEtags(store: MemoryObjectStore): ObjectStore {
+  const current = new Map<string, { readonly fresh: string; readonly stored: string }>();
+  let uploaded = 0;
+  return {
+    ...store,
+    async uploadPart(request) {
+      const outcome = await store.uploadPart(request);
+      if (outcome.kind !== "stored") return outcome;
+      uploaded += 1;
+      const fresh = createHash("sha256").update(`${outcome.etag} ${uploaded}`).digest("hex");
+      current.set(`${request.uploadId} ${request.number}`, { fresh, stored: outcome.etag });
+      return { kind: "stored", etag: fresh };
+    },
+    completeUpload({ key, uploadId, parts }) {
+      const stored = parts.map(({ number, etag }) => {
+        const part = current.get(`${uploadId} ${number}`);
+        return { number, etag: part?.fresh === etag ? part.stored : etag };
+      });
+      return store.completeUpload({ key, uploadId, parts: stored });
+    },
+  };
+}

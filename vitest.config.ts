@@ -1,0 +1,21 @@
+import { defineConfig } from "vitest/config";
+
+const NODE_MAJOR = 24;
+if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
+  console.error(
+    `The tests run on Node ${NODE_MAJOR}, this is ${process.versions.node}: start them with "npm test", which uses the Node among the dev dependencies ("npm ci" installs it).`,
+  );
+  process.exit(1);
+}
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    reporters: ["default", "./test/reporter.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+    // Files that start processes of their own would slow each other down beyond their timeouts.
+    maxWorkers: 2,
+  },
+});
