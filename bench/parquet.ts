@@ -48,11 +48,26 @@ whole.push(rows, 0, rows.count);
 const encoded = whole.finish();
 const storedSnapshot = storeOf(encoded, Buffer.concat(encoded.chunks));
 for (let round = 0; round < ROUNDS; round++) {
-  times.compress = Math.min(times.compress, seconds(() => pieces.forEach(compressPiece)));
-  times.push = Math.min(times.push, seconds(() => encodeRuns()));
-  times.pushRow = Math.min(times.pushRow, seconds(() => encodeRows()));
-  times.decompress = Math.min(times.decompress, seconds(() => compressed.forEach(decompressPiece)));
-  times.decode = Math.min(times.decode, seconds(() => decodeAll()));
+  times.compress = Math.min(
+    times.compress,
+    seconds(() => pieces.forEach(compressPiece)),
+  );
+  times.push = Math.min(
+    times.push,
+    seconds(() => encodeRuns()),
+  );
+  times.pushRow = Math.min(
+    times.pushRow,
+    seconds(() => encodeRows()),
+  );
+  times.decompress = Math.min(
+    times.decompress,
+    seconds(() => compressed.forEach(decompressPiece)),
+  );
+  times.decode = Math.min(
+    times.decode,
+    seconds(() => decodeAll()),
+  );
 }
 const zstdBytes = compressed.reduce((sum, piece) => sum + piece.length, 0);
 report("zstd -1 compress", rawBytes, times.compress, `${megabytes(zstdBytes)} MB, ratio ${(rawBytes / zstdBytes).toFixed(2)}`);
@@ -60,7 +75,9 @@ report("encode (push)", rawBytes, times.push, `${(rawBytes / times.push / (rawBy
 report("encode (pushRow)", rawBytes, times.pushRow, `${(rawBytes / times.pushRow / (rawBytes / times.compress)).toFixed(2)} of zstd`);
 report("zstd -1 decompress", rawBytes, times.decompress, "");
 report("decode", rawBytes, times.decode, `${(rawBytes / times.decode / (rawBytes / times.decompress)).toFixed(2)} of zstd`);
-console.log(`file ${megabytes(encoded.size)} MB, ratio ${(rawBytes / encoded.size).toFixed(2)}, ${encoded.groups.length} row groups, tail ${tailBytes(encoded)} B`);
+console.log(
+  `file ${megabytes(encoded.size)} MB, ratio ${(rawBytes / encoded.size).toFixed(2)}, ${encoded.groups.length} row groups, tail ${tailBytes(encoded)} B`,
+);
 for (const [column, name] of ["key", "value", "index", "time"].entries()) {
   const bytes = encoded.groups.reduce((sum, group) => sum + group.columns[column].byteLength, 0);
   console.log(`  ${name.padEnd(6)}${(bytes / rows.count).toFixed(2)} B a row`);

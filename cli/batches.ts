@@ -26,7 +26,7 @@ export interface BatchOptions {
 }
 
 /** Twice the largest value: room for it in base64, and for the rest of its line. */
-export const LINE_BYTES_MAX = 2 * VALUE_BYTES_MAX;
+const LINE_BYTES_MAX = 2 * VALUE_BYTES_MAX;
 
 const LINE_FEED = 0x0a;
 
@@ -40,7 +40,8 @@ export async function* readBatches(chunks: AsyncIterable<Buffer>, options: Batch
     if (first < 0) {
       carried.push(chunk);
       carriedBytes += chunk.length;
-      if (carriedBytes > LINE_BYTES_MAX) throw callError("line-too-long", `line ${cutter.line + 1} has more than ${LINE_BYTES_MAX} bytes: one line is one mutation`);
+      if (carriedBytes > LINE_BYTES_MAX)
+        throw callError("line-too-long", `line ${cutter.line + 1} has more than ${LINE_BYTES_MAX} bytes: one line is one mutation`);
       continue;
     }
     const behindLast = chunk.lastIndexOf(LINE_FEED) + 1;

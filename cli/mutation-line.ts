@@ -24,7 +24,13 @@ const KEY = 2;
 const VALUE = 3;
 type Member = typeof UNKNOWN | typeof OP | typeof KEY | typeof VALUE;
 
-const MEMBERS: Readonly<Record<string, Member>> = { __proto__: null as never, op: OP, key: KEY, k: KEY, value: VALUE, v: VALUE };
+const MEMBERS: ReadonlyMap<string, Member> = new Map([
+  ["op", OP],
+  ["key", KEY],
+  ["k", KEY],
+  ["value", VALUE],
+  ["v", VALUE],
+] as const);
 
 /**
  * The line `bytes[start … end)`, without its line feed; well-formed UTF-8. The mutation's key and value may be views of `bytes`.
@@ -109,7 +115,7 @@ function memberAt(bytes: Buffer, from: number, to: number): Member {
       break;
   }
   // "value", names that are unknown, and names with escapes.
-  return MEMBERS[textAt(bytes, from - 1, to + 1)] ?? UNKNOWN;
+  return MEMBERS.get(textAt(bytes, from - 1, to + 1)) ?? UNKNOWN;
 }
 
 function keyAt(bytes: Buffer, from: number, to: number, line: number): Buffer {

@@ -66,7 +66,7 @@ export function recordLines(codec: ValueCodec): RecordLines {
           if (breaksLines) joinLines(out, from, at);
         } else {
           out[at++] = QUOTE;
-          at += out.latin1Write(values.base64Slice(valueFrom, valueTo), at);
+          at += out.write(values.toString("base64", valueFrom, valueTo), at, "latin1");
           out[at++] = QUOTE;
         }
         at = writeConstant(out, at, INDEX);

@@ -90,7 +90,10 @@ function fileUrlPath(text: string): string {
 const S3_PARAMETERS = z.strictObject({
   table: z.string("it lacks ?table=DYNAMODB_TABLE").regex(/^[a-zA-Z0-9_.-]{3,255}$/, "table is not the name of a DynamoDB table"),
   endpoint: z.url({ protocol: /^https?$/, error: "endpoint is not an http or https URL" }).optional(),
-  region: z.string().regex(/^[a-z0-9-]+$/, "region is not the name of a region").optional(),
+  region: z
+    .string()
+    .regex(/^[a-z0-9-]+$/, "region is not the name of a region")
+    .optional(),
 });
 
 function s3Url(text: string): StoreUrl {

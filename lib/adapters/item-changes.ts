@@ -17,7 +17,10 @@ const SORT_BYTES_MAX = 1_024;
 
 /** Refuses changes that no store takes: programmer errors, so they are asserted. */
 export function checkChanges(changes: readonly ItemChange[]): void {
-  assert(changes.length >= 1 && changes.length <= DYNAMODB_TRANSACTION_ITEMS_MAX, `a write has 1 to ${DYNAMODB_TRANSACTION_ITEMS_MAX} changes, not ${changes.length}`);
+  assert(
+    changes.length >= 1 && changes.length <= DYNAMODB_TRANSACTION_ITEMS_MAX,
+    `a write has 1 to ${DYNAMODB_TRANSACTION_ITEMS_MAX} changes, not ${changes.length}`,
+  );
   const named = new Set<string>();
   for (const change of changes) {
     checkItemKey(change.item);
@@ -29,7 +32,10 @@ export function checkChanges(changes: readonly ItemChange[]): void {
 }
 
 export function checkItemKey({ partition, sort }: ItemKey): void {
-  for (const [text, bytesMax] of [[partition, PARTITION_BYTES_MAX], [sort, SORT_BYTES_MAX]] as const) {
+  for (const [text, bytesMax] of [
+    [partition, PARTITION_BYTES_MAX],
+    [sort, SORT_BYTES_MAX],
+  ] as const) {
     const sound = text !== "" && !text.includes("\0") && text.isWellFormed() && Buffer.byteLength(text) <= bytesMax;
     assert(sound, `an item's key is well-formed text of 1 to ${bytesMax} bytes, not ${JSON.stringify(text.slice(0, 100))}`);
   }
@@ -43,7 +49,8 @@ function checkSet(set: Attributes, remove: readonly string[]): void {
 
 function checkAttributes(attributes: Attributes): void {
   for (const name of [PARTITION, SORT]) assert(!Object.hasOwn(attributes, name), `the attribute ${name} is the item's key`);
-  if (Object.hasOwn(attributes, DIRTY)) assert(typeof attributes.dirty === "string" && attributes.dirty !== "", "the attribute dirty is a text that is not empty");
+  if (Object.hasOwn(attributes, DIRTY))
+    assert(typeof attributes.dirty === "string" && attributes.dirty !== "", "the attribute dirty is a text that is not empty");
   checkAttribute(attributes, "the item");
 }
 
@@ -94,7 +101,10 @@ export function changed(change: ItemChange, before: Attributes | undefined): Att
   const after = "put" in change ? change.put : without({ ...before, ...change.set }, change.remove ?? []);
   const bytes = Buffer.byteLength(JSON.stringify(after));
   if (bytes > DYNAMODB_ITEM_BYTES_MAX) {
-    throw callError("item-too-large", `the item ${change.item.partition} ${change.item.sort} would have ${bytes} bytes: at most ${DYNAMODB_ITEM_BYTES_MAX} are allowed`);
+    throw callError(
+      "item-too-large",
+      `the item ${change.item.partition} ${change.item.sort} would have ${bytes} bytes: at most ${DYNAMODB_ITEM_BYTES_MAX} are allowed`,
+    );
   }
   return after;
 }

@@ -109,7 +109,7 @@ export function parseHistoryRow(item: Item): HistoryRow {
   return {
     ...parseCheckpoint(read),
     epoch: toEpoch(read.number("epoch")),
-    state: read.text("state") === "kept" ? "kept" : "deleting",
+    state: read.oneOf("state", ["kept", "deleting"]),
     pins: Object.fromEntries(Object.keys(pins.attributes).map((id) => [id, pins.number(id)])),
     verified: read.flag("verified"),
     rows: read.number("rows"),
@@ -147,9 +147,9 @@ export function parseTable(item: Item): Table {
   return {
     name: read.text("name"),
     shards: read.number("shards"),
-    codec: read.text("codec") === "json" ? "json" : "bytes",
+    codec: read.oneOf("codec", ["json", "bytes"]),
     createdAtMs: read.number("createdAtMs"),
-    state: read.text("state") === "live" ? "live" : "deleting",
+    state: read.oneOf("state", ["live", "deleting"]),
     captureAfterMutations: read.number("captureAfterMutations"),
     captureAfterMs: read.number("captureAfterMs"),
     keepSnapshots: read.number("keepSnapshots"),
@@ -195,8 +195,10 @@ function parseBorder(read: Reader): Border {
 interface Reader {
   readonly attributes: Attributes;
   optional(name: string): unknown;
+  /** A whole number from 0: there are no others in items. */
   number(name: string): number;
   text(name: string): string;
+  oneOf<Word extends string>(name: string, words: readonly Word[]): Word;
   flag(name: string): boolean;
   inside(name: string): Reader;
 }
@@ -217,8 +219,9 @@ function attributeReader(attributes: Attributes, where: string): Reader {
   return {
     attributes,
     optional: (name) => attributes[name],
-    number: (name) => need(name, (value) => typeof value === "number"),
+    number: (name) => need(name, (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0),
     text: (name) => need(name, (value) => typeof value === "string"),
+    oneOf: <Word extends string>(name: string, words: readonly Word[]) => need(name, (value): value is Word => words.some((word) => word === value)),
     flag: (name) => need(name, (value) => typeof value === "boolean"),
     inside: (name) =>
       attributeReader(

@@ -45,8 +45,7 @@ export type SweepOutcome = { readonly plan: CleanupPlan; readonly listing: Listi
 export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<SweepOutcome> {
   const { id, policy } = request;
   const listing = await listShard(deps, id);
-  const control = await readControl(deps.checkpoints, id);
-  const rows = await readHistory(deps.checkpoints, id);
+  const { control, rows } = await readItems(deps, id);
   const plan = planCleanup({ id, listing, control, rows, policy, nowMs: deps.clock.now() });
   for (const key of plan.unparseable) deps.telemetry.report({ kind: "unparseable-name", shard: shardName(id), key });
   const about = { plan, listing, control };
@@ -66,6 +65,18 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
     lowWater: plan.lowWater,
   });
   return { kind: "cleaned", failed, ...about };
+}
+
+/**
+ * The control item, then the history rows. Rows beside no control item are those of a past life, or of one that began
+ * between the two reads: a second look tells.
+ */
+async function readItems({ checkpoints }: SweepDeps, id: ShardId): Promise<{ readonly control: Control | undefined; readonly rows: readonly HistoryRow[] }> {
+  const control = await readControl(checkpoints, id);
+  const rows = await readHistory(checkpoints, id);
+  if (control !== undefined || rows.length === 0) return { control, rows };
+  const since = await readControl(checkpoints, id);
+  return since === undefined ? { control, rows } : { control: since, rows: await readHistory(checkpoints, id) };
 }
 
 /** First raise, then delete: with the mark up, no reader or writer rests on what is below it. */
@@ -89,7 +100,8 @@ async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined,
     }
     const refused = await deleteObjects(deps, [row]);
     failed.push(...refused);
-    if (refused.length === 0) await deps.checkpoints.write([{ item, when: [], delete: true }]);
+    // Another life's row of this index and epoch has the same place, but not the same object.
+    if (refused.length === 0) await deps.checkpoints.write([{ item, when: [{ kind: "eq", attribute: "key", value: row.key }], delete: true }]);
   }
   return failed;
 }

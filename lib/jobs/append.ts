@@ -1,6 +1,6 @@
 // Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
 
-import type { Mutation, ValueCodec } from "../model/mutation.ts";
+import { checkMutations, type Mutation, type ValueCodec } from "../model/mutation.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
@@ -32,6 +32,8 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
   const writers = new Map<number, Writer>();
   return {
     async append({ mutations, mark }) {
+      // As a whole, before any shard has its share: a batch that is refused has written nothing.
+      checkMutations(mutations, table.codec);
       const shares = split(mutations, table.shards);
       return Promise.all(
         [...shares].map(async ([shard, share]) => ({

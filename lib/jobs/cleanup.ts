@@ -7,7 +7,7 @@ import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardNam
 import type { Index } from "../model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
-import { findTail, publishTail, readTail } from "../redo-log/tail.ts";
+import { findTail, publishCaptured, publishTail, readTail } from "../redo-log/tail.ts";
 import { findTable } from "./tables.ts";
 
 export interface CleanupReport {
@@ -29,7 +29,7 @@ export interface CleanupRequest {
 
 export async function cleanupShard(world: World, request: CleanupRequest): Promise<CleanupReport> {
   const outcome = await sweep(world, request);
-  if (outcome.kind !== "planned") await findLostTail(world, request.id, outcome);
+  if (outcome.kind !== "planned") await mendTail(world, request.id, outcome);
   const { plan } = outcome;
   return {
     kind: outcome.kind,
@@ -43,12 +43,20 @@ export async function cleanupShard(world: World, request: CleanupRequest): Promi
   };
 }
 
-/** A writer that was killed before it published leaves mutations that the planner cannot see; the listing shows them. */
-async function findLostTail(world: World, id: ShardId, { control, listing }: SweepOutcome): Promise<void> {
+/**
+ * A writer that was killed before it published leaves mutations that the planner cannot see; the listing shows them. A
+ * capture that was killed before it published leaves a shard that looks as if it had mutations waiting.
+ */
+async function mendTail(world: World, id: ShardId, { control, listing }: SweepOutcome): Promise<void> {
   if (control === undefined) return;
-  const prefix = incarnationPrefix(id, control.incarnation);
-  const hint = await readTail(world.checkpoints, id);
-  const published = hint?.incarnation === control.incarnation ? hint.border.next : 0;
+  const { incarnation, checkpoint } = control;
+  const prefix = incarnationPrefix(id, incarnation);
+  const found = await readTail(world.checkpoints, id);
+  const hint = found?.incarnation === incarnation ? found : undefined;
+  if (checkpoint !== undefined && hint !== undefined && hint.capturedNext < checkpoint.border.next) {
+    await publishCaptured(world.checkpoints, id, { incarnation, border: checkpoint.border, atMs: world.clock.now() });
+  }
+  const published = hint?.border.next ?? 0;
   const lost = listing.objects.some(({ key }) => {
     const name = key.startsWith(prefix) ? parseObjectName(key.slice(prefix.length)) : undefined;
     return name?.kind === "redo" && name.first >= published && name.first >= control.lowWater;

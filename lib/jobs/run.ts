@@ -1,12 +1,13 @@
 // The scheduled loop in one process: plan, snapshot, cleanup, then wait. A failure of one shard is kept on its job item
 // and told, and stops no other.
 
+import { isTidemarkError } from "../model/errors.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
 import { type CleanupReport, cleanupShard, cleanupStrays } from "./cleanup.ts";
 import { plan } from "./plan.ts";
 import { type SnapshotReport, snapshotShard } from "./snapshot.ts";
-import { deleteTable, listTables, shardsOf } from "./tables.ts";
+import { finishDeletion, listTables, shardsOf } from "./tables.ts";
 
 export interface RoundReport {
   readonly dirty: number;
@@ -45,7 +46,7 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
   }
   for (const table of cleanAll ? await listTables(world) : []) {
     if (table.state === "deleting") {
-      await attempt({ table: table.name, shard: 0 }, () => deleteTable(world, table.name));
+      await attempt({ table: table.name, shard: 0 }, () => finishDeletion(world, table));
       continue;
     }
     for (const id of shardsOf(table)) {
@@ -70,7 +71,13 @@ export interface LoopRequest {
 
 export async function runLoop(world: World, { everyMs, cleanEvery, signal, onRound }: LoopRequest): Promise<void> {
   for (let round = 0; !signal.aborted; round++) {
-    onRound(await runRound(world, { cleanAll: round % cleanEvery === 0, signal }));
+    try {
+      onRound(await runRound(world, { cleanAll: round % cleanEvery === 0, signal }));
+    } catch (error) {
+      // A store that gave no answer, or has no room, may have it in the next round: the loop outlives both.
+      if (!isTidemarkError(error) || (error.kind !== "retry" && error.kind !== "wait")) throw error;
+      world.telemetry.report({ kind: "warning", shard: "run", message: `this round was given up: ${error.message}` });
+    }
     await world.clock.sleep(everyMs, signal);
   }
 }

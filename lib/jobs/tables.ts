@@ -2,11 +2,11 @@
 
 import { queryAll } from "../checkpoint/control.ts";
 import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
-import { callError } from "../model/errors.ts";
+import { callError, TidemarkError } from "../model/errors.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
-import { checkTableName, type ShardId } from "../model/names.ts";
+import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
-import type { ItemKey } from "../ports/checkpoint-store.ts";
+import type { ItemChange, ItemKey } from "../ports/checkpoint-store.ts";
 import type { World } from "../ports/world.ts";
 import { sweep } from "../cleanup/sweep.ts";
 
@@ -36,6 +36,20 @@ export async function getTable(world: World, name: string): Promise<Table> {
   return table;
 }
 
+/**
+ * The table and those of its shards that `TABLE` or `TABLE/SHARD` names.
+ * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
+ */
+export async function getShards(
+  world: World,
+  { table: name, shard }: { readonly table: string; readonly shard?: number },
+): Promise<{ readonly table: Table; readonly ids: readonly ShardId[] }> {
+  const table = await getTable(world, name);
+  if (shard === undefined) return { table, ids: shardsOf(table) };
+  if (shard >= table.shards) throw callError("unknown-shard", `table ${name} has no shard ${shard}: its shards are 0 to ${table.shards - 1}`);
+  return { table, ids: [{ table: name, shard }] };
+}
+
 /** The table in whatever state it is. */
 export async function findTable({ checkpoints }: World, name: string): Promise<Table | undefined> {
   checkTableName(name);
@@ -58,9 +72,7 @@ export async function listTables({ checkpoints }: World): Promise<readonly Table
 export async function updateTable(world: World, name: string, policy: Partial<TablePolicy>): Promise<Table> {
   const table: Table = { ...(await getTable(world, name)), ...policy };
   checkTable(table);
-  const written = await world.checkpoints.write([
-    { item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], set: { ...policy } },
-  ]);
+  const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], set: { ...policy } }]);
   if (written.kind === "refused") throw callError("unknown-table", `table ${name} was deleted meanwhile`);
   return table;
 }
@@ -72,25 +84,50 @@ export async function updateTable(world: World, name: string, policy: Partial<Ta
 export async function deleteTable(world: World, name: string): Promise<void> {
   const table = await findTable(world, name);
   if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are`);
-  const item = tableItem(name);
-  await world.checkpoints.write([{ item, when: [{ kind: "present" }], put: tableAttributes({ ...table, state: "deleting" }) }]);
-  for (const id of shardsOf(table)) await deleteShard(world, table, id);
-  await world.checkpoints.write([{ item, when: [{ kind: "eq", attribute: "state", value: "deleting" }], delete: true }]);
+  await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "present" }], set: { state: "deleting" } }]);
+  await finishDeletion(world, table);
 }
+
+/**
+ * Deletes what is left of a table that is being deleted. Every write is conditional on that: a run that stalled must not
+ * touch a table that was made anew under the name.
+ */
+export async function finishDeletion(world: World, table: Table): Promise<void> {
+  for (const id of shardsOf(table)) await deleteShard(world, table, id);
+  await world.checkpoints.write([{ item: tableItem(table.name), when: [BEING_DELETED], delete: true }]);
+}
+
+const BEING_DELETED = { kind: "eq", attribute: "state", value: "deleting" } as const;
 
 export function shardsOf({ name, shards }: Table): readonly ShardId[] {
   return Array.from({ length: shards }, (_, shard) => ({ table: name, shard }));
 }
 
 async function deleteShard(world: World, table: Table, id: ShardId): Promise<void> {
-  await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
-  await sweep(world, { id, policy: table });
-  await deleteItems(world, id);
+  if (!(await deleteOf(world, table, [controlItem(id)]))) return;
+  const swept = await sweep(world, { id, policy: table });
+  if (swept.kind === "cleaned" && swept.failed.length > 0) {
+    const { key, reason } = swept.failed[0];
+    throw new TidemarkError(
+      "retry",
+      "undeleted-objects",
+      `${swept.failed.length} objects of ${shardName(id)} were not deleted, first ${key}: ${reason}; delete the table again`,
+    );
+  }
+  await deleteOf(
+    world,
+    table,
+    (await queryAll(world.checkpoints, id, "")).map(({ key }) => key),
+  );
 }
 
-async function deleteItems({ checkpoints }: World, id: ShardId): Promise<void> {
-  const items: ItemKey[] = (await queryAll(checkpoints, id, "")).map(({ key }) => key);
-  for (let at = 0; at < items.length; at += DYNAMODB_TRANSACTION_ITEMS_MAX) {
-    await checkpoints.write(items.slice(at, at + DYNAMODB_TRANSACTION_ITEMS_MAX).map((item) => ({ item, when: [], delete: true as const })));
+/** Deletes items of a table that is being deleted; false if it no longer is. */
+async function deleteOf({ checkpoints }: World, table: Table, items: readonly ItemKey[]): Promise<boolean> {
+  const check: ItemChange = { item: tableItem(table.name), when: [BEING_DELETED], check: true };
+  const itemsMax = DYNAMODB_TRANSACTION_ITEMS_MAX - 1;
+  for (let at = 0; at < items.length; at += itemsMax) {
+    const written = await checkpoints.write([check, ...items.slice(at, at + itemsMax).map((item) => ({ item, when: [], delete: true as const }))]);
+    if (written.kind === "refused") return false;
   }
+  return true;
 }

@@ -37,7 +37,7 @@ export const REDO_FILE_BYTES_MAX = 24 * MIB;
 /** Decoding holds 16 bytes for each mutation, beside its key and value. */
 export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
 /** Batches that wait in one writer; a caller that appends more waits. */
-export const WRITER_WAITING_BYTES_MAX = 64 * MIB;
+export const WRITER_WAITING_BYTES_MAX = 32 * MIB;
 
 // Sessions: part of the format (rule 11). A shard remembers so many producers; the one idle the longest, by index, goes first.
 export const SESSIONS_MAX = 16_384;

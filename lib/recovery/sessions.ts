@@ -3,12 +3,13 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import type { ProducerMark } from "../model/mutation.ts";
+import type { ShardId } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
 import { type BatchVerdict, Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import { type Life, readHead } from "../redo-log/read.ts";
-import type { Belief } from "../redo-log/tail.ts";
+import { type Belief, findTail, type TailDeps } from "../redo-log/tail.ts";
 import { baseBorder, basesFor } from "../snapshot/choose.ts";
 import { openSnapshot } from "../snapshot/read.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
@@ -21,6 +22,17 @@ export interface SessionDeps {
 /** What replay would make of a marked batch that is appended at the belief. */
 export async function verdictAt(deps: SessionDeps, life: Life, belief: Belief, mark: ProducerMark): Promise<BatchVerdict> {
   return (await sessionsAt(deps, life, belief.border.next)).verdict(mark);
+}
+
+/**
+ * The sequence of the producer's last batch that applied, so that a source can go on behind it; absent for a producer
+ * that the shard does not know.
+ */
+export async function lastSequence(deps: SessionDeps & TailDeps, id: ShardId, producer: string, nowMs: number): Promise<bigint | undefined> {
+  if ((await readControl(deps.checkpoints, id)) === undefined) return undefined;
+  const { incarnation, border } = await findTail(deps, id, nowMs);
+  const sessions = await sessionsAt(deps, { id, incarnation }, border.next);
+  return sessions.list().find((session) => session.producer === producer)?.sequence;
 }
 
 async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<Sessions> {

@@ -84,7 +84,8 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.
       belief = undefined;
     } else {
-      belief = claim.behind;
+      // Where a second claim is lost, the published tail is nearer than the next name: others may be far ahead.
+      belief = attempt === 0 ? claim.behind : undefined;
     }
   }
   throw new TidemarkError(

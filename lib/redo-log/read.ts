@@ -8,7 +8,7 @@
 import { readControl } from "../checkpoint/control.ts";
 import { parseTail, tailItem } from "../checkpoint/items.ts";
 import { damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
-import { incarnationPrefix, redoKey, type ShardId } from "../model/names.ts";
+import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../model/names.ts";
 import { type Border, type Index, toIndex } from "../model/position.ts";
 import { lastBatchTime, type RedoFile, type RedoHeader } from "../model/redo-file.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
@@ -110,9 +110,10 @@ export async function settle(
 
 /** Whether a later redo file, or the published tail, shows that the log goes on behind `next`. */
 async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Index): Promise<boolean> {
-  const prefix = `${incarnationPrefix(life.id, life.incarnation)}redo/`;
-  const later = await objects.list({ prefix, after: keyAt(life, next), limit: 1 });
-  if (later.objects.length > 0) return true;
+  const prefix = incarnationPrefix(life.id, life.incarnation);
+  // A page, not one name: what is not of this program's making is no redo file, and left alone.
+  const later = await objects.list({ prefix: `${prefix}redo/`, after: keyAt(life, next) });
+  if (later.objects.some(({ key }) => parseObjectName(key.slice(prefix.length)).kind === "redo")) return true;
   const item = await checkpoints.get(tailItem(life.id));
   if (item === undefined) return false;
   const hint = parseTail(item);

@@ -2,7 +2,7 @@
 // files it rests on were read, the control item still showed the same incarnation and a mark at or below the first of them.
 
 import { openShard } from "../checkpoint/control.ts";
-import { DIRTY, parseTail, tailItem } from "../checkpoint/items.ts";
+import { borderAttributes, DIRTY, parseTail, tailItem } from "../checkpoint/items.ts";
 import { checkpointBorder, type Control, type TailHint } from "../model/control.ts";
 import { TidemarkError } from "../model/errors.ts";
 import { APPEND_ATTEMPTS_MAX, WALK_FILES_MAX } from "../model/limits.ts";
@@ -62,7 +62,9 @@ export async function publishCaptured(checkpoints: CheckpointStore, id: ShardId,
   const set = { capturedNext: border.next, capturedAtMs: atMs };
   const mine = { kind: "eq", attribute: "incarnation", value: incarnation } as const;
   const item = tailItem(id);
-  const all = await checkpoints.write([{ item, when: [mine, { kind: "eq", attribute: "next", value: border.next }], set, remove: ["dirty"] }]);
+  // Also where the hint lags behind the capture: the writer that never published will not come back to clear the mark.
+  const through = { kind: "lt", attribute: "next", value: border.next + 1 } as const;
+  const all = await checkpoints.write([{ item, when: [mine, through], set: { ...set, ...borderAttributes(border) }, remove: ["dirty"] }]);
   if (all.kind === "written") return;
   await checkpoints.write([{ item, when: [mine, { kind: "lt", attribute: "capturedNext", value: border.next }], set }]);
 }

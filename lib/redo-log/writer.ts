@@ -56,8 +56,10 @@ interface Waiting {
 
 export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: WriterOptions): Writer {
   const waiting: Waiting[] = [];
-  const inDoubt = new Map<string, bigint>();
-  const room: (() => void)[] = [];
+  /** Batches that find no room among those that wait. None passes another: a producer's order is that of its calls. */
+  const outside: Waiting[] = [];
+  /** The marks of doubtful batches as they were first sent, by producer. */
+  const inDoubt = new Map<string, ProducerMark>();
   let waitingBytes = 0;
   let belief: Belief | undefined;
   let pump: Promise<void> | undefined;
@@ -69,16 +71,12 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       checkMutations(request.mutations, codec);
       if (request.mark) checkProducer(request.mark.producer, request.mark.sequence);
       const bytes = batchBytes(request.mutations);
-      while (waitingBytes > 0 && waitingBytes + bytes > WRITER_WAITING_BYTES_MAX) await new Promise<void>((resolve) => room.push(resolve));
       if (closed) throw callError("closed-writer", `the writer of ${shardName(id)} is closed: make a new one`);
       const batch: Batch = { mutations: request.mutations, ...(request.mark && { mark: { ...request.mark, since: request.mark.since ?? toIndex(0) } }) };
       return new Promise<BatchOutcome>((settle, fail) => {
-        waiting.push({ batch, bytes, settle, fail });
-        waitingBytes += bytes;
-        if (fileIsFull()) full.abort();
-        pump ??= run().finally(() => {
-          pump = undefined;
-        });
+        outside.push({ batch, bytes, settle, fail });
+        letIn();
+        pump ??= run();
       });
     },
     async close() {
@@ -96,8 +94,19 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       full = new AbortController();
       const group = take();
       if (group.length > 0) await appendGroup(group);
-      for (const resume of room.splice(0)) resume();
+      letIn();
     }
+    // In the turn of the last look at the queue: a batch that comes later starts another run.
+    pump = undefined;
+  }
+
+  function letIn(): void {
+    while (outside.length > 0 && (waitingBytes === 0 || waitingBytes + outside[0].bytes <= WRITER_WAITING_BYTES_MAX)) {
+      const [next] = outside.splice(0, 1);
+      waiting.push(next);
+      waitingBytes += next.bytes;
+    }
+    if (fileIsFull()) full.abort();
   }
 
   /** The next file's batches, from the front of the queue; batches that must not be sent now are turned away. */
@@ -114,12 +123,12 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       waitingBytes -= next.bytes;
       const { mark } = next.batch;
       const doubtful = mark && inDoubt.get(mark.producer);
-      if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful) {
+      if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence) {
         next.fail(
           new TidemarkError(
             "retry",
             "batch-in-doubt",
-            `batch ${doubtful} of producer ${mark.producer} is in doubt: append it again before batch ${mark.sequence}`,
+            `batch ${doubtful.sequence} of producer ${mark.producer} is in doubt: append it again before batch ${mark.sequence}`,
           ),
         );
         continue;
@@ -132,7 +141,6 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   async function appendGroup(group: readonly Waiting[]): Promise<void> {
     try {
       belief ??= await findTail(deps, id, deps.clock.now());
-      // A batch keeps the `since` of its first sending, over every attempt that follows.
       for (const entry of group) entry.batch = stamped(entry.batch, belief);
       const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief });
       for (const { batch } of group) if (batch.mark) inDoubt.delete(batch.mark.producer);
@@ -151,8 +159,8 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
           return;
       }
     } catch (error) {
-      // Batches of one producer stand in the group in their order: the first is the one to repeat.
-      for (const { batch } of [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark.sequence);
+      // Batches of one producer stand in the group in their order: the first is the one to repeat. Without a belief none was sent.
+      for (const { batch } of belief === undefined ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
       for (const { fail } of group) fail(error);
     }
   }
@@ -192,12 +200,13 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
     deps.telemetry.report({ kind: "appended", shard: shardName(id), first, mutations, batches: group.length, bytes });
   }
 
+  /** A batch keeps the `since` of its first sending, over every attempt that follows. */
+  function stamped(batch: Batch, { border }: Belief): Batch {
+    if (batch.mark === undefined || batch.mark.since > 0) return batch;
+    return { ...batch, mark: { ...batch.mark, since: inDoubt.get(batch.mark.producer)?.since ?? border.next } };
+  }
+
   function fileIsFull(): boolean {
     return waiting.length >= REDO_FILE_BATCHES_MAX || waitingBytes >= REDO_FILE_BYTES_MAX;
   }
-}
-
-function stamped(batch: Batch, belief: Belief): Batch {
-  if (batch.mark === undefined || batch.mark.since > 0) return batch;
-  return { ...batch, mark: { ...batch.mark, since: belief.border.next } };
 }

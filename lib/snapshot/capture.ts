@@ -21,7 +21,8 @@ import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { type Life, readHead, settle } from "../redo-log/read.ts";
 import { publishCaptured } from "../redo-log/tail.ts";
-import { ENCODER_VERSION, type EncodedSnapshot, snapshotEncoder } from "./parquet/encode.ts";
+import { ENCODER_VERSION } from "./parquet/description.ts";
+import { type EncodedSnapshot, snapshotEncoder } from "./parquet/encode.ts";
 import { openSnapshot } from "./read.ts";
 import { isDamageOf, loadState, pour, type ShardState } from "./state.ts";
 import { partUploader, storedParts } from "./upload.ts";
@@ -90,7 +91,8 @@ export async function capture(deps: CaptureDeps, request: CaptureRequest): Promi
   const lease: Lease = { id, holder: { incarnation: taken.control.incarnation, epoch: taken.control.epoch }, control: taken.control };
   try {
     const outcome = await captureUnder(deps, request, lease);
-    if (outcome.kind === "ignored" || outcome.kind === "aborted") await release(deps, lease);
+    // The commit ends the lease itself; where another came first, there is nothing of ours to release.
+    if (outcome.kind !== "completed") await release(deps, lease);
     return outcome;
   } catch (error) {
     // Where even this fails, the lease lapses by itself.

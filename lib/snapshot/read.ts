@@ -168,8 +168,14 @@ function within(rows: Rows, after: Buffer | undefined, prefix: Buffer | undefine
   let to = rows.count;
   if (after !== undefined) from = firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), after) > 0);
   if (prefix !== undefined) {
-    from = Math.max(from, firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) >= 0));
-    to = Math.max(from, firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) > 0 && !startsWith(rowKey(rows, i), prefix)));
+    from = Math.max(
+      from,
+      firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) >= 0),
+    );
+    to = Math.max(
+      from,
+      firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) > 0 && !startsWith(rowKey(rows, i), prefix)),
+    );
   }
   return from === 0 && to === rows.count ? rows : sliceRows(rows, from, to);
 }

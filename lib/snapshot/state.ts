@@ -145,6 +145,7 @@ async function replayBehind(
     position: undefined as Position | undefined,
     atTail: false,
   };
+  let readLog = false;
   let next = from;
   while (!atBound(request, reached.index, fold.bytes)) {
     request.signal?.throwIfAborted();
@@ -156,6 +157,7 @@ async function replayBehind(
       reached.atTail = true;
       break;
     }
+    readLog = true;
     const replayed = replay(step.file, { sessions, fold }, bound);
     if (replayed.last !== undefined) {
       reached.index = replayed.last.index;
@@ -167,8 +169,8 @@ async function replayBehind(
     if (!replayed.whole) break;
     next = step.border;
   }
-  // `settle` has checked the cover at the tail; a reading that stopped before it is checked here.
-  const readLog = reached.index >= from.next;
+  // `settle` has checked the cover at the tail; a reading that stopped before it is checked here, even one that replayed
+  // nothing: that the log goes on behind the time asked for may be a ghost's word.
   if (readLog && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
   const { border, position, ...rest } = reached;
   const state = {

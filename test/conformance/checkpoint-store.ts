@@ -27,8 +27,22 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
   describe(`${name} as a checkpoint store: items`, () => {
     law("what is put is what is read, of every type", async (store) => {
       const attributes: Attributes = {
-        text: "é — \u{1f30a}", empty: "", zero: 0, negative: -17, large: Number.MAX_SAFE_INTEGER, share: 0.25, small: 1e-7, yes: true, no: false,
-        list: [1, "two", false, [], {}], map: { inner: { deep: [{ x: 1 }] }, "key with spaces": "v", __proto__x: 1 }, size: 1, name: "reserved", value: "reserved", "a.b": "dotted", "#x": ":y",
+        text: "é — \u{1f30a}",
+        empty: "",
+        zero: 0,
+        negative: -17,
+        large: Number.MAX_SAFE_INTEGER,
+        share: 0.25,
+        small: 1e-7,
+        yes: true,
+        no: false,
+        list: [1, "two", false, [], {}],
+        map: { inner: { deep: [{ x: 1 }] }, "key with spaces": "v", __proto__x: 1 },
+        size: 1,
+        name: "reserved",
+        value: "reserved",
+        "a.b": "dotted",
+        "#x": ":y",
       };
       expect(await store.write([{ item: KEY, when: [], put: attributes }])).toEqual(WRITTEN);
       expect(await store.get(KEY)).toEqual({ key: KEY, attributes });
@@ -105,7 +119,10 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
     ];
 
     law("each condition holds or refuses as the port says, for every kind of change", async (store) => {
-      for (const [item, cases] of [[{ key: KEY, attributes: standing }, onStanding], [undefined, onNothing]] as const) {
+      for (const [item, cases] of [
+        [{ key: KEY, attributes: standing }, onStanding],
+        [undefined, onNothing],
+      ] as const) {
         for (const [condition, holds] of cases) {
           for (const change of [{ put: { new: 1 } }, { set: { new: 1 } }, { delete: true }, { check: true }] as const) {
             if (item !== undefined) await put(store, KEY, standing);
@@ -123,14 +140,39 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
       const mine: Condition = { kind: "eq", attribute: "epoch", value: 7 };
       const grows: Condition = { kind: "lt", attribute: "index", value: 100 };
       expect(await store.write([{ item: KEY, when: [mine, grows], set: { index: 100 } }])).toEqual(WRITTEN);
-      expect(await store.write([{ item: KEY, when: [mine, grows], set: { index: 100 } }])).toEqual({ kind: "refused", at: 0, item: { key: KEY, attributes: { ...standing, index: 100 } } });
-      expect(await store.write([{ item: KEY, when: [{ ...mine, value: 8 }, { ...grows, value: 101 }], set: { index: 101 } }])).toMatchObject({ kind: "refused" });
+      expect(await store.write([{ item: KEY, when: [mine, grows], set: { index: 100 } }])).toEqual({
+        kind: "refused",
+        at: 0,
+        item: { key: KEY, attributes: { ...standing, index: 100 } },
+      });
+      expect(
+        await store.write([
+          {
+            item: KEY,
+            when: [
+              { ...mine, value: 8 },
+              { ...grows, value: 101 },
+            ],
+            set: { index: 101 },
+          },
+        ]),
+      ).toMatchObject({ kind: "refused" });
     });
 
     law("a check without conditions holds", async (store) => {
       expect(await store.write([{ item: KEY, when: [], check: true }])).toEqual(WRITTEN);
-      expect(await store.write([{ item: KEY, when: [], check: true }, { item: OTHER, when: [{ kind: "absent" }], put: { a: 1 } }])).toEqual(WRITTEN);
-      expect(await store.write([{ item: KEY, when: [], check: true }, { item: OTHER, when: [{ kind: "absent" }], put: { a: 1 } }])).toEqual({ kind: "refused", at: 1, item: { key: OTHER, attributes: { a: 1 } } });
+      expect(
+        await store.write([
+          { item: KEY, when: [], check: true },
+          { item: OTHER, when: [{ kind: "absent" }], put: { a: 1 } },
+        ]),
+      ).toEqual(WRITTEN);
+      expect(
+        await store.write([
+          { item: KEY, when: [], check: true },
+          { item: OTHER, when: [{ kind: "absent" }], put: { a: 1 } },
+        ]),
+      ).toEqual({ kind: "refused", at: 1, item: { key: OTHER, attributes: { a: 1 } } });
     });
   });
 
@@ -166,7 +208,11 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
     law("a transaction takes 100 items", async (store) => {
       const changes = range(100).map((number) => ({ item: { partition: "p", sort: String(number) }, when: [{ kind: "absent" } as const], put: { number } }));
       expect(await store.write(changes)).toEqual(WRITTEN);
-      expect(await store.write([...changes].reverse())).toEqual({ kind: "refused", at: 0, item: { key: { partition: "p", sort: "99" }, attributes: { number: 99 } } });
+      expect(await store.write([...changes].reverse())).toEqual({
+        kind: "refused",
+        at: 0,
+        item: { key: { partition: "p", sort: "99" }, attributes: { number: 99 } },
+      });
     });
 
     law("of 16 racing conditional writers exactly one wins, and each loser gets the item that beat it", async (store) => {
@@ -204,7 +250,20 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
   });
 
   describe(`${name} as a checkpoint store: queries`, () => {
-    const sorts = ["control", "part#1", "part#10", "part#2", "snapshot#0000000000000009-e1", "snapshot#0000000000000010-e2", "snapshot#0000000000000100-e10", "tail", "~", "É", "\u{ffff}", "\u{1f30a}"];
+    const sorts = [
+      "control",
+      "part#1",
+      "part#10",
+      "part#2",
+      "snapshot#0000000000000009-e1",
+      "snapshot#0000000000000010-e2",
+      "snapshot#0000000000000100-e10",
+      "tail",
+      "~",
+      "É",
+      "\u{ffff}",
+      "\u{1f30a}",
+    ];
     const inOrder = [...sorts].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 
     async function fill(store: CheckpointStore): Promise<void> {
@@ -239,7 +298,9 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
           const place = `${JSON.stringify(after)} within ${JSON.stringify(sortPrefix)}`;
           const compared = (sort: string): number => Buffer.compare(Buffer.from(sort), Buffer.from(after));
           expect(await queried(store, { partition: "p", sortPrefix, after }), place).toEqual(matching.filter((sort) => compared(sort) > 0));
-          expect(await queried(store, { partition: "p", sortPrefix, after, descending: true }), place).toEqual(matching.filter((sort) => compared(sort) < 0).reverse());
+          expect(await queried(store, { partition: "p", sortPrefix, after, descending: true }), place).toEqual(
+            matching.filter((sort) => compared(sort) < 0).reverse(),
+          );
         }
       }
     });
@@ -257,8 +318,12 @@ export function checkpointStoreLaws(name: string, open: OpenCheckpointStore): vo
 
     law("only items whose attribute dirty has the value are found, in byte order of partitions, in pages of every size", async (store) => {
       for (const number of range(12)) await put(store, tail(number), number % 3 === 0 ? { number } : { number, dirty: number % 3 === 1 ? "dirty" : "other" });
-      const expected = range(12).filter((number) => number % 3 === 1).map((number) => tail(number).partition).sort();
-      for (const limit of [1, 2, 3, 4, 5, 100]) await eventually(async () => expect((await dirty(store, "dirty", limit)).map(({ key }) => key.partition)).toEqual(expected));
+      const expected = range(12)
+        .filter((number) => number % 3 === 1)
+        .map((number) => tail(number).partition)
+        .sort();
+      for (const limit of [1, 2, 3, 4, 5, 100])
+        await eventually(async () => expect((await dirty(store, "dirty", limit)).map(({ key }) => key.partition)).toEqual(expected));
       expect(await dirty(store, "clean", 10)).toEqual([]);
     });
 

@@ -88,7 +88,19 @@ export function objectStoreLaws(name: string, open: OpenObjectStore): void {
 
     law("a range is cut off at the object's end, and holds nothing behind it", async (store) => {
       await store.createIfAbsent("k", bytes("0123456789"));
-      const ranges: [number, number, string][] = [[0, 10, "0123456789"], [0, 1, "0"], [3, 4, "3456"], [9, 1, "9"], [8, 5, "89"], [0, 1_000, "0123456789"], [10, 1, ""], [11, 5, ""], [1_000, 1, ""], [4, 0, ""], [10, 0, ""]];
+      const ranges: [number, number, string][] = [
+        [0, 10, "0123456789"],
+        [0, 1, "0"],
+        [3, 4, "3456"],
+        [9, 1, "9"],
+        [8, 5, "89"],
+        [0, 1_000, "0123456789"],
+        [10, 1, ""],
+        [11, 5, ""],
+        [1_000, 1, ""],
+        [4, 0, ""],
+        [10, 0, ""],
+      ];
       for (const [offset, length, expected] of ranges) {
         expect(await store.getRange("k", { offset, length }), `${length} bytes from ${offset}`).toEqual({ kind: "found", body: bytes(expected), size: 10 });
       }
@@ -96,7 +108,25 @@ export function objectStoreLaws(name: string, open: OpenObjectStore): void {
   });
 
   describe(`${name} as an object store: lists`, () => {
-    const keys = ["a", "a-b/c", "a.b", "a/b", "a/b.c", "a/b/c", "a/b0", "a0", "b/.hidden", "b/0000000000000010.redo", "b/0000000000000009.redo", "b/_x", "b/z", "c", "t/0/i/redo/1", "t/1/i/redo/1", "t/10/i/redo/1"]
+    const keys = [
+      "a",
+      "a-b/c",
+      "a.b",
+      "a/b",
+      "a/b.c",
+      "a/b/c",
+      "a/b0",
+      "a0",
+      "b/.hidden",
+      "b/0000000000000010.redo",
+      "b/0000000000000009.redo",
+      "b/_x",
+      "b/z",
+      "c",
+      "t/0/i/redo/1",
+      "t/1/i/redo/1",
+      "t/10/i/redo/1",
+    ]
       // A file system has no file where it has a directory of that name.
       .filter((key, _, all) => !all.some((other) => other.startsWith(`${key}/`)));
     const inOrder = [...keys].sort((a, b) => Buffer.compare(bytes(a), bytes(b)));
@@ -122,8 +152,16 @@ export function objectStoreLaws(name: string, open: OpenObjectStore): void {
       for (const key of keys) await store.createIfAbsent(key, bytes(key));
       for (const after of [...keys, "", "0", "a/", "a/b", "a/b/", "a/c", "b", "b/0000000000000009", "t/1/i/redo/0", "t/1/i/redo/2", "zz"]) {
         const expected = inOrder.filter((key) => Buffer.compare(bytes(key), bytes(after)) > 0);
-        if (after !== "") expect((await store.list({ prefix: "", after })).objects.map(({ key }) => key), after).toEqual(expected);
-        if (after !== "") expect((await store.list({ prefix: "t/", after })).objects.map(({ key }) => key), after).toEqual(expected.filter((key) => key.startsWith("t/")));
+        if (after !== "")
+          expect(
+            (await store.list({ prefix: "", after })).objects.map(({ key }) => key),
+            after,
+          ).toEqual(expected);
+        if (after !== "")
+          expect(
+            (await store.list({ prefix: "t/", after })).objects.map(({ key }) => key),
+            after,
+          ).toEqual(expected.filter((key) => key.startsWith("t/")));
       }
     });
 
@@ -155,7 +193,8 @@ export function objectStoreLaws(name: string, open: OpenObjectStore): void {
 
     law("1,000 objects are deleted by one call", async (store) => {
       const keys = range(1_000).map((number) => `many/${String(number).padStart(4, "0")}`);
-      for (let start = 0; start < keys.length; start += 50) await Promise.all(keys.slice(start, start + 50).map((key) => store.createIfAbsent(key, bytes(key))));
+      for (let start = 0; start < keys.length; start += 50)
+        await Promise.all(keys.slice(start, start + 50).map((key) => store.createIfAbsent(key, bytes(key))));
       expect(await listedKeys(store, "many/", 1_000)).toEqual(keys);
       expect(await store.deleteMany(keys)).toEqual({ failed: [] });
       expect(await listedKeys(store, "", 1_000)).toEqual([]);
@@ -182,7 +221,8 @@ export function objectStoreLaws(name: string, open: OpenObjectStore): void {
       const upload = await start(store, "u/big");
       const parts: UploadedPart[] = [];
       const partBytes = 7 * 1024 * 1024;
-      for (let offset = 0, number = 1; offset < whole.length; offset += partBytes, number++) parts.push(await part(store, upload, number, whole.subarray(offset, offset + partBytes)));
+      for (let offset = 0, number = 1; offset < whole.length; offset += partBytes, number++)
+        parts.push(await part(store, upload, number, whole.subarray(offset, offset + partBytes)));
       expect(await store.head("u/big")).toEqual({ kind: "absent" });
       expect(await store.completeUpload({ ...upload, parts })).toEqual({ kind: "completed" });
       expect(await store.head("u/big")).toEqual({ kind: "found", size: whole.length });

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { memoryCheckpointStore, type MemoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
 import { memoryObjectStore, type MemoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
+import { assert } from "../../lib/model/assert.ts";
 import { TidemarkError } from "../../lib/model/errors.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
@@ -72,9 +73,14 @@ export interface Stage {
   /** Lets the effect of a late step happen. */
   land(step: Step): Promise<void>;
   kill(process: Process): void;
-  /** The stores and the clock without steps, for what happens beside the schedule. */
-  readonly calm: World;
+  /** Plays the steps of one process, and of no other, until its work is settled. */
+  finish<T>(process: Process, work: Promise<T>): Promise<T>;
+  /** Plays the steps of one process until the next one is that; the process then stands before it. */
+  until(process: Process, isThat: (step: Step) => boolean): Promise<Step>;
 }
+
+/** No work and no way to a step takes more steps than this. */
+const ALONE_STEPS_MAX = 10_000;
 
 interface Waiting extends Step {
   readonly effect: () => Promise<unknown>;
@@ -85,6 +91,7 @@ interface Waiting extends Step {
 interface Member extends Process {
   pending: Waiting[];
   live: boolean;
+  world: World;
   die: () => void;
 }
 
@@ -106,11 +113,10 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
     },
     process(name) {
       const { promise: died, resolve } = Promise.withResolvers<"died">();
-      const member: Member = { name, pending: [], live: true, died, die: () => resolve("died"), skewMs: 0, world: self.calm };
-      const world = worldOf(member);
-      const process = Object.assign(member, { world });
-      processes.push(process);
-      return process;
+      const bare = { name, pending: [], live: true, died, die: () => resolve("died"), skewMs: 0 };
+      const member: Member = Object.assign(bare, { world: worldOf(() => member) });
+      processes.push(member);
+      return member;
     },
     turn: async (process, job) => {
       await call(memberOf(process), "turn", [job], async () => undefined);
@@ -138,11 +144,27 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
       processes.splice(processes.indexOf(member), 1);
       member.die();
     },
-    calm: {
-      ...shared,
-      clock: { now: () => self.nowMs, sleep: async () => undefined },
-      random,
-      telemetry: { report: () => undefined },
+    async finish(process, work) {
+      let settled = false;
+      const settle = () => {
+        settled = true;
+      };
+      work.then(settle, settle);
+      await idle();
+      for (let step = 0; !settled; step++) {
+        assert(step < ALONE_STEPS_MAX && process.pending.length > 0, `${process.name} comes to an end`);
+        await self.play(process.pending[0]);
+      }
+      return work;
+    },
+    async until(process, isThat) {
+      await idle();
+      for (let played = 0; ; played++) {
+        const [step] = process.pending;
+        assert(played < ALONE_STEPS_MAX && step !== undefined, `${process.name} comes to that step`);
+        if (isThat(step)) return step;
+        await self.play(step);
+      }
     },
   };
   return self;
@@ -167,34 +189,35 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
     });
   }
 
-  function worldOf(process: Member): World {
+  function worldOf(member: () => Member): World {
     const { objects, checkpoints } = shared;
+    const step: <T>(method: Step["method"], args: readonly unknown[], effect: () => Promise<T>) => Promise<T> = (...request) => call(member(), ...request);
     return {
       objects: {
-        createIfAbsent: (key, body) => call(process, "createIfAbsent", [key, body], () => objects.createIfAbsent(key, body)),
-        get: (key) => call(process, "get", [key], () => objects.get(key)),
-        getRange: (key, range) => call(process, "getRange", [key, range], () => objects.getRange(key, range)),
-        head: (key) => call(process, "head", [key], () => objects.head(key)),
-        list: (request) => call(process, "list", [request], () => objects.list(request)),
-        deleteMany: (keys) => call(process, "deleteMany", [keys], () => objects.deleteMany(keys)),
-        createUpload: (key) => call(process, "createUpload", [key], () => objects.createUpload(key)),
-        uploadPart: (request) => call(process, "uploadPart", [request], () => objects.uploadPart(request)),
-        completeUpload: (request) => call(process, "completeUpload", [request], () => objects.completeUpload(request)),
-        abortUpload: (upload) => call(process, "abortUpload", [upload], () => objects.abortUpload(upload)),
-        listUploads: (request) => call(process, "listUploads", [request], () => objects.listUploads(request)),
+        createIfAbsent: (key, body) => step("createIfAbsent", [key, body], () => objects.createIfAbsent(key, body)),
+        get: (key) => step("get", [key], () => objects.get(key)),
+        getRange: (key, range) => step("getRange", [key, range], () => objects.getRange(key, range)),
+        head: (key) => step("head", [key], () => objects.head(key)),
+        list: (request) => step("list", [request], () => objects.list(request)),
+        deleteMany: (keys) => step("deleteMany", [keys], () => objects.deleteMany(keys)),
+        createUpload: (key) => step("createUpload", [key], () => objects.createUpload(key)),
+        uploadPart: (request) => step("uploadPart", [request], () => objects.uploadPart(request)),
+        completeUpload: (request) => step("completeUpload", [request], () => objects.completeUpload(request)),
+        abortUpload: (upload) => step("abortUpload", [upload], () => objects.abortUpload(upload)),
+        listUploads: (request) => step("listUploads", [request], () => objects.listUploads(request)),
       },
       checkpoints: {
-        get: (key) => call(process, "get", [key], () => checkpoints.get(key)),
-        query: (request) => call(process, "query", [request], () => checkpoints.query(request)),
-        queryDirty: (request) => call(process, "queryDirty", [request], () => checkpoints.queryDirty(request)),
-        write: (changes) => call(process, "write", [changes], () => checkpoints.write(changes)),
+        get: (key) => step("get", [key], () => checkpoints.get(key)),
+        query: (request) => step("query", [request], () => checkpoints.query(request)),
+        queryDirty: (request) => step("queryDirty", [request], () => checkpoints.queryDirty(request)),
+        write: (changes) => step("write", [changes], () => checkpoints.write(changes)),
       },
       clock: {
-        now: () => self.nowMs + process.skewMs,
-        sleep: (ms, signal) => (signal?.aborted ? Promise.resolve() : sleep(process, ms, signal)),
+        now: () => self.nowMs + member().skewMs,
+        sleep: (ms, signal) => (signal?.aborted ? Promise.resolve() : sleep(member(), ms, signal)),
       },
       random,
-      telemetry: { report: (event) => onEvent?.(process, event) },
+      telemetry: { report: (event) => onEvent?.(member(), event) },
     };
   }
 

@@ -167,7 +167,9 @@ function cancelled(error: TransactionCanceledException, places: readonly number[
   const { Code = "", Item, Message } = reasons[first];
   if (Code === "ConditionalCheckFailed") return refused(places[first], Item);
   if (PASSING_REASONS.has(Code)) {
-    throw new TidemarkError("retry", "transaction-conflict", `${resource}: another write or throttling came in between (${Code}); call again`, { cause: error });
+    throw new TidemarkError("retry", "transaction-conflict", `${resource}: another write or throttling came in between (${Code}); call again`, {
+      cause: error,
+    });
   }
   throw new TidemarkError("bug", "refused-request", `${resource}: the transaction was refused (${Code}: ${Message})`, { cause: error });
 }
@@ -180,5 +182,10 @@ function refused(at: number, values: Values | undefined): WriteOutcome {
 }
 
 function unknownEffect(resource: string, cause: unknown): TidemarkError {
-  return new TidemarkError("retry", "unknown-effect", `${resource}: a write was sent again after a lost reply and then refused, perhaps by itself; read, and call again`, { cause });
+  return new TidemarkError(
+    "retry",
+    "unknown-effect",
+    `${resource}: a write was sent again after a lost reply and then refused, perhaps by itself; read, and call again`,
+    { cause },
+  );
 }

@@ -36,7 +36,8 @@ export function awsFault(error: unknown, resource: string): TidemarkError {
   const name = awsErrorName(error);
   const known = CALL_FAULTS.get(name) ?? CALL_FAULTS.get(systemCode(error));
   if (known !== undefined) return callError(known.code, `${resource}: ${known.remedy} (${detail(error)})`, error);
-  if (name.startsWith("KMS.")) return callError("no-key", `${resource}: its encryption key cannot be used: enable the key and let this caller use it (${detail(error)})`, error);
+  if (name.startsWith("KMS."))
+    return callError("no-key", `${resource}: its encryption key cannot be used: enable the key and let this caller use it (${detail(error)})`, error);
   if (ACCOUNT_LIMITS.has(name)) {
     return new TidemarkError("wait", "account-limit", `${resource}: a limit of the account is reached: raise it or wait (${detail(error)})`, { cause: error });
   }
@@ -53,22 +54,47 @@ interface CallFault {
   readonly remedy: string;
 }
 
-const NO_CREDENTIALS: CallFault = { code: "no-credentials", remedy: "the credentials are missing, wrong or expired: sign in again, or set AWS_PROFILE or the AWS_* variables" };
-const NO_ACCESS: CallFault = { code: "no-access", remedy: "access is denied: give this caller the rights in its IAM policy, and look at the resource's own policy" };
+const NO_CREDENTIALS: CallFault = {
+  code: "no-credentials",
+  remedy: "the credentials are missing, wrong or expired: sign in again, or set AWS_PROFILE or the AWS_* variables",
+};
+const NO_ACCESS: CallFault = {
+  code: "no-access",
+  remedy: "access is denied: give this caller the rights in its IAM policy, and look at the resource's own policy",
+};
 const NO_BUCKET: CallFault = { code: "no-bucket", remedy: "there is no such bucket: make it with `tidemark init`, or correct its name" };
-const NO_TABLE: CallFault = { code: "no-control-table", remedy: "there is no such DynamoDB table, or it lacks the index `dirty`: make it with `tidemark init`, or correct its name and region" };
+const NO_TABLE: CallFault = {
+  code: "no-control-table",
+  remedy: "there is no such DynamoDB table, or it lacks the index `dirty`: make it with `tidemark init`, or correct its name and region",
+};
 const WRONG_REGION: CallFault = { code: "wrong-region", remedy: "it lies in another region: set AWS_REGION or the region of the client to its own" };
 const NO_REGION: CallFault = { code: "no-region", remedy: "no region is set: set AWS_REGION or the region of the client" };
 const WRONG_CLOCK: CallFault = { code: "wrong-clock", remedy: "this machine's clock is off by minutes: set it" };
 const NAME_TAKEN: CallFault = { code: "name-taken", remedy: "the bucket belongs to another account: choose another name" };
-const ARCHIVED: CallFault = { code: "archived-object", remedy: "an object lies in an archive: restore it with S3 first, and keep lifecycle rules from archiving" };
+const ARCHIVED: CallFault = {
+  code: "archived-object",
+  remedy: "an object lies in an archive: restore it with S3 first, and keep lifecycle rules from archiving",
+};
 const BAD_ENDPOINT: CallFault = { code: "bad-endpoint", remedy: "its address cannot be reached: correct the endpoint or the region, and look at the network" };
 
 const CALL_FAULTS = new Map<string, CallFault>([
   ...sameFault(NO_CREDENTIALS, [
-    "CredentialsProviderError", "TokenProviderError", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId",
-    "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException", "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException", "IncompleteSignature", "IncompleteSignatureException", "NotSignedUp",
+    "CredentialsProviderError",
+    "TokenProviderError",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "InvalidToken",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "NotSignedUp",
   ]),
   ...sameFault(NO_ACCESS, ["AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem", "OptInRequired", "Forbidden"]),
   ...sameFault(NO_BUCKET, ["NoSuchBucket"]),
@@ -92,13 +118,47 @@ const STATUS_FAULTS = new Map<number, CallFault>([
 const ACCOUNT_LIMITS = new Set(["LimitExceededException", "TooManyBuckets", "ServiceQuotaExceededException", "ItemCollectionSizeLimitExceededException"]);
 
 const PASSING = new Set([
-  "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestThrottled", "RequestThrottledException", "BandwidthLimitExceeded",
-  "ProvisionedThroughputExceededException", "RequestLimitExceeded", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException", "TimeoutError", "AbortError", "InternalError",
-  "InternalServerError", "ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict", "TransactionConflictException", "TransactionInProgressException",
-  "ReplicatedWriteConflictException", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch", "IDPCommunicationError",
+  "SlowDown",
+  "Throttling",
+  "ThrottlingException",
+  "ThrottledException",
+  "TooManyRequestsException",
+  "RequestThrottled",
+  "RequestThrottledException",
+  "BandwidthLimitExceeded",
+  "ProvisionedThroughputExceededException",
+  "RequestLimitExceeded",
+  "PriorRequestNotComplete",
+  "RequestTimeout",
+  "RequestTimeoutException",
+  "TimeoutError",
+  "AbortError",
+  "InternalError",
+  "InternalServerError",
+  "ServiceUnavailable",
+  "OperationAborted",
+  "ConditionalRequestConflict",
+  "TransactionConflictException",
+  "TransactionInProgressException",
+  "ReplicatedWriteConflictException",
+  "IncompleteBody",
+  "BadDigest",
+  "XAmzContentChecksumMismatch",
+  "IDPCommunicationError",
 ]);
 
-const PASSING_SYSTEM_CODES = new Set(["ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EPIPE", "ETIMEDOUT", "EAI_AGAIN", "ENETUNREACH", "ENETDOWN", "ERR_STREAM_PREMATURE_CLOSE", "ERR_HTTP2_STREAM_ERROR"]);
+const PASSING_SYSTEM_CODES = new Set([
+  "ECONNRESET",
+  "ECONNREFUSED",
+  "ECONNABORTED",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EAI_AGAIN",
+  "ENETUNREACH",
+  "ENETDOWN",
+  "ERR_STREAM_PREMATURE_CLOSE",
+  "ERR_HTTP2_STREAM_ERROR",
+]);
 
 function isPassing(error: unknown, name: string): boolean {
   const status = awsStatus(error) ?? 0;

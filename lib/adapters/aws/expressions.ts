@@ -39,7 +39,9 @@ export class ExpressionCompiler {
   update(set: Attributes, remove: readonly string[]): string {
     const sets = Object.entries(set).map(([name, value]) => `${this.name(name)} = ${this.value(value)}`);
     const removes = remove.map((name) => this.name(name));
-    return [sets.length > 0 ? `SET ${sets.join(", ")}` : "", removes.length > 0 ? `REMOVE ${removes.join(", ")}` : ""].filter((clause) => clause !== "").join(" ");
+    return [sets.length > 0 ? `SET ${sets.join(", ")}` : "", removes.length > 0 ? `REMOVE ${removes.join(", ")}` : ""]
+      .filter((clause) => clause !== "")
+      .join(" ");
   }
 
   aliases(): Aliases {

@@ -19,7 +19,10 @@ export interface InitAwsDeps {
 }
 
 /** Makes what lacks, and waits until it can be used, for five minutes at most. Safe to repeat. */
-export async function initAwsStore(deps: InitAwsDeps, { bucket, table }: { readonly bucket: string; readonly table: string }): Promise<{ readonly kind: "created" } | { readonly kind: "exists" }> {
+export async function initAwsStore(
+  deps: InitAwsDeps,
+  { bucket, table }: { readonly bucket: string; readonly table: string },
+): Promise<{ readonly kind: "created" } | { readonly kind: "exists" }> {
   const bucketIsNew = await orAwsFault(`bucket ${JSON.stringify(bucket)}`, () => ensureBucket(deps.s3, bucket));
   const tableIsNew = await orAwsFault(`DynamoDB table ${JSON.stringify(table)}`, () => ensureTable(deps, table));
   return { kind: bucketIsNew || tableIsNew ? "created" : "exists" };
@@ -107,5 +110,8 @@ function checkSchema({ KeySchema = [], GlobalSecondaryIndexes = [] }: TableDescr
   const index = GlobalSecondaryIndexes.find(({ IndexName }) => IndexName === DIRTY_INDEX);
   const indexKeys = index?.KeySchema?.map(({ AttributeName }) => AttributeName).join(" ");
   if (keys === `${PARTITION} ${SORT}` && indexKeys === `${DIRTY} ${PARTITION}`) return;
-  throw callError("wrong-table", `DynamoDB table ${JSON.stringify(table)} serves something else: it has other keys or lacks the index ${DIRTY_INDEX}; name another table`);
+  throw callError(
+    "wrong-table",
+    `DynamoDB table ${JSON.stringify(table)} serves something else: it has other keys or lacks the index ${DIRTY_INDEX}; name another table`,
+  );
 }

@@ -55,10 +55,17 @@ export function fileFault(error: unknown, directory: string): unknown {
       return callError("not-a-directory", `a file stands where ${directory} needs a directory: ${detail(error)}; move it away`, error);
     case "EMFILE":
     case "ENFILE":
-      return new TidemarkError("wait", "too-many-files", `too many files are open to work in ${directory}: close some, or raise the limit (ulimit -n)`, { cause: error });
+      return new TidemarkError("wait", "too-many-files", `too many files are open to work in ${directory}: close some, or raise the limit (ulimit -n)`, {
+        cause: error,
+      });
     case "EIO":
     case "EUCLEAN":
-      return new TidemarkError("repair", "disk-fault", `the disk of ${directory} fails: ${detail(error)}; check it, and restore the store from a copy if need be`, { cause: error });
+      return new TidemarkError(
+        "repair",
+        "disk-fault",
+        `the disk of ${directory} fails: ${detail(error)}; check it, and restore the store from a copy if need be`,
+        { cause: error },
+      );
     default:
       return new TidemarkError("retry", "file-fault", `working in ${directory} failed: ${detail(error)}; call again`, { cause: error });
   }

@@ -9,7 +9,9 @@ export function cryptoRandom(): Random {
   return {
     id(digits) {
       assert(digits >= 16, `an id has at least 16 digits, not ${digits}`);
-      return randomBytes(Math.ceil(digits / 2)).toString("hex").slice(0, digits);
+      return randomBytes(Math.ceil(digits / 2))
+        .toString("hex")
+        .slice(0, digits);
     },
     fraction: () => randomInt(STEPS) / STEPS,
   };

@@ -54,7 +54,9 @@ export function sqliteFault(error: unknown, path: string): unknown {
     case SQLITE_CANTOPEN:
       return callError("no-access", `${path} cannot be opened: let this user read and write it and its directory`, error);
     case SQLITE_IOERR:
-      return new TidemarkError("wait", "disk-fault", `the disk refuses to read or write ${path}: check its space and its health, then call again`, { cause: error });
+      return new TidemarkError("wait", "disk-fault", `the disk refuses to read or write ${path}: check its space and its health, then call again`, {
+        cause: error,
+      });
     default:
       return new TidemarkError("bug", "sqlite-fault", `${path} refused a statement: ${error.message}`, { cause: error });
   }

@@ -51,7 +51,8 @@ export async function initLocalStore(path: string): Promise<{ readonly kind: "cr
 export async function openLocalStore(path: string): Promise<LocalStore> {
   const directory = resolve(path);
   return orFault(directory, async () => {
-    if (!(await readMarker(directory))) throw callError("no-store", `there is no store in ${directory}: make one with \`tidemark init\`, or name the directory of one`);
+    if (!(await readMarker(directory)))
+      throw callError("no-store", `there is no store in ${directory}: make one with \`tidemark init\`, or name the directory of one`);
     const present = new Set(await readdir(directory));
     const missing = PARTS.find((part) => !present.has(part));
     if (missing !== undefined) {

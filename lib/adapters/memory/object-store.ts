@@ -71,7 +71,10 @@ export function memoryObjectStore(): MemoryObjectStore {
     },
 
     async list({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
-      const keys = behind([...objects.keys()].filter((key) => key.startsWith(prefix)), after);
+      const keys = behind(
+        [...objects.keys()].filter((key) => key.startsWith(prefix)),
+        after,
+      );
       const page = keys.slice(0, limit);
       const listed = page.map((key) => ({ key, size: objects.get(key)?.length ?? 0 }));
       return { objects: listed, ...(keys.length > limit && { next: page[page.length - 1] }) };

@@ -116,7 +116,8 @@ function readGroup(struct: ThriftStruct, offset: number, sha256: string, tail: B
   });
   const byteLength = at - offset;
   if (byteLength > GROUP_BYTES_MAX) throw new RangeError(`a row group has ${byteLength} bytes`);
-  if (firstKeys.length !== pageRows.length || lastKeys.length !== pageRows.length) throw new RangeError("a row group's column index has another number of pages");
+  if (firstKeys.length !== pageRows.length || lastKeys.length !== pageRows.length)
+    throw new RangeError("a row group's column index has another number of pages");
   const columns = places.map((place, column): ColumnChunk => {
     const pageChecksums = pageRows.map((_, page) => tail.readUInt32LE(checksumsAt + (column * pageRows.length + page) * CHECKSUM_BYTES));
     return { offset: place.offset, byteLength: place.byteLength, rawByteLength: place.rawByteLength, pageBytes: place.pageBytes, pageChecksums };

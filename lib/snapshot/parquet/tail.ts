@@ -5,20 +5,7 @@ import type { SnapshotDescription } from "../../model/snapshot.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { assert } from "../../model/assert.ts";
 import { ENCODER_VERSION, encodeMetadata } from "./description.ts";
-import {
-  CHECKSUM_BYTES,
-  COLUMNS,
-  type Column,
-  type ColumnChunk,
-  ENCODING_RLE,
-  firstKey,
-  KEY,
-  lastKey,
-  MAGIC,
-  type RowGroup,
-  TIME,
-  VALUE,
-} from "./layout.ts";
+import { CHECKSUM_BYTES, COLUMNS, type Column, type ColumnChunk, ENCODING_RLE, firstKey, KEY, lastKey, MAGIC, type RowGroup, TIME, VALUE } from "./layout.ts";
 import { sealTail } from "./seal.ts";
 import { type ThriftWriter, thriftWriter } from "./thrift.ts";
 
@@ -78,11 +65,17 @@ function checkPlaces(groups: readonly RowGroup[]): number {
 
 function encodeColumnIndex(group: RowGroup): Buffer {
   const index = thriftWriter();
-  index.booleans(1, group.pageRows.map(() => false));
+  index.booleans(
+    1,
+    group.pageRows.map(() => false),
+  );
   index.binaries(2, group.firstKeys);
   index.binaries(3, group.lastKeys);
   index.i32(4, BOUNDARY_ASCENDING);
-  index.i64s(5, group.pageRows.map(() => 0));
+  index.i64s(
+    5,
+    group.pageRows.map(() => 0),
+  );
   return index.end();
 }
 
@@ -113,14 +106,24 @@ function encodeChecksums(group: RowGroup): Buffer {
 
 function encodeFooter(description: SnapshotDescription, groups: readonly RowGroup[], places: readonly IndexPlaces[]): Buffer {
   const footer = thriftWriter(4_096 + groups.length * 512);
-  const metadata = encodeMetadata(description, groups.map((group) => group.sha256));
+  const metadata = encodeMetadata(
+    description,
+    groups.map((group) => group.sha256),
+  );
   footer.i32(1, PARQUET_VERSION);
   footer.structs(2, [undefined, ...COLUMNS], (column) => {
     if (column === undefined) writeRoot(footer);
     else writeColumn(footer, column, description.codec);
   });
-  footer.i64(3, groups.reduce((sum, group) => sum + group.rows, 0));
-  footer.structs(4, groups.map((group, i) => ({ group, places: places[i] })), (entry) => writeRowGroup(footer, entry.group, entry.places));
+  footer.i64(
+    3,
+    groups.reduce((sum, group) => sum + group.rows, 0),
+  );
+  footer.structs(
+    4,
+    groups.map((group, i) => ({ group, places: places[i] })),
+    (entry) => writeRowGroup(footer, entry.group, entry.places),
+  );
   footer.structs(5, metadata, ([key, value]) => {
     footer.binary(1, key);
     footer.binary(2, value);
@@ -156,17 +159,24 @@ function writeColumn(footer: ThriftWriter, column: Column, codec: ValueCodec): v
 }
 
 function writeRowGroup(footer: ThriftWriter, group: RowGroup, places: IndexPlaces): void {
-  footer.structs(1, group.columns.map((chunk, column) => ({ chunk, column })), ({ chunk, column }) => {
-    footer.i64(2, group.offset + chunk.offset);
-    footer.struct(3, () => writeChunk(footer, group, chunk, column));
-    footer.i64(4, places.offsetIndexes[column].offset);
-    footer.i32(5, places.offsetIndexes[column].byteLength);
-    if (column === KEY) {
-      footer.i64(6, places.columnIndex.offset);
-      footer.i32(7, places.columnIndex.byteLength);
-    }
-  });
-  footer.i64(2, group.columns.reduce((sum, chunk) => sum + chunk.rawByteLength, 0));
+  footer.structs(
+    1,
+    group.columns.map((chunk, column) => ({ chunk, column })),
+    ({ chunk, column }) => {
+      footer.i64(2, group.offset + chunk.offset);
+      footer.struct(3, () => writeChunk(footer, group, chunk, column));
+      footer.i64(4, places.offsetIndexes[column].offset);
+      footer.i32(5, places.offsetIndexes[column].byteLength);
+      if (column === KEY) {
+        footer.i64(6, places.columnIndex.offset);
+        footer.i32(7, places.columnIndex.byteLength);
+      }
+    },
+  );
+  footer.i64(
+    2,
+    group.columns.reduce((sum, chunk) => sum + chunk.rawByteLength, 0),
+  );
   footer.i64(3, group.rows);
   footer.structs(4, [KEY], (column) => {
     footer.i32(1, column);

@@ -44,15 +44,21 @@ test("an absent object is an outcome, whether its size is known or not", async (
 
 test("what is read is what was written, and every range of it", async () => {
   await fc.assert(
-    fc.asyncProperty(anyRecords(40), fc.option(anyKey, { nil: undefined }), fc.option(anyKey, { nil: undefined }), fc.nat(6), async (records, after, key, cut) => {
-      const { snapshot } = await open(encodeRecords(records).bytes);
-      const prefix = key?.subarray(0, cut);
-      const wanted = records.filter(
-        (record) =>
-          (after === undefined || Buffer.compare(record.key, after) > 0) && (prefix === undefined || record.key.subarray(0, prefix.length).equals(prefix)),
-      );
-      expect(await readRecords(snapshot, { ...(after && { after }), ...(prefix && { prefix }) })).toEqual(wanted);
-    }),
+    fc.asyncProperty(
+      anyRecords(40),
+      fc.option(anyKey, { nil: undefined }),
+      fc.option(anyKey, { nil: undefined }),
+      fc.nat(6),
+      async (records, after, key, cut) => {
+        const { snapshot } = await open(encodeRecords(records).bytes);
+        const prefix = key?.subarray(0, cut);
+        const wanted = records.filter(
+          (record) =>
+            (after === undefined || Buffer.compare(record.key, after) > 0) && (prefix === undefined || record.key.subarray(0, prefix.length).equals(prefix)),
+        );
+        expect(await readRecords(snapshot, { ...(after && { after }), ...(prefix && { prefix }) })).toEqual(wanted);
+      },
+    ),
   );
 });
 
@@ -83,7 +89,10 @@ test("ranges that cross pages and row groups hold exactly their records", async 
       ...(after !== undefined && { after: Buffer.from(after) }),
       ...(prefix !== undefined && { prefix: Buffer.from(prefix) }),
     });
-    expect(read.map(({ key }) => String(key)), `after ${after}, prefix ${prefix}`).toEqual(wanted.map(({ key }) => String(key)));
+    expect(
+      read.map(({ key }) => String(key)),
+      `after ${after}, prefix ${prefix}`,
+    ).toEqual(wanted.map(({ key }) => String(key)));
     expect(Buffer.concat(read.map(({ value }) => value)).equals(Buffer.concat(wanted.map(({ value }) => value)))).toBe(true);
   }
 }, 30_000);
@@ -142,7 +151,9 @@ test("one row group at most is read ahead", async () => {
 });
 
 test("a tail longer than the first guess is found", async () => {
-  const long = many.slice(0, 30_000).map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`), value: Buffer.alloc(0) }));
+  const long = many
+    .slice(0, 30_000)
+    .map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`), value: Buffer.alloc(0) }));
   const sparse = long.flatMap((record, i) => (i % 40 === 0 ? [{ ...record, value: Buffer.alloc(400_000) }] : i % 40 < 3 ? [record] : []));
   const { bytes } = encodeRecords(sparse);
   const { snapshot } = await open(bytes);

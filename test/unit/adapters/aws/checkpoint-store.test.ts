@@ -24,9 +24,18 @@ function sent(place = 0): { readonly call: string; readonly body: Record<string,
 
 describe("what is asked of DynamoDB", () => {
   test("a read is consistent, and every type of attribute comes back", async () => {
-    const attributes = { text: { S: "" }, number: { N: "-1.5e-7" }, yes: { BOOL: false }, list: { L: [{ N: "9007199254740991" }, { M: {} }] }, map: { M: { deep: { L: [] } } } };
+    const attributes = {
+      text: { S: "" },
+      number: { N: "-1.5e-7" },
+      yes: { BOOL: false },
+      list: { L: [{ N: "9007199254740991" }, { M: {} }] },
+      map: { M: { deep: { L: [] } } },
+    };
     double.play(json({ Item: { ...MARSHALLED_KEY, ...attributes } }), json({}));
-    expect(await store.get(KEY)).toEqual({ key: KEY, attributes: { text: "", number: -1.5e-7, yes: false, list: [Number.MAX_SAFE_INTEGER, {}], map: { deep: [] } } });
+    expect(await store.get(KEY)).toEqual({
+      key: KEY,
+      attributes: { text: "", number: -1.5e-7, yes: false, list: [Number.MAX_SAFE_INTEGER, {}], map: { deep: [] } },
+    });
     expect(await store.get(KEY)).toBeUndefined();
     expect(sent()).toEqual({ call: "GetItem", body: { TableName: "control", Key: MARSHALLED_KEY, ConsistentRead: true } });
   });
@@ -40,7 +49,9 @@ describe("what is asked of DynamoDB", () => {
 
   test("a put is one plain write that asks for the item that beats it", async () => {
     double.play(json({}));
-    expect(await store.write([{ item: KEY, when: [{ kind: "absent" }, { kind: "lt", attribute: "index", value: 7 }], put: { size: 1, list: [true, { x: "y" }] } }])).toEqual({ kind: "written" });
+    expect(
+      await store.write([{ item: KEY, when: [{ kind: "absent" }, { kind: "lt", attribute: "index", value: 7 }], put: { size: 1, list: [true, { x: "y" }] } }]),
+    ).toEqual({ kind: "written" });
     expect(sent()).toEqual({
       call: "PutItem",
       body: {
@@ -56,7 +67,9 @@ describe("what is asked of DynamoDB", () => {
 
   test("a set names what it writes and removes, under aliases that its conditions share", async () => {
     double.play(json({}), json({}));
-    await store.write([{ item: KEY, when: [{ kind: "present" }, { kind: "eq", attribute: "size", value: "x" }], set: { size: 1, name: "n" }, remove: ["value"] }]);
+    await store.write([
+      { item: KEY, when: [{ kind: "present" }, { kind: "eq", attribute: "size", value: "x" }], set: { size: 1, name: "n" }, remove: ["value"] },
+    ]);
     await store.write([{ item: KEY, when: [], set: {}, remove: ["value"] }]);
     expect(sent(0)).toMatchObject({
       call: "UpdateItem",
@@ -79,7 +92,12 @@ describe("what is asked of DynamoDB", () => {
   test("a lone check, and several changes, are a transaction with a token; a check of nothing is left out", async () => {
     double.play(json({}), json({}));
     await store.write([{ item: KEY, when: [{ kind: "present" }], check: true }]);
-    await store.write([{ item: KEY, when: [], check: true }, { item: OTHER, when: [], set: { a: 1 } }, { item: { partition: "q", sort: "q" }, when: [{ kind: "absent" }], put: {} }, { item: { partition: "r", sort: "r" }, when: [], delete: true }]);
+    await store.write([
+      { item: KEY, when: [], check: true },
+      { item: OTHER, when: [], set: { a: 1 } },
+      { item: { partition: "q", sort: "q" }, when: [{ kind: "absent" }], put: {} },
+      { item: { partition: "r", sort: "r" }, when: [], delete: true },
+    ]);
     expect(await store.write([{ item: KEY, when: [], check: true }])).toEqual({ kind: "written" });
     expect(double.requests).toHaveLength(2);
     const loser = { ReturnValuesOnConditionCheckFailure: "ALL_OLD" };
@@ -87,23 +105,55 @@ describe("what is asked of DynamoDB", () => {
       call: "TransactWriteItems",
       body: {
         ClientRequestToken: expect.any(String),
-        TransactItems: [{ ConditionCheck: { TableName: "control", Key: MARSHALLED_KEY, ConditionExpression: "attribute_exists(#n0)", ExpressionAttributeNames: { "#n0": "partition" }, ...loser } }],
+        TransactItems: [
+          {
+            ConditionCheck: {
+              TableName: "control",
+              Key: MARSHALLED_KEY,
+              ConditionExpression: "attribute_exists(#n0)",
+              ExpressionAttributeNames: { "#n0": "partition" },
+              ...loser,
+            },
+          },
+        ],
       },
     });
     expect(sent(1).body.TransactItems).toEqual([
-      { Update: { TableName: "control", Key: { partition: { S: "p" }, sort: { S: "t" } }, UpdateExpression: "SET #n0 = :v0", ExpressionAttributeNames: { "#n0": "a" }, ExpressionAttributeValues: { ":v0": { N: "1" } } } },
-      { Put: { TableName: "control", Item: { partition: { S: "q" }, sort: { S: "q" } }, ConditionExpression: "attribute_not_exists(#n0)", ExpressionAttributeNames: { "#n0": "partition" }, ...loser } },
+      {
+        Update: {
+          TableName: "control",
+          Key: { partition: { S: "p" }, sort: { S: "t" } },
+          UpdateExpression: "SET #n0 = :v0",
+          ExpressionAttributeNames: { "#n0": "a" },
+          ExpressionAttributeValues: { ":v0": { N: "1" } },
+        },
+      },
+      {
+        Put: {
+          TableName: "control",
+          Item: { partition: { S: "q" }, sort: { S: "q" } },
+          ConditionExpression: "attribute_not_exists(#n0)",
+          ExpressionAttributeNames: { "#n0": "partition" },
+          ...loser,
+        },
+      },
       { Delete: { TableName: "control", Key: { partition: { S: "r" }, sort: { S: "r" } } } },
     ]);
   });
 
   test("a query is consistent, and goes on from a key within its prefix only", async () => {
     double.play(json({ Items: [{ ...MARSHALLED_KEY, n: { N: "1" } }], LastEvaluatedKey: MARSHALLED_KEY }), json({ Items: [] }), json({ Items: [] }));
-    expect(await store.query({ partition: "p", sortPrefix: "s", after: "s0", limit: 1, descending: true })).toEqual({ items: [{ key: KEY, attributes: { n: 1 } }], next: "s" });
+    expect(await store.query({ partition: "p", sortPrefix: "s", after: "s0", limit: 1, descending: true })).toEqual({
+      items: [{ key: KEY, attributes: { n: 1 } }],
+      next: "s",
+    });
     expect(sent(0)).toEqual({
       call: "Query",
       body: {
-        TableName: "control", ConsistentRead: true, ScanIndexForward: false, Limit: 1,
+        TableName: "control",
+        ConsistentRead: true,
+        ScanIndexForward: false,
+        Limit: 1,
         KeyConditionExpression: "#n0 = :v0 AND begins_with(#n1, :v1)",
         ExpressionAttributeNames: { "#n0": "partition", "#n1": "sort" },
         ExpressionAttributeValues: { ":v0": { S: "p" }, ":v1": { S: "s" } },
@@ -125,8 +175,12 @@ describe("what is asked of DynamoDB", () => {
     expect(sent()).toEqual({
       call: "Query",
       body: {
-        TableName: "control", IndexName: "dirty", Limit: 5, KeyConditionExpression: "#n0 = :v0",
-        ExpressionAttributeNames: { "#n0": "dirty" }, ExpressionAttributeValues: { ":v0": { S: "dirty" } },
+        TableName: "control",
+        IndexName: "dirty",
+        Limit: 5,
+        KeyConditionExpression: "#n0 = :v0",
+        ExpressionAttributeNames: { "#n0": "dirty" },
+        ExpressionAttributeValues: { ":v0": { S: "dirty" } },
         ExclusiveStartKey: { partition: { S: "p" }, sort: { S: "t" }, dirty: { S: "dirty" } },
       },
     });
@@ -138,14 +192,19 @@ describe("what DynamoDB's answers mean", () => {
   const three = [...change, { item: OTHER, when: [], check: true }, { item: { partition: "q", sort: "q" }, when: [{ kind: "present" }], check: true }] as const;
 
   test("the loser of a plain write gets the item that beat it, or learns that there is none", async () => {
-    double.play(dynamodbError("ConditionalCheckFailedException", { Item: { ...MARSHALLED_KEY, a: { N: "2" } } }), dynamodbError("ConditionalCheckFailedException"));
+    double.play(
+      dynamodbError("ConditionalCheckFailedException", { Item: { ...MARSHALLED_KEY, a: { N: "2" } } }),
+      dynamodbError("ConditionalCheckFailedException"),
+    );
     expect(await store.write(change)).toEqual({ kind: "refused", at: 0, item: { key: KEY, attributes: { a: 2 } } });
     expect(await store.write(change)).toEqual({ kind: "refused", at: 0 });
   });
 
   test("the loser of a transaction learns the first change that was refused, counted as it was given", async () => {
     double.play(
-      dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code: "None" }, { Code: "ConditionalCheckFailed", Item: { partition: { S: "q" }, sort: { S: "q" }, n: { N: "1" } } }] }),
+      dynamodbError("TransactionCanceledException", {
+        CancellationReasons: [{ Code: "None" }, { Code: "ConditionalCheckFailed", Item: { partition: { S: "q" }, sort: { S: "q" }, n: { N: "1" } } }],
+      }),
       dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code: "ConditionalCheckFailed" }, { Code: "TransactionConflict" }] }),
     );
     expect(await store.write(three)).toEqual({ kind: "refused", at: 2, item: { key: { partition: "q", sort: "q" }, attributes: { n: 1 } } });
@@ -157,7 +216,13 @@ describe("what DynamoDB's answers mean", () => {
       double.play(dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code }, { Code: "ConditionalCheckFailed" }] }));
       await expect(store.write(three)).rejects.toMatchObject({ kind: "retry", code: "transaction-conflict" });
     }
-    for (const reply of [dynamodbError("ProvisionedThroughputExceededException"), dynamodbError("ThrottlingException"), dynamodbError("TransactionInProgressException"), dynamodbError("InternalServerError", {}, 500), "cut"] as const) {
+    for (const reply of [
+      dynamodbError("ProvisionedThroughputExceededException"),
+      dynamodbError("ThrottlingException"),
+      dynamodbError("TransactionInProgressException"),
+      dynamodbError("InternalServerError", {}, 500),
+      "cut",
+    ] as const) {
       double.play(reply);
       await expect(store.write(three)).rejects.toMatchObject({ kind: "retry" });
     }
@@ -167,7 +232,10 @@ describe("what DynamoDB's answers mean", () => {
     const patient = await httpDouble({ attemptsMax: 2 });
     try {
       patient.play("cut", dynamodbError("ConditionalCheckFailedException", { Item: { ...MARSHALLED_KEY, a: { N: "1" } } }));
-      await expect(dynamodbCheckpointStore(patient.dynamodb, { table: "control" }).write(change)).rejects.toMatchObject({ kind: "retry", code: "unknown-effect" });
+      await expect(dynamodbCheckpointStore(patient.dynamodb, { table: "control" }).write(change)).rejects.toMatchObject({
+        kind: "retry",
+        code: "unknown-effect",
+      });
       expect(patient.requests).toHaveLength(2);
     } finally {
       await patient.close();
@@ -175,7 +243,12 @@ describe("what DynamoDB's answers mean", () => {
   });
 
   test("what the caller must correct says how", async () => {
-    for (const [name, code] of [["ResourceNotFoundException", "no-control-table"], ["AccessDeniedException", "no-access"], ["UnrecognizedClientException", "no-credentials"], ["ExpiredTokenException", "no-credentials"]]) {
+    for (const [name, code] of [
+      ["ResourceNotFoundException", "no-control-table"],
+      ["AccessDeniedException", "no-access"],
+      ["UnrecognizedClientException", "no-credentials"],
+      ["ExpiredTokenException", "no-credentials"],
+    ]) {
       double.play(dynamodbError(name));
       await expect(store.get(KEY)).rejects.toMatchObject({ kind: "call", code, message: expect.stringContaining(`table "control"`) });
     }
@@ -187,7 +260,10 @@ describe("what DynamoDB's answers mean", () => {
     const item = KEY;
     for (const changes of [
       [],
-      [{ item, when: [], put: {} }, { item, when: [], check: true as const }],
+      [
+        { item, when: [], put: {} },
+        { item, when: [], check: true as const },
+      ],
       [{ item: { partition: "", sort: "s" }, when: [], put: {} }],
       [{ item, when: [], put: { partition: "x" } }],
       [{ item, when: [], put: { dirty: 1 } }],
@@ -204,15 +280,35 @@ describe("what DynamoDB's answers mean", () => {
 
 describe("making the store", () => {
   const schema = {
-    KeySchema: [{ AttributeName: "partition", KeyType: "HASH" }, { AttributeName: "sort", KeyType: "RANGE" }],
-    GlobalSecondaryIndexes: [{ IndexName: "dirty", IndexStatus: "ACTIVE", KeySchema: [{ AttributeName: "dirty", KeyType: "HASH" }, { AttributeName: "partition", KeyType: "RANGE" }] }],
+    KeySchema: [
+      { AttributeName: "partition", KeyType: "HASH" },
+      { AttributeName: "sort", KeyType: "RANGE" },
+    ],
+    GlobalSecondaryIndexes: [
+      {
+        IndexName: "dirty",
+        IndexStatus: "ACTIVE",
+        KeySchema: [
+          { AttributeName: "dirty", KeyType: "HASH" },
+          { AttributeName: "partition", KeyType: "RANGE" },
+        ],
+      },
+    ],
   };
   const active = json({ Table: { TableName: "control", TableStatus: "ACTIVE", ...schema } });
 
   test("what lacks is made, and waited for", async () => {
     const clock = { sleep: async (ms: number) => void slept.push(ms) };
     const slept: number[] = [];
-    double.play({ status: 404 }, { status: 200 }, { status: 200 }, dynamodbError("ResourceNotFoundException"), json({}), json({ Table: { TableStatus: "CREATING", ...schema } }), active);
+    double.play(
+      { status: 404 },
+      { status: 200 },
+      { status: 200 },
+      dynamodbError("ResourceNotFoundException"),
+      json({}),
+      json({ Table: { TableStatus: "CREATING", ...schema } }),
+      active,
+    );
     expect(await initAwsStore({ s3: double.s3, dynamodb: double.dynamodb, clock }, { bucket: "states", table: "control" })).toEqual({ kind: "created" });
     expect(slept).toEqual([1_000]);
     expect(double.requests[1].body.toString()).toContain("<LocationConstraint>eu-central-1</LocationConstraint>");
@@ -221,13 +317,17 @@ describe("making the store", () => {
 
   test("what is there stays", async () => {
     double.play({ status: 200 }, active, active);
-    expect(await initAwsStore({ s3: double.s3, dynamodb: double.dynamodb, clock: manualClock() }, { bucket: "states", table: "control" })).toEqual({ kind: "exists" });
+    expect(await initAwsStore({ s3: double.s3, dynamodb: double.dynamodb, clock: manualClock() }, { bucket: "states", table: "control" })).toEqual({
+      kind: "exists",
+    });
     expect(double.requests.map(({ method }) => method)).toEqual(["HEAD", "POST", "POST"]);
   });
 
   test("a table of something else is refused", async () => {
     const other = json({ Table: { TableStatus: "ACTIVE", KeySchema: [{ AttributeName: "id", KeyType: "HASH" }] } });
     double.play({ status: 200 }, other, other);
-    await expect(initAwsStore({ s3: double.s3, dynamodb: double.dynamodb, clock: manualClock() }, { bucket: "states", table: "control" })).rejects.toMatchObject({ kind: "call", code: "wrong-table" });
+    await expect(
+      initAwsStore({ s3: double.s3, dynamodb: double.dynamodb, clock: manualClock() }, { bucket: "states", table: "control" }),
+    ).rejects.toMatchObject({ kind: "call", code: "wrong-table" });
   });
 });

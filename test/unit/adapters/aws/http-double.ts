@@ -67,7 +67,11 @@ export async function httpDouble({ attemptsMax = 1 }: { readonly attemptsMax?: n
 }
 
 export function s3Error(status: number, code: string, more = ""): Reply {
-  return { status, headers: { "content-type": "application/xml" }, body: `<?xml version="1.0"?><Error><Code>${code}</Code><Message>played ${code}</Message>${more}</Error>` };
+  return {
+    status,
+    headers: { "content-type": "application/xml" },
+    body: `<?xml version="1.0"?><Error><Code>${code}</Code><Message>played ${code}</Message>${more}</Error>`,
+  };
 }
 
 export function xml(body: string, headers: Readonly<Record<string, string>> = {}): Reply {

@@ -15,7 +15,10 @@ afterEach(() => double.close());
 const OK: Reply = { status: 200 };
 const BODY = Buffer.from("body");
 const UPLOAD = { key: "k", uploadId: "id" };
-const PARTS = [{ number: 1, etag: `"e1" crc32:AAAAAA==` }, { number: 2, etag: `"e2"` }];
+const PARTS = [
+  { number: 1, etag: `"e1" crc32:AAAAAA==` },
+  { number: 2, etag: `"e2"` },
+];
 
 function crcOf(body: Buffer): string {
   const bytes = Buffer.alloc(4);
@@ -32,7 +35,11 @@ describe("what is asked of S3", () => {
   });
 
   test("an upload is made with checksums, and completed with those and ETags of its parts, only where the key is free", async () => {
-    double.play(xml("<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"), { status: 200, headers: { etag: `"e1"` } }, xml("<CompleteMultipartUploadResult/>"));
+    double.play(
+      xml("<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"),
+      { status: 200, headers: { etag: `"e1"` } },
+      xml("<CompleteMultipartUploadResult/>"),
+    );
     expect(await store.createUpload("k")).toEqual({ uploadId: "id" });
     const stored = await store.uploadPart({ ...UPLOAD, number: 1, body: BODY });
     expect(stored).toEqual({ kind: "stored", etag: `"e1" crc32:${crcOf(BODY)}` });
@@ -49,22 +56,48 @@ describe("what is asked of S3", () => {
 
   test("a list asks for what lies behind, and gives keys without the store's prefix, unescaped", async () => {
     const contents = "<Contents><Key>pre+fix/a/%C3%A9+%2B</Key><Size>3</Size></Contents><Contents><Key>pre+fix/b</Key><Size>0</Size></Contents>";
-    double.play(xml(`<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>${contents}</ListBucketResult>`), xml("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"));
-    expect(await store.list({ prefix: "", after: "0", limit: 2 })).toEqual({ objects: [{ key: "a/é +", size: 3 }, { key: "b", size: 0 }], next: "b" });
+    double.play(
+      xml(`<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>${contents}</ListBucketResult>`),
+      xml("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
+    );
+    expect(await store.list({ prefix: "", after: "0", limit: 2 })).toEqual({
+      objects: [
+        { key: "a/é +", size: 3 },
+        { key: "b", size: 0 },
+      ],
+      next: "b",
+    });
     expect(await store.list({ prefix: "b" })).toEqual({ objects: [] });
     const query = new URL(double.requests[0].path, "http://x").searchParams;
-    expect(Object.fromEntries(query)).toMatchObject({ prefix: "pre fix/", "start-after": "pre fix/0", "max-keys": "2", "encoding-type": "url", "list-type": "2" });
+    expect(Object.fromEntries(query)).toMatchObject({
+      prefix: "pre fix/",
+      "start-after": "pre fix/0",
+      "max-keys": "2",
+      "encoding-type": "url",
+      "list-type": "2",
+    });
   });
 
   test("uploads are listed behind a key and an id", async () => {
-    double.play(xml("<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><Upload><Key>pre fix/a+b</Key><UploadId>u1</UploadId></Upload></ListMultipartUploadsResult>"));
-    expect(await store.listUploads({ prefix: "a", after: { key: "a", uploadId: "u0" } })).toEqual({ uploads: [{ key: "a+b", uploadId: "u1" }], next: { key: "a+b", uploadId: "u1" } });
+    double.play(
+      xml(
+        "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><Upload><Key>pre fix/a+b</Key><UploadId>u1</UploadId></Upload></ListMultipartUploadsResult>",
+      ),
+    );
+    expect(await store.listUploads({ prefix: "a", after: { key: "a", uploadId: "u0" } })).toEqual({
+      uploads: [{ key: "a+b", uploadId: "u1" }],
+      next: { key: "a+b", uploadId: "u1" },
+    });
     const query = new URL(double.requests[0].path, "http://x").searchParams;
     expect(Object.fromEntries(query)).toMatchObject({ prefix: "pre fix/a", "key-marker": "pre fix/a", "upload-id-marker": "u0" });
   });
 
   test("what could not be deleted is told, without the store's prefix; what was absent is not", async () => {
-    double.play(xml("<DeleteResult><Error><Key>pre fix/a</Key><Code>AccessDenied</Code><Message>no</Message></Error><Error><Key>pre fix/b</Key><Code>NoSuchKey</Code></Error></DeleteResult>"));
+    double.play(
+      xml(
+        "<DeleteResult><Error><Key>pre fix/a</Key><Code>AccessDenied</Code><Message>no</Message></Error><Error><Key>pre fix/b</Key><Code>NoSuchKey</Code></Error></DeleteResult>",
+      ),
+    );
     expect(await store.deleteMany(["a", "b", "c"])).toEqual({ failed: [{ key: "a", reason: "AccessDenied: no" }] });
     expect(double.requests[0].headers["x-amz-checksum-crc32"]).toBeDefined();
     expect(await store.deleteMany([])).toEqual({ failed: [] });
@@ -72,7 +105,12 @@ describe("what is asked of S3", () => {
   });
 
   test("a range knows the object's size; one without bytes is answered by the object's head", async () => {
-    double.play({ status: 206, headers: { "content-range": "bytes 2-3/10" }, body: "23" }, s3Error(416, "InvalidRange"), { status: 200, headers: { "content-length": "10" } }, { status: 200, headers: { "content-length": "10" } });
+    double.play(
+      { status: 206, headers: { "content-range": "bytes 2-3/10" }, body: "23" },
+      s3Error(416, "InvalidRange"),
+      { status: 200, headers: { "content-length": "10" } },
+      { status: 200, headers: { "content-length": "10" } },
+    );
     expect(await store.getRange("k", { offset: 2, length: 2 })).toEqual({ kind: "found", body: Buffer.from("23"), size: 10 });
     expect(double.requests[0].headers.range).toBe("bytes=2-3");
     expect(await store.getRange("k", { offset: 10, length: 5 })).toEqual({ kind: "found", body: Buffer.alloc(0), size: 10 });
@@ -102,7 +140,13 @@ describe("what S3's answers mean", () => {
   });
 
   test("uploads that are gone and parts that do not fit are outcomes", async () => {
-    double.play(s3Error(404, "NoSuchUpload"), s3Error(404, "NoSuchUpload"), s3Error(404, "NoSuchUpload"), s3Error(400, "InvalidPart"), s3Error(400, "InvalidPartOrder"));
+    double.play(
+      s3Error(404, "NoSuchUpload"),
+      s3Error(404, "NoSuchUpload"),
+      s3Error(404, "NoSuchUpload"),
+      s3Error(400, "InvalidPart"),
+      s3Error(400, "InvalidPartOrder"),
+    );
     expect(await store.uploadPart({ ...UPLOAD, number: 1, body: BODY })).toEqual({ kind: "noSuchUpload" });
     await store.abortUpload(UPLOAD);
     expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "noSuchUpload" });
@@ -116,9 +160,19 @@ describe("what S3's answers mean", () => {
   });
 
   test("passing refusals and lost replies say retry", async () => {
-    for (const reply of [s3Error(503, "SlowDown"), s3Error(500, "InternalError"), s3Error(400, "RequestTimeout"), s3Error(409, "OperationAborted"), { status: 502, body: "bad gateway" }, "cut"] as const) {
+    for (const reply of [
+      s3Error(503, "SlowDown"),
+      s3Error(500, "InternalError"),
+      s3Error(400, "RequestTimeout"),
+      s3Error(409, "OperationAborted"),
+      { status: 502, body: "bad gateway" },
+      "cut",
+    ] as const) {
       double.play(reply);
-      await expect(store.createIfAbsent("k", BODY), JSON.stringify(reply)).rejects.toMatchObject({ kind: "retry", message: expect.stringContaining(`bucket "states"`) });
+      await expect(store.createIfAbsent("k", BODY), JSON.stringify(reply)).rejects.toMatchObject({
+        kind: "retry",
+        message: expect.stringContaining(`bucket "states"`),
+      });
     }
   });
 
@@ -163,6 +217,12 @@ test("missing credentials and an address that is none are faults of the call", a
     },
   });
   await expect(s3ObjectStore(withoutCredentials, { bucket: "b" }).get("k")).rejects.toMatchObject({ kind: "call", code: "no-credentials" });
-  const lost = new S3Client({ region: "eu-central-1", endpoint: "http://127.0.0.1:1", forcePathStyle: true, maxAttempts: 1, credentials: { accessKeyId: "a", secretAccessKey: "b" } });
+  const lost = new S3Client({
+    region: "eu-central-1",
+    endpoint: "http://127.0.0.1:1",
+    forcePathStyle: true,
+    maxAttempts: 1,
+    credentials: { accessKeyId: "a", secretAccessKey: "b" },
+  });
   await expect(s3ObjectStore(lost, { bucket: "b" }).get("k")).rejects.toMatchObject({ kind: "retry" });
 });

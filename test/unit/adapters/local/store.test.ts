@@ -90,9 +90,17 @@ describe("making and opening a store", () => {
   test("a damaged marker and a damaged database are named", async () => {
     await initLocalStore(directory);
     await writeFile(join(directory, "checkpoints.sqlite"), Buffer.alloc(10_000, "garbage"));
-    await expect(openLocalStore(directory)).rejects.toMatchObject({ kind: "repair", code: "damaged-object", message: expect.stringContaining("checkpoints.sqlite") });
+    await expect(openLocalStore(directory)).rejects.toMatchObject({
+      kind: "repair",
+      code: "damaged-object",
+      message: expect.stringContaining("checkpoints.sqlite"),
+    });
     await writeFile(join(directory, "tidemark-store.json"), "{");
-    await expect(openLocalStore(directory)).rejects.toMatchObject({ kind: "repair", code: "damaged-object", message: expect.stringContaining("tidemark-store.json") });
+    await expect(openLocalStore(directory)).rejects.toMatchObject({
+      kind: "repair",
+      code: "damaged-object",
+      message: expect.stringContaining("tidemark-store.json"),
+    });
   });
 
   test("a store that lost its objects or checkpoints is not taken for an empty one", async () => {

@@ -23,7 +23,10 @@ describe("the manual clock", () => {
   });
 });
 
-for (const [name, clock] of [["manual", manualClock()], ["system", systemClock()]] as const) {
+for (const [name, clock] of [
+  ["manual", manualClock()],
+  ["system", systemClock()],
+] as const) {
   test(`the ${name} clock wakes a sleeper at once when its signal aborts, also before it sleeps`, async () => {
     const controller = new AbortController();
     const sleep = clock.sleep(1_000_000, controller.signal);
@@ -49,7 +52,10 @@ test("chance of one seed comes out the same, and of another otherwise", () => {
   expect(new Set([1, 2, -1, 2 ** 40, 2 ** 40 + 1].map((seed) => String(draw(seed)[0]))).size).toBe(5);
 });
 
-for (const [name, random] of [["seeded", seededRandom(1)], ["crypto", cryptoRandom()]] as const) {
+for (const [name, random] of [
+  ["seeded", seededRandom(1)],
+  ["crypto", cryptoRandom()],
+] as const) {
   test(`${name} ids are hexadecimal, of the length asked for, and never the same; fractions fill 0 to 1 evenly`, () => {
     const ids = Array.from({ length: 1_000 }, () => random.id(17));
     expect(new Set(ids).size).toBe(1_000);

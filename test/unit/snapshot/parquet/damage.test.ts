@@ -29,17 +29,24 @@ function flipped(bytes: Buffer, at: number, pattern: number): Buffer {
   return copy;
 }
 
-test.each([["with rows", small], ["without rows", empty]])("every flipped byte of a snapshot %s is found, with nothing known of it", async (_, { bytes }) => {
-  await readAll(bytes);
-  await verify(bytes);
-  for (let at = 0; at < bytes.length; at++) {
-    for (const pattern of PATTERNS) {
-      const wrong = flipped(bytes, at, pattern);
-      await expect(readAll(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
-      await expect(verify(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
+test.each([
+  ["with rows", small],
+  ["without rows", empty],
+])(
+  "every flipped byte of a snapshot %s is found, with nothing known of it",
+  async (_, { bytes }) => {
+    await readAll(bytes);
+    await verify(bytes);
+    for (let at = 0; at < bytes.length; at++) {
+      for (const pattern of PATTERNS) {
+        const wrong = flipped(bytes, at, pattern);
+        await expect(readAll(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
+        await expect(verify(wrong), `byte ${at} by ${pattern}`).rejects.toEqual(damaged);
+      }
     }
-  }
-}, 120_000);
+  },
+  120_000,
+);
 
 test("every flipped byte is found where the checkpoint's record is known", async () => {
   const { bytes, size, footerSha256 } = small;

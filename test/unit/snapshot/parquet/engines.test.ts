@@ -11,7 +11,12 @@ import { description, encodeRecords, jsonRecords, type TestRecord } from "./reco
 
 const records = [
   ...jsonRecords(30_000),
-  ...["\uffff", "\u{10000}", "\u{1f600}"].map((key, i) => ({ key: Buffer.from(key), value: Buffer.from(`{"id":${i},"city":"Köln"}`), index: 2 ** 40 + i, timeMs: 2 ** 41 + i })),
+  ...["\uffff", "\u{10000}", "\u{1f600}"].map((key, i) => ({
+    key: Buffer.from(key),
+    value: Buffer.from(`{"id":${i},"city":"Köln"}`),
+    index: 2 ** 40 + i,
+    timeMs: 2 ** 41 + i,
+  })),
 ];
 const json = encodeRecords(records, { ...description, codec: "json" });
 
@@ -58,7 +63,9 @@ test("DuckDB counts, filters by key and groups by a field of the JSON", async ()
   expect(await query("SELECT count(*) FROM '@json.parquet'")).toEqual([[BigInt(records.length)]]);
   expect(await query("SELECT index FROM '@json.parquet' WHERE key = 'user/00012345'")).toEqual([[BigInt(records[12_345].index)]]);
   expect(await query("SELECT count(*) FROM '@json.parquet' WHERE key >= 'user/00010000' AND key < 'user/00020000'")).toEqual([[10_000n]]);
-  expect(await query("SELECT value->>'$.city' AS city, count(*), sum((value->>'$.coins')::INT) FROM '@json.parquet' WHERE key < 'v' GROUP BY ALL ORDER BY city")).toEqual(
+  expect(
+    await query("SELECT value->>'$.city' AS city, count(*), sum((value->>'$.coins')::INT) FROM '@json.parquet' WHERE key < 'v' GROUP BY ALL ORDER BY city"),
+  ).toEqual(
     ["Kyoto", "Lima", "Oslo"].map((city) => {
       const values = records.map(({ value }) => JSON.parse(String(value))).filter((value) => value.city === city);
       return [city, BigInt(values.length), BigInt(values.reduce((sum, value) => sum + value.coins, 0))];
@@ -69,7 +76,9 @@ test("DuckDB counts, filters by key and groups by a field of the JSON", async ()
 test("DuckDB reads a snapshot without rows, and values of any size and any bytes", async () => {
   expect(await query("SELECT count(*) FROM '@empty.parquet'")).toEqual([[0n]]);
   expect(await query("SELECT key, octet_length(value), md5(value), index, epoch_ms(time) FROM '@large.parquet'")).toHaveLength(5);
-  expect(await query("SELECT octet_length(value), index FROM '@large.parquet'")).toEqual(largeRecords().map(({ value, index }) => [BigInt(value.length), BigInt(index)]));
+  expect(await query("SELECT octet_length(value), index FROM '@large.parquet'")).toEqual(
+    largeRecords().map(({ value, index }) => [BigInt(value.length), BigInt(index)]),
+  );
 });
 
 test("DuckDB shows what the snapshot says of itself, and the columns as they are meant", async () => {

@@ -71,7 +71,11 @@ export function jsonRecords(count: number): readonly TestRecord[] {
 
 /** Keys of which many share a prefix, some with characters beyond U+FFFF, whose UTF-16 order differs from that of their bytes. */
 export const anyKey = fc
-  .oneof(fc.string({ unit: "binary", minLength: 1, maxLength: 12 }), fc.stringMatching(/^user\/[0-9]{1,4}$/), fc.constantFrom("\uffff", "\u{10000}", "\ue000a", "\u{1f600}a"))
+  .oneof(
+    fc.string({ unit: "binary", minLength: 1, maxLength: 12 }),
+    fc.stringMatching(/^user\/[0-9]{1,4}$/),
+    fc.constantFrom("\uffff", "\u{10000}", "\ue000a", "\u{1f600}a"),
+  )
   .map((text) => Buffer.from(text, "utf8"));
 
 const anyNumber = fc.oneof(fc.maxSafeNat(), fc.nat({ max: 1_000_000 }), fc.constantFrom(0, Number.MAX_SAFE_INTEGER, 2 ** 32, 2 ** 32 - 1));

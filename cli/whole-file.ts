@@ -1,0 +1,78 @@
+// A file that is there whole or not at all: written beside its place under another name, synced, and renamed.
+
+import { randomUUID } from "node:crypto";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { callError, isTidemarkError, TidemarkError } from "../lib/model/errors.ts";
+
+export type WriteBytes = (bytes: Buffer) => Promise<void>;
+
+/**
+ * Whatever `fill` writes becomes the file, in place of one that was there; if it throws, nothing is left.
+ * @throws {TidemarkError} `call` "bad-file", `wait` "no-space"
+ */
+export async function writeWholeFile<T>(path: string, fill: (write: WriteBytes) => Promise<T>): Promise<T> {
+  const place = resolve(path);
+  await refuseOtherThanFile(place);
+  const temporary = `${place}.${randomUUID()}.tmp`;
+  try {
+    const file = await open(temporary, "wx");
+    let filled: T;
+    try {
+      filled = await fill((bytes) => writeAll(file, bytes, place));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, place);
+    await syncDirectory(dirname(place));
+    return filled;
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw fileFault(error, place);
+  }
+}
+
+/** The system's errors at a file of the caller's, as faults that say what to do. */
+export function fileFault(error: unknown, path: string): Error {
+  if (!(error instanceof Error)) return new Error(`working with ${path} failed: ${String(error)}`);
+  if (isTidemarkError(error) || !("syscall" in error) || !("code" in error)) return error;
+  switch (error.code) {
+    case "ENOSPC":
+    case "EDQUOT":
+    case "EFBIG":
+      return new TidemarkError("wait", "no-space", `no space is left for ${path}: make room, or name another place`, {
+        cause: error,
+      });
+    case "ENOENT":
+      return callError("bad-file", `there is no ${path}: correct the name`, error);
+    case "EISDIR":
+      return callError("bad-file", `${path} is a directory: name a file`, error);
+    default:
+      return callError("bad-file", `${path} cannot be used (${error.message}): name another file`, error);
+  }
+}
+
+/** A rename would put a file in the place of a device or a pipe. */
+async function refuseOtherThanFile(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || found.isFile()) return;
+  throw callError("bad-file", `${path} is ${found.isDirectory() ? "a directory" : "no regular file"}: name a file, or leave -o away and redirect the output`);
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer, place: string): Promise<void> {
+  try {
+    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten;
+  } catch (error) {
+    throw fileFault(error, place);
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, "r");
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}

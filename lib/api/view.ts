@@ -1,0 +1,91 @@
+// A recovered state as a program reads it: all shards of a table, at one moment.
+
+import { utf8 } from "../model/bytes.ts";
+import { callError } from "../model/errors.ts";
+import { type Index, toIndex } from "../model/position.ts";
+import { shardOf } from "../model/table.ts";
+import type { Rows } from "../model/rows.ts";
+import { recover as recoverShard, type ShardView } from "../recovery/recover.ts";
+import type { OpenTable } from "./table.ts";
+
+export interface RecoverOptions {
+  /** A time, or, of a table with one shard, an index: the state after the last batch wholly at or before it. Default: the newest. */
+  readonly at?: Date | number;
+}
+
+export interface ViewEntry<Value> {
+  readonly key: string;
+  readonly value: Value;
+  /** Of the mutation that made the record what it is; `timeMs` in ms since 1970. */
+  readonly index: Index;
+  readonly timeMs: number;
+}
+
+/** Stays what it is, whatever is appended or cleaned meanwhile. Close it: until then, the snapshots it rests on are held for up to 15 minutes. */
+export interface TableView<Value> {
+  /** By shard: which index the state is at, what it was rebuilt from, which damaged snapshots were passed over. */
+  readonly shards: readonly ShardView[];
+  /** Shard by shard, in each in byte order of keys. `prefix` leaves other keys out; the rows before them are still read. */
+  entries(options?: { readonly prefix?: string }): AsyncGenerator<ViewEntry<Value>>;
+  get(key: string): Promise<ViewEntry<Value> | undefined>;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Brings the table's state back.
+ * @throws {TidemarkError} `call` "out-of-range" for a moment that is no longer kept, or an index beyond the tail;
+ * `repair` where damage leaves no way to it.
+ */
+export async function recover<Value>({ world, settings, codec }: OpenTable<Value>, { at }: RecoverOptions = {}): Promise<TableView<Value>> {
+  if (typeof at === "number" && settings.shards > 1) {
+    throw callError("index-of-shards", `table ${settings.name} has ${settings.shards} shards, each with indexes of its own: recover at a time`);
+  }
+  const bound = typeof at === "number" ? { index: toIndex(at) } : at && { timeMs: at.getTime() };
+  const shards: ShardView[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(shards.map((shard) => shard.close()));
+  };
+  try {
+    for (let shard = 0; shard < settings.shards; shard++) {
+      const id = { table: settings.name, shard };
+      shards.push(await recoverShard(world, { id, codec: codec.kind, pinned: true, ...(bound && { at: bound }) }));
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    shards,
+    async *entries({ prefix = "" } = {}) {
+      const wanted = Buffer.from(prefix);
+      for (const shard of shards) yield* entriesOf(shard, wanted, codec.decode);
+    },
+    async get(key) {
+      const bytes = utf8(key, "the key");
+      const entry = await shards[shardOf(bytes, settings.shards)].get(bytes);
+      return entry && { key, value: codec.decode(entry.value), index: entry.index, timeMs: entry.timeMs };
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function* entriesOf<Value>(shard: ShardView, prefix: Buffer, decode: (bytes: Buffer) => Value): AsyncGenerator<ViewEntry<Value>> {
+  for await (const rows of shard.rows()) {
+    for (let row = 0; row < rows.count; row++) {
+      const key = slice(rows.keys, rows.keyEnds, row);
+      const order = Buffer.compare(key.subarray(0, prefix.length), prefix);
+      if (order > 0) return;
+      if (order === 0) yield { key: key.toString("utf8"), value: decode(Buffer.from(slice(rows.values, rows.valueEnds, row))), ...momentOf(rows, row) };
+    }
+  }
+}
+
+function momentOf({ indexes, times }: Rows, row: number): { readonly index: Index; readonly timeMs: number } {
+  return { index: toIndex(indexes[row]), timeMs: times[row] };
+}
+
+function slice(bytes: Buffer, ends: Uint32Array, row: number): Buffer {
+  return bytes.subarray(row === 0 ? 0 : ends[row - 1], ends[row]);
+}

@@ -1,0 +1,44 @@
+// The store on AWS, or on whatever speaks the protocols of S3 and DynamoDB.
+
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { S3Client } from "@aws-sdk/client-s3";
+import { dynamodbCheckpointStore } from "./adapters/aws/checkpoint-store.ts";
+import { s3ObjectStore } from "./adapters/aws/object-store.ts";
+import { systemClock } from "./adapters/local/clock.ts";
+import { cryptoRandom } from "./adapters/local/random.ts";
+import { SILENT, type Store } from "./api/store.ts";
+import type { Telemetry } from "./ports/telemetry.ts";
+
+export interface AwsOptions {
+  readonly bucket: string;
+  /** Goes before every key, as it is: end it with a slash. Default: none. */
+  readonly prefix?: string;
+  /** Name of the DynamoDB table. */
+  readonly table: string;
+  /** Default: as the SDK finds it (AWS_REGION, the profile). */
+  readonly region?: string;
+  /** Address of both services where it is not AWS, such as http://localhost:4566. */
+  readonly endpoint?: string;
+  /** Is told what happens; nobody by default. */
+  readonly telemetry?: Telemetry;
+}
+
+/** Bucket and table must be there: `tidemark init` makes them. Credentials are found as the AWS SDK does. */
+export function aws({ bucket, prefix, table, region, endpoint, telemetry = SILENT }: AwsOptions): Store {
+  return {
+    async open() {
+      const where = { ...(region !== undefined && { region }), ...(endpoint !== undefined && { endpoint }) };
+      const s3 = new S3Client({ ...where, forcePathStyle: endpoint !== undefined });
+      const dynamodb = new DynamoDBClient(where);
+      const objects = s3ObjectStore(s3, { bucket, ...(prefix !== undefined && { prefix }) });
+      const world = { objects, checkpoints: dynamodbCheckpointStore(dynamodb, { table }), clock: systemClock(), random: cryptoRandom(), telemetry };
+      return {
+        world,
+        async close() {
+          s3.destroy();
+          dynamodb.destroy();
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,185 @@
+// Real processes over one local store: four writers, and a fifth that captures and cleans (I1 to I7, I9).
+
+import { setTimeout as pause } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { seededRandom } from "../../lib/adapters/memory/random.ts";
+import { readControl, readHistory } from "../../lib/checkpoint/control.ts";
+import { snapshotShard } from "../../lib/jobs/snapshot.ts";
+import { LEASE_TTL_MS } from "../../lib/model/limits.ts";
+import { parseObjectName } from "../../lib/model/names.ts";
+import type { Random } from "../../lib/ports/random.ts";
+import type { World } from "../../lib/ports/world.ts";
+import { WRITERS } from "./batches.ts";
+import { makeRoot, removeRoot, startCapturer, startWriter, type Worker } from "./fleet.ts";
+import { type LedgerLine, readLedger } from "./ledger.ts";
+import { checkAcknowledgements, checkAtRest, checkStates, checkVerified, type Reading, readLog, readNow } from "./witness.ts";
+import { ledgerOf, openWorld, PART_BYTES, SHARD } from "./world.ts";
+
+const BATCHES = 250;
+const KILLS = 100;
+/** Another sequence of victims and moments: KILL_SEED=7 npx vitest run test/processes */
+const SEED = Number(process.env.KILL_SEED ?? 1);
+const CAPTURER_LIFE_MS_MAX = 1_000;
+const CLEANUP_MS_MAX = 20;
+const WRITER_LIFE_MS_MAX = 300;
+const WRITER_PAUSE_MS = 15;
+const READ_EVERY_MS = 300;
+const LONG = { timeout: 240_000 };
+
+let root: string;
+beforeEach(async () => {
+  root = await makeRoot();
+});
+afterEach(() => removeRoot(root));
+
+test("four processes append to one shard while a fifth captures and cleans: every acknowledged mutation once, in one order", LONG, async () => {
+  const capturer = startCapturer(root);
+  await capturer.ready;
+  const reader = startReader(root);
+  const writers = WRITERS.map((name) => startWriter(root, name, { batches: BATCHES, pauseMs: 0 }));
+  await Promise.all(writers.map(({ ended }) => ended));
+  await capturer.stop();
+  const readings = await reader.stop();
+
+  const world = await openWorld(root);
+  const { outcome } = await snapshotShard(world, { id: SHARD, partBytes: PART_BYTES });
+  expect(["completed", "ignored"]).toContain(outcome.kind);
+  const log = await readLog(root, world);
+  const told = checkAcknowledgements(root, log);
+  expect(told.acknowledged).toBe(WRITERS.length * BATCHES);
+  await checkStates(world, log, readings);
+  await checkVerified(world);
+  await checkAtRest(root, world, log);
+  await world.close();
+
+  const captures = count(readLedger(ledgerOf(root, "capturer")), "outcome", "completed");
+  expect(captures).toBeGreaterThan(5);
+  console.log(`${log.tail} mutations in ${log.files.length} redo files, ${captures} captures, ${readings.length} readings meanwhile; batches twice in the log: ${told.repeated}`);
+});
+
+test(`kill -9 of any of them at random points, ${KILLS} times: nothing acknowledged is lost, and the next run tidies up`, LONG, async () => {
+  const random = seededRandom(SEED);
+  const names = ["capturer", ...WRITERS];
+  const fleet = new Map(names.map((name) => [name, start(name)]));
+  const reader = startReader(root);
+  const observer = await openWorld(root);
+  const found: Found[] = [];
+  for (let kill = 1; kill <= KILLS; kill++) {
+    // Two in five meet the one that captures and cleans, and the last does: it leaves the most behind. It is given the time
+    // for some captures, so that kills meet it at every stage.
+    const name = kill === KILLS || random.fraction() < 0.25 ? "capturer" : names[Math.floor(random.fraction() * names.length)];
+    const victim = fleet.get(name);
+    if (victim === undefined) throw new Error(`${name} is at work`);
+    await victim.ready;
+    await (name === "capturer" ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+    await victim.kill();
+    if (name === "capturer") found.push(await lookAt(observer));
+    if (kill < KILLS) fleet.set(name, start(name));
+  }
+  await Promise.all([...fleet.values()].filter(({ name }) => name !== "capturer").map((writer) => writer.stop()));
+  const readings = await reader.stop();
+  await observer.close();
+
+  const committedLast: string[] = [];
+  const world = await openWorld(root, { onCommit: (key) => committedLast.push(key) });
+  await world.clock.sleep(LEASE_TTL_MS);
+  const { outcome } = await snapshotShard(world, { id: SHARD, partBytes: PART_BYTES });
+  expect(["completed", "ignored"]).toContain(outcome.kind);
+  const log = await readLog(root, world);
+  const told = checkAcknowledgements(root, log);
+  await checkStates(world, log, readings);
+  await checkVerified(world);
+  await checkAtRest(root, world, log);
+  await world.close();
+
+  const committed = new Set(readLedger(ledgerOf(root, "capturer")).flatMap(({ words: [what, key] }) => (what === "committed" ? [key] : [])).concat(committedLast));
+  const summary = {
+    seed: SEED,
+    kills: KILLS,
+    mutations: log.tail,
+    acknowledgedBatches: told.acknowledged,
+    batchesTwiceInTheLog: told.repeated,
+    captures: committed.size,
+    capturesInterrupted: found.filter(({ stage }) => stage === "snapshot").length,
+    ofThoseUnderALease: found.filter(({ leased }) => leased).length,
+    ofThoseWithAnUpload: found.filter(({ upload }) => upload !== undefined).length,
+    ofThoseWithStoredParts: found.filter(({ parts }) => parts > 0).length,
+    adoptedAndCommitted: found.filter(({ upload }) => upload !== undefined && committed.has(upload)).length,
+    cleanupsInterrupted: found.filter(({ stage }) => stage === "cleanup").length,
+    ofThoseHalfDone: found.filter(({ halfSwept }) => halfSwept).length,
+    readingsMeanwhile: readings.length,
+  };
+  console.log(summary);
+  expect(summary.ofThoseUnderALease).toBeGreaterThanOrEqual(5);
+  expect(summary.cleanupsInterrupted).toBeGreaterThanOrEqual(1);
+  expect(summary.readingsMeanwhile).toBeGreaterThan(0);
+});
+
+function start(name: string): Worker {
+  return name === "capturer" ? startCapturer(root) : startWriter(root, name, { batches: Number.MAX_SAFE_INTEGER, pauseMs: WRITER_PAUSE_MS });
+}
+
+/** Half of the time any moment, half of the time one soon after cleanup began: that is short, and would be met too seldom. */
+async function captureMoment(capturer: Worker, random: Random): Promise<void> {
+  await pause(random.fraction() * CAPTURER_LIFE_MS_MAX);
+  if (random.fraction() < 0.5) return;
+  await capturer.reached("cleanup");
+  await pause(random.fraction() * CLEANUP_MS_MAX);
+}
+
+/** What a killed capture or cleanup left. */
+interface Found {
+  readonly stage: string;
+  readonly leased: boolean;
+  /** Key of the snapshot that was being uploaded. */
+  readonly upload: string | undefined;
+  readonly parts: number;
+  /** The mark was raised, or a generation let go, and not all of it was deleted yet. */
+  readonly halfSwept: boolean;
+}
+
+async function lookAt(world: World): Promise<Found> {
+  const stages = readLedger(ledgerOf(root, "capturer")).filter(({ words }) => words[0] === "stage" || words[0] === "outcome");
+  const last = stages.at(-1)?.words;
+  const control = await readControl(world.checkpoints, SHARD);
+  const rows = await readHistory(world.checkpoints, SHARD);
+  const parts = await world.checkpoints.query({ partition: `shard#${SHARD.table}/${SHARD.shard}`, sortPrefix: "part#" });
+  const { objects } = await world.objects.list({ prefix: `${SHARD.table}/${SHARD.shard}/` });
+  const isFreed = objects.some(({ key }) => {
+    const name = parseObjectName(key.split("/").slice(3).join("/"));
+    return name.kind === "redo" && name.first < (control?.lowWater ?? 0);
+  });
+  return {
+    stage: last?.[0] === "stage" ? last[1] : "none",
+    leased: control?.lease !== undefined,
+    upload: control?.capture?.key,
+    parts: control?.capture === undefined ? 0 : parts.items.length,
+    halfSwept: isFreed || rows.some(({ state }) => state === "deleting"),
+  };
+}
+
+/** Recovers the newest state again and again while the others are at work. */
+function startReader(directory: string): { stop(): Promise<readonly Reading[]> } {
+  const stopping = new AbortController();
+  const reading = (async () => {
+    const world = await openWorld(directory);
+    const readings: Reading[] = [];
+    while (!stopping.signal.aborted) {
+      readings.push(await readNow(world));
+      await pause(READ_EVERY_MS, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+    await world.close();
+    return readings;
+  })();
+  reading.catch(() => undefined);
+  return {
+    stop() {
+      stopping.abort();
+      return reading;
+    },
+  };
+}
+
+function count(ledger: readonly LedgerLine[], ...words: readonly string[]): number {
+  return ledger.filter((line) => words.every((word, place) => line.words[place] === word)).length;
+}

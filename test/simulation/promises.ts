@@ -1,0 +1,279 @@
+// The promises, checked against what the stores hold: after every effect for what that effect can have broken, and whole
+// at rest. The stores are read beside the schedule, so that checking changes nothing.
+
+import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, shardPartition } from "../../lib/checkpoint/items.ts";
+import type { Control, HistoryRow } from "../../lib/model/control.ts";
+import type { Batch } from "../../lib/model/mutation.ts";
+import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../../lib/model/names.ts";
+import type { Index } from "../../lib/model/position.ts";
+import type { Rows } from "../../lib/model/rows.ts";
+import type { TablePolicy } from "../../lib/model/table.ts";
+import type { Item, ItemChange } from "../../lib/ports/checkpoint-store.ts";
+import type { Upload } from "../../lib/ports/object-store.ts";
+import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
+import { openSnapshot } from "../../lib/snapshot/read.ts";
+import type { Effect, Process, Stage } from "./stage.ts";
+import { difference, trueLog, type TrueLog } from "./truth.ts";
+
+export class BrokenPromise extends Error {
+  override readonly name = "BrokenPromise";
+}
+
+/** `promise`: its number, I1 to I9. */
+export function broken(promise: string, what: string): never {
+  throw new BrokenPromise(`${promise}: ${what}`);
+}
+
+/** What a schedule met that promises rest on. */
+export type Met = Record<"ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo", number>;
+
+export interface Promises {
+  readonly log: TrueLog;
+  readonly met: Met;
+  readonly control: Control | undefined;
+  /** History rows by sort key. */
+  readonly rows: ReadonlyMap<string, HistoryRow>;
+  /** Keys of snapshots that were damaged on purpose. */
+  readonly damaged: Set<string>;
+  /** Index that the last acknowledged batch ends at. */
+  readonly acknowledgedLast: number;
+  observe(effect: Effect): Promise<void>;
+  /** A writer says that the batch lies at `first`. */
+  acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }): void;
+  /** The redo files that must be there: those of the true log at or above the mark. */
+  checkLog(): void;
+  /** I7: nothing but what checkpoint, retention and pins justify. */
+  checkRest(nowMs: number): Promise<void>;
+}
+
+export interface PromisesOptions {
+  readonly id: ShardId;
+  readonly policy: TablePolicy;
+  readonly stage: () => Stage;
+}
+
+export function promises({ id, policy, stage }: PromisesOptions): Promises {
+  const log = trueLog();
+  const damaged = new Set<string>();
+  const met: Met = { ghosts: 0, commits: 0, adoptions: 0, fences: 0, "leases lost": 0, marks: 0, lettingsGo: 0 };
+  let control: Control | undefined;
+  let controlSeen: Item | undefined;
+  let holder: Process | undefined;
+  let rows = new Map<string, HistoryRow>();
+  let verifiedEver = 0;
+  let acknowledgedLast = 0;
+  /** The furthest time that any clock can have shown. */
+  let latestMs = 0;
+
+  const self: Promises = {
+    log,
+    met,
+    damaged,
+    get control() {
+      return control;
+    },
+    get rows() {
+      return rows;
+    },
+    get acknowledgedLast() {
+      return acknowledgedLast;
+    },
+    async observe({ step, outcome }) {
+      latestMs = Math.max(latestMs, stage().nowMs + step.process.skewMs);
+      switch (step.method) {
+        case "createIfAbsent":
+          if ((outcome as { kind: string }).kind === "created") created(step.args[0] as string, step.process);
+          return;
+        case "deleteMany":
+          for (const key of step.args[0] as readonly string[]) deleted(key);
+          return;
+        case "abortUpload":
+          aborted(step.args[0] as Upload);
+          return;
+        case "write":
+          if ((outcome as { kind: string }).kind === "written") await written(step.args[0] as readonly ItemChange[], step.process);
+      }
+    },
+    acknowledged(batch, { first, last, timeMs }) {
+      const what = `the batch acknowledged at ${first}…${last}`;
+      if (!log.holds(batch, first)) broken("I1", `${what} is not in the log`);
+      const state = log.stateAt({ index: last });
+      if (state.index !== last || state.timeMs !== timeMs) broken("I1", `${what} with time ${timeMs} ends at ${state.index} with time ${state.timeMs}`);
+      if (batch.mark !== undefined && log.applied(batch.mark.producer, batch.mark.sequence) !== 1) {
+        broken("I3", `${what} was applied ${log.applied(batch.mark.producer, batch.mark.sequence)} times`);
+      }
+      acknowledgedLast = Math.max(acknowledgedLast, last);
+    },
+    checkLog() {
+      if (control === undefined) return;
+      const prefix = incarnationPrefix(id, control.incarnation);
+      for (const { first, body } of log.files) {
+        if (first < control.lowWater) continue;
+        const stored = stage().objects.objects.get(redoKey(prefix, first as Index));
+        if (stored === undefined || !stored.equals(body)) broken("I6", `redo file ${first} is gone or changed, and the mark is ${control.lowWater}`);
+      }
+    },
+    checkRest,
+  };
+  return self;
+
+  function created(key: string, process: Process): void {
+    const body = stage().objects.objects.get(key);
+    const rest = control === undefined ? undefined : parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
+    if (control === undefined || body === undefined || rest?.kind !== "redo") broken("I2", `${process.name} created ${key} before there was a life to create it in`);
+    const file = decodeRedoFile(body, key);
+    if (rest.first < control.lowWater) {
+      met.ghosts += 1;
+      return;
+    }
+    const { next, digest, timeMs } = log.tail;
+    if (rest.first !== next) broken("I2", `${process.name} created redo file ${rest.first}, but the log goes on at ${next}`);
+    if (file.header.previousDigest !== digest) broken("I2", `redo file ${rest.first} does not continue the one before it`);
+    if (file.header.batches[0].timeMs < timeMs) broken("I5", `the times of batches go back at redo file ${rest.first}`);
+    log.extend(file, body);
+  }
+
+  function deleted(key: string): void {
+    if (control === undefined) return;
+    const name = parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
+    if (name.kind === "redo" && name.first >= control.lowWater) broken("I6", `redo file ${name.first} was deleted, and the mark is ${control.lowWater}`);
+    if (name.kind === "redo") met.lettingsGo += 1;
+    for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
+    if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
+    damaged.delete(key);
+  }
+
+  function aborted({ key, uploadId }: Upload): void {
+    if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
+  }
+
+  async function written(changes: readonly ItemChange[], process: Process): Promise<void> {
+    const { checkpoints } = stage();
+    const item = await checkpoints.get(controlItem(id));
+    const before = { control, rows };
+    if (changes.some((change) => change.item.sort.startsWith(HISTORY_SORT))) {
+      const page = await checkpoints.query({ partition: shardPartition(id), sortPrefix: HISTORY_SORT });
+      rows = new Map(page.items.map((each) => [each.key.sort, parseHistoryRow(each)]));
+      checkRows(before.rows);
+    }
+    if (item !== controlSeen) {
+      controlSeen = item;
+      control = item && parseControl(item);
+      if (control === undefined) broken("I4", "the control item is gone");
+      if (before.control !== undefined) await checkControl(before.control, control, process);
+    }
+    if (rows !== before.rows || control !== before.control) checkRetention();
+  }
+
+  async function checkControl(before: Control, now: Control, process: Process): Promise<void> {
+    if (now.incarnation !== before.incarnation) broken("I4", "the incarnation changed");
+    if (now.epoch < before.epoch) broken("I4", `the epoch went back from ${before.epoch} to ${now.epoch}`);
+    const works = holder?.live === true && holder !== process && holder.pending.some(({ method }) => method !== "turn");
+    if (now.epoch > before.epoch && works) met["leases lost"] += 1;
+    if (now.epoch > before.epoch) holder = process;
+    if (now.epoch > before.epoch && now.lease === undefined) met.fences += 1;
+    if (now.lowWater < before.lowWater) broken("I6", `the mark went back from ${before.lowWater} to ${now.lowWater}`);
+    if (now.lowWater > before.lowWater) {
+      met.marks += 1;
+      const isBorder = log.files.some(({ first, border }) => first === now.lowWater || border.next === now.lowWater);
+      if (!isBorder) broken("I6", `the mark ${now.lowWater} lies inside a redo file`);
+    }
+    if (now.checkpoint?.key === before.checkpoint?.key) return;
+    await checkCommit(before, now, process);
+  }
+
+  async function checkCommit(before: Control, { checkpoint, epoch }: Control, process: Process): Promise<void> {
+    const from = before.checkpoint?.index ?? 0;
+    if (checkpoint === undefined || checkpoint.index <= from) broken("I4", `the checkpoint went from ${from} to ${checkpoint?.index}`);
+    if (epoch !== before.epoch || process !== holder) broken("I4", `${process.name} moved the checkpoint, but epoch ${before.epoch} is ${holder?.name}'s`);
+    met.commits += 1;
+    const row = [...rows.values()].find(({ key }) => key === checkpoint.key);
+    if (row === undefined || row.state !== "kept") broken("I4", `no row stands for the snapshot ${checkpoint.key}`);
+    if (row.verified) verifiedEver += 1;
+    if (row.epoch < epoch) met.adoptions += 1;
+    const state = log.stateAt({ index: checkpoint.index });
+    const file = log.files.find(({ border }) => border.next === checkpoint.border.next);
+    if (state.index !== checkpoint.index || file?.border.digest !== checkpoint.border.digest) {
+      broken("I5", `the snapshot at ${checkpoint.index} does not end where a redo file of the log does`);
+    }
+    const opened = await openSnapshot({ store: stage().objects }, checkpoint);
+    if (opened.kind === "absent") broken("I4", `the checkpoint names ${checkpoint.key}, which is absent`);
+    const { description } = opened.snapshot;
+    const found: Rows[] = [];
+    for await (const page of opened.snapshot.rows()) found.push(page);
+    const wrong = difference(found, state);
+    if (wrong !== undefined) broken("I5", `the snapshot at ${checkpoint.index} differs from the replay: ${wrong}`);
+    const sessions = description.sessions.map(({ producer, sequence }) => `${producer} ${sequence}`).sort();
+    const expected = [...state.sessions].map(([producer, sequence]) => `${producer} ${sequence}`).sort();
+    if (sessions.join() !== expected.join()) broken("I3", `the snapshot at ${checkpoint.index} knows the sessions ${sessions}, not ${expected}`);
+  }
+
+  function checkRows(before: ReadonlyMap<string, HistoryRow>): void {
+    const { objects } = stage().objects;
+    for (const [sort, was] of before) {
+      const row = rows.get(sort);
+      if (was.state === "deleting" && row?.state === "kept") broken("I6", `${was.key} was being let go, and is kept again`);
+      if (was.state === "kept" && row === undefined) broken("I6", `the row of ${was.key} is gone, and was kept`);
+      if (was.state === "kept" && row?.state === "deleting" && isHeld(was)) broken("I6", `${was.key} is let go, and is pinned`);
+    }
+    for (const row of rows.values()) if (row.state === "kept" && !objects.has(row.key)) broken("I6", `${row.key} is gone, and its row is kept`);
+  }
+
+  /** Rules 17 and 20: the newest generations and their log, behind the overhead and all that is pinned. */
+  function checkRetention(): void {
+    if (control === undefined) return;
+    const { checkpoint, lowWater } = control;
+    const verified = [...rows.values()].filter((row) => row.verified && row.state === "kept").sort((a, b) => b.index - a.index);
+    const kept = Math.min(policy.keepSnapshots, verifiedEver);
+    if (verified.length < kept) broken("I6", `${verified.length} verified generations are left of ${kept}`);
+    if (checkpoint !== undefined && verified[0]?.key !== checkpoint.key) broken("I6", "the checkpoint's own generation was let go");
+    if (lowWater === 1) return;
+    const oldest = verified[policy.keepSnapshots - 1];
+    if (oldest === undefined || lowWater > oldest.border.next) broken("I6", `the mark ${lowWater} lies above generation ${policy.keepSnapshots} from the newest`);
+    if (lowWater > Math.max(1, (checkpoint?.border.next ?? 1) - policy.compactionOverhead)) broken("I6", `the mark ${lowWater} leaves less than the compaction overhead`);
+    const windowStartMs = latestMs - policy.keepForMs;
+    if (policy.keepForMs > 0 && !verified.some((row) => row.border.next >= lowWater && row.border.timeMs <= windowStartMs)) {
+      broken("I6", `the mark ${lowWater} cuts into the kept window`);
+    }
+    for (const row of rows.values()) {
+      if (row.state === "kept" && isHeld(row) && row.border.next < lowWater) broken("I6", `the mark ${lowWater} passed the log behind ${row.key}, which is pinned`);
+    }
+  }
+
+  /** Whether a pin holds by every clock; one that a clock may have seen lapse is for progress only (rule 21). */
+  function isHeld(row: HistoryRow): boolean {
+    return Object.values(row.pins).some((untilMs) => untilMs > latestMs);
+  }
+
+  async function checkRest(nowMs: number): Promise<void> {
+    if (control === undefined) return;
+    self.checkLog();
+    const { objects, checkpoints } = stage();
+    if (control.capture !== undefined) broken("I7", "a capture is left at rest");
+    if (control.lease !== undefined && control.lease.untilMs > nowMs) broken("I7", "a lease runs at rest");
+    if ((control.checkpoint?.index ?? 0) !== log.tail.next - 1) broken("I9", `the checkpoint stays at ${control.checkpoint?.index} of ${log.tail.next - 1}`);
+    const newestFirst = [...rows.values()].sort((a, b) => b.index - a.index);
+    const byCount = newestFirst[policy.keepSnapshots - 1];
+    const byTime = policy.keepForMs === 0 ? byCount : newestFirst.find(({ border }) => border.timeMs <= nowMs - policy.keepForMs);
+    if (byCount !== undefined && byTime !== undefined) {
+      const oldest = Math.min(byCount.index, byTime.index);
+      for (const row of newestFirst) if (row.index < oldest || row.state === "deleting") broken("I7", `${row.key} is no longer needed`);
+      const needed = Math.min(...newestFirst.map(({ border }) => border.next));
+      const withOverhead = (control.checkpoint?.border.next ?? 1) - policy.compactionOverhead;
+      const borders = [...log.files.map(({ first }) => first), log.tail.next].filter((border) => border <= Math.min(needed, withOverhead));
+      if (control.lowWater !== Math.max(1, ...borders)) broken("I7", `the mark is ${control.lowWater} at rest, not ${Math.max(1, ...borders)}`);
+    }
+    const prefix = incarnationPrefix(id, control.incarnation);
+    const lowWater = control.lowWater;
+    const redo = log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(prefix, first as Index));
+    const expected = [...redo, ...newestFirst.map(({ key }) => key)].sort();
+    const stored = [...objects.objects.keys()].sort();
+    if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
+    if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);
+    const items = await checkpoints.query({ partition: shardPartition(id) });
+    const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
+    const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot");
+    if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
+    if ((await checkpoints.queryDirty({ value: "dirty" })).items.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
+  }
+}

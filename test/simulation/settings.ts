@@ -1,0 +1,89 @@
+// What a schedule is made of, as data, drawn from its seed: the table's policy, the processes, and how likely each fault is.
+
+import { type TablePolicy, POLICY_DEFAULTS } from "../../lib/model/table.ts";
+import type { Random } from "../../lib/ports/random.ts";
+
+export interface Settings {
+  readonly policy: TablePolicy;
+  readonly steps: number;
+  readonly writers: number;
+  readonly producers: number;
+  /** Clients that send batches without a producer's mark. */
+  readonly strangers: number;
+  readonly captures: number;
+  readonly cleaners: number;
+  readonly readers: number;
+  readonly batchesMax: number;
+  readonly lingerMs: number;
+  readonly partBytes: readonly number[];
+  readonly foldBytesMax: number;
+  /** Likelihood that the process which ran last runs on. */
+  readonly burst: number;
+  /** Likelihood of each fault, a step. */
+  readonly crash: number;
+  readonly failed: number;
+  readonly lost: number;
+  readonly late: number;
+  readonly stall: number;
+  readonly clockJump: number;
+  /** Likelihood that one snapshot is damaged as soon as two generations are there. */
+  readonly damage: number;
+}
+
+const STEPS_MIN = 200;
+
+export function drawSettings(random: Random): Settings {
+  const whole = (min: number, max: number): number => min + Math.floor(random.fraction() * (max - min + 1));
+  const oneOf = <T>(...choices: readonly T[]): T => choices[whole(0, choices.length - 1)];
+  const settings: Settings = {
+    policy: {
+      ...POLICY_DEFAULTS,
+      keepSnapshots: oneOf(2, 2, 2, 3),
+      compactionOverhead: oneOf(0, 0, 0, 1, 3, 7),
+      keepForMs: oneOf(0, 0, 0, 0, 1_000, 60_000),
+    },
+    steps: STEPS_MIN + whole(0, 160),
+    writers: oneOf(1, 2, 2, 3),
+    producers: whole(1, 2),
+    strangers: whole(0, 1),
+    captures: oneOf(1, 1, 2),
+    cleaners: oneOf(1, 1, 1, 2),
+    readers: oneOf(0, 0, 1, 2),
+    batchesMax: whole(4, 10),
+    lingerMs: oneOf(0, 0, 50),
+    partBytes: oneOf([1_000], [1_000], [2_000], [700, 900], [8 << 20]),
+    foldBytesMax: oneOf(1, 1, 1 << 20),
+    burst: oneOf(0, 0.7, 0.9, 0.95),
+    crash: oneOf(0, 0, 0.005, 0.01),
+    failed: oneOf(0, 0, 0.01, 0.03),
+    lost: oneOf(0, 0, 0.01, 0.04),
+    late: oneOf(0, 0, 0.01, 0.03),
+    stall: oneOf(0, 0.02, 0.05),
+    clockJump: oneOf(0, 0.005, 0.02),
+    damage: oneOf(0, 0, 0, 0.02),
+  };
+  return random.fraction() < GHOSTLY ? { ...settings, ...ghostly(settings) } : settings;
+}
+
+/** Share of the schedules that are made for ghosts. */
+const GHOSTLY = 0.35;
+
+/** Few hands, few faults, and a writer that stalls while the others get so far that the name it claims is freed. */
+function ghostly({ policy, captures }: Settings): Partial<Settings> {
+  return {
+    policy: { ...policy, keepSnapshots: 2, keepForMs: 0, compactionOverhead: 0 },
+    writers: 3,
+    producers: 2,
+    captures,
+    cleaners: 1,
+    readers: captures === 1 ? 1 : 0,
+    batchesMax: 8,
+    lingerMs: 0,
+    partBytes: [8 << 20],
+    burst: 0.9,
+    failed: 0,
+    lost: 0.005,
+    late: 0.005,
+    stall: 0.03,
+  };
+}

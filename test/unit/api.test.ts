@@ -1,0 +1,134 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { manualClock } from "../../lib/adapters/memory/clock.ts";
+import { bytes, json, openTable, recover, runRound, type Store, TidemarkError } from "../../lib/index.ts";
+import { local } from "../../lib/local.ts";
+import { memory } from "../../lib/memory.ts";
+
+interface Player {
+  readonly hp: number;
+  readonly name?: string;
+}
+
+const directories: string[] = [];
+afterEach(async () => {
+  for (const directory of directories.splice(0)) await rm(directory, { recursive: true, force: true });
+});
+
+async function localStore(): Promise<Store> {
+  const directory = await mkdtemp(join(tmpdir(), "tidemark-api-"));
+  directories.push(directory);
+  return local({ directory });
+}
+
+async function all<Item>(items: AsyncIterable<Item>): Promise<readonly Item[]> {
+  const list: Item[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}
+
+describe.each([
+  ["in memory", async () => memory()],
+  ["in a directory", localStore],
+])("a table %s", (_, makeStore) => {
+  test("gives back what was written, now and as it was", async () => {
+    const store = await makeStore();
+    await using players = await openTable({ name: "players", codec: json<Player>(), store, create: { captureAfterMutations: 2 } });
+    await using writer = players.writer({ producer: "game-7" });
+    const first = await writer.append([
+      { kind: "put", key: "p/41", value: { hp: 70, name: "Ada" } },
+      { kind: "put", key: "p/42", value: { hp: 90 } },
+      { kind: "put", key: "q/1", value: { hp: 1 } },
+    ]);
+    expect(first).toMatchObject([{ kind: "appended", shard: 0, first: 1, last: 3 }]);
+    expect(await writer.patch("p/41", { hp: 55 })).toMatchObject({ kind: "appended", first: 4 });
+    expect(await writer.delete("p/42")).toMatchObject({ kind: "appended", last: 5 });
+
+    const round = await runRound(players.world);
+    expect(round.captured.map(({ report }) => report.outcome.kind)).toEqual(["completed"]);
+
+    await using now = await recover(players);
+    expect((await all(now.entries({ prefix: "p/" }))).map(({ key, value, index }) => ({ key, value, index }))).toEqual([
+      { key: "p/41", value: { hp: 55, name: "Ada" }, index: 4 },
+    ]);
+    expect(now.shards[0]).toMatchObject({ index: 5, from: 5, replayed: 0 });
+    expect(await now.get("p/42")).toBeUndefined();
+    expect((await now.get("q/1"))?.value).toEqual({ hp: 1 });
+
+    await using before = await recover(players, { at: 3 });
+    expect((await before.get("p/41"))?.value).toEqual({ hp: 70, name: "Ada" });
+  });
+});
+
+test("a table of several shards gives back every key, and all shards at one time", async () => {
+  const clock = manualClock(1_000);
+  const store = memory({ clock });
+  await using table = await openTable({ name: "players", codec: json<number>(), store, create: { shards: 4 } });
+  await using writer = table.writer();
+  const keys = Array.from({ length: 100 }, (_, n) => `k/${n}`);
+  await writer.append(keys.map((key, value) => ({ kind: "put", key, value })));
+  clock.advance(1_000);
+  await writer.append(keys.map((key) => ({ kind: "delete", key })));
+  expect((await table.snapshot()).map(({ outcome }) => outcome.kind)).toEqual(Array(4).fill("completed"));
+  await using then = await recover(table, { at: new Date(1_500) });
+  expect(new Map((await all(then.entries())).map(({ key, value }) => [key, value]))).toEqual(new Map(keys.map((key, value) => [key, value])));
+  await using now = await recover(table);
+  expect(await all(now.entries())).toEqual([]);
+  await expect(recover(table, { at: 7 })).rejects.toMatchObject({ kind: "call", code: "index-of-shards" });
+});
+
+test("I3: a batch whose reply was lost applies once, with numbers of the caller's own over a restart, and is found by its number", async () => {
+  const store = memory();
+  await using table = await openTable({ name: "log", codec: json<{ n: number }>(), store, create: {} });
+  await using writer = table.writer({ producer: "feed" });
+  await writer.append([{ kind: "put", key: "a", value: { n: 1 } }], { sequence: 7n });
+  await writer.append([{ kind: "put", key: "a", value: { n: 2 } }], { sequence: 8n });
+  await using again = await openTable({ name: "log", codec: json<{ n: number }>(), store });
+  expect(await again.lastSequence("feed")).toBe(8n);
+  expect(await again.lastSequence("nobody")).toBeUndefined();
+  await again.writer({ producer: "feed" }).append([{ kind: "put", key: "a", value: { n: 1 } }], { sequence: 7n });
+  await using view = await recover(again);
+  expect((await view.get("a"))?.value).toEqual({ n: 2 });
+});
+
+test("I3: a writer repeats what got no answer, and each of its changes applies once", async () => {
+  const store = memory();
+  const { world } = await store.open();
+  const create = world.objects.createIfAbsent.bind(world.objects);
+  let lost = 0;
+  world.objects.createIfAbsent = async (key, body) => {
+    const outcome = await create(key, body);
+    // Beyond the attempts that one append makes, so that the writer itself must send the batch again.
+    if (lost++ < 4) throw new TidemarkError("retry", "lost-reply", "no answer came");
+    return outcome;
+  };
+  await using table = await openTable({ name: "log", codec: json<number>(), store, create: {} });
+  await using writer = table.writer();
+  const outcomes = await Promise.all([1, 2, 3].map((value) => writer.put(`k/${value}`, value)));
+  expect(outcomes.map(({ kind }) => kind)).toEqual(["appended", "appended", "appended"]);
+  await using view = await recover(table);
+  expect((await all(view.entries())).map(({ key, value }) => [key, value])).toEqual([
+    ["k/1", 1],
+    ["k/2", 2],
+    ["k/3", 3],
+  ]);
+});
+
+test("what cannot be written is refused, and nothing is written", async () => {
+  const store = memory();
+  await expect(openTable({ name: "players", codec: json(), store })).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  await using table = await openTable({ name: "players", codec: json<unknown>(), store, create: {} });
+  await expect(openTable({ name: "players", codec: bytes(), store })).rejects.toMatchObject({ kind: "call", code: "wrong-codec" });
+  await using writer = table.writer();
+  await expect(writer.put("", 1)).rejects.toMatchObject({ kind: "call", code: "empty-key" });
+  await expect(writer.put("\ud800", 1)).rejects.toMatchObject({ kind: "call", code: "ill-formed-text" });
+  await expect(writer.put("k", undefined)).rejects.toMatchObject({ kind: "call", code: "no-json" });
+  await expect(writer.put("k", 1n)).rejects.toMatchObject({ kind: "call", code: "no-json" });
+  await expect(recover(table, { at: 1 })).rejects.toMatchObject({ kind: "call", code: "out-of-range" });
+  await using blobs = await openTable({ name: "blobs", codec: bytes(), store, create: {} });
+  await expect(blobs.writer().patch("k", {})).rejects.toMatchObject({ kind: "call", code: "patch-of-bytes" });
+  await using view = await recover(table);
+  expect(await all(view.entries())).toEqual([]);
+});

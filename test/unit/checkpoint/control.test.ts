@@ -1,0 +1,148 @@
+import { expect, test } from "vitest";
+import { changeControl, openShard, queryAll, readControl, readHistory, writeControl } from "../../../lib/checkpoint/control.ts";
+import { historyAttributes, historyItem, partItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { cleaned, takeLease } from "../../../lib/checkpoint/transitions.ts";
+import type { Control } from "../../../lib/model/control.ts";
+import { CONTROL_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
+import { toEpoch, toIndex } from "../../../lib/model/position.ts";
+import type { World } from "../../../lib/ports/world.ts";
+import { id, losingReply, memoryWorld, noAnswer, START_MS, withCheckpoints, worldWithTable } from "../jobs/world.ts";
+import { rowAt } from "./samples.ts";
+
+const raised = (by: number) => (control: Control) => ({
+  kind: "to" as const,
+  control: cleaned(control, { lowWater: toIndex(control.lowWater + by), fence: false }),
+});
+const touchesControl = (changes: readonly { readonly item: { readonly sort: string } }[]) => changes.some(({ item }) => item.sort === "control");
+
+/** Before each of the first `times` writes another writer changes the control item. */
+function withRival<W extends World>(world: W, times: number): W {
+  let left = times;
+  return withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      if (left > 0 && touchesControl(changes)) {
+        left--;
+        await changeControl(world, { id, decide: raised(100) });
+      }
+      return checkpoints.write(changes);
+    },
+  }));
+}
+
+test("a shard opens once: of two that race both get the same life", async () => {
+  const world = await worldWithTable();
+  const [one, other] = await Promise.all([openShard(world, id, START_MS), openShard(world, id, START_MS)]);
+  expect(one).toEqual(other);
+  expect(await readControl(world.checkpoints, id)).toEqual(one);
+});
+
+test.each(["done", "not-done"] as const)("a shard opens although the reply is lost (%s)", async (effect) => {
+  const world = await worldWithTable();
+  const control = await openShard(losingReply(world, touchesControl, effect), id, START_MS);
+  expect(await readControl(world.checkpoints, id)).toEqual(control);
+  expect((await world.checkpoints.get(tailItem(id)))?.attributes.incarnation).toBe(control.incarnation);
+});
+
+test("no shard opens in a table that is not there, and nothing is left of the attempt", async () => {
+  const world = memoryWorld();
+  await expect(openShard(world, id, START_MS)).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  expect(world.checkpoints.items).toEqual([]);
+});
+
+test("a change of a shard that is gone says so", async () => {
+  expect(await changeControl(memoryWorld(), { id, decide: raised(1) })).toEqual({ kind: "gone" });
+});
+
+test("the loser decides again on what beat it", async () => {
+  const world = await worldWithTable();
+  await openShard(world, id, START_MS);
+  const written = await changeControl(withRival(world, 3), { id, decide: raised(1) });
+  expect(written).toMatchObject({ kind: "written", control: { lowWater: 302 } });
+  expect(await readControl(world.checkpoints, id)).toMatchObject({ lowWater: 302 });
+});
+
+test("a refusal of the decision is handed on, and nothing is written", async () => {
+  const world = await worldWithTable();
+  const opened = await openShard(world, id, START_MS);
+  const refused = await changeControl(world, { id, decide: () => ({ kind: "lost" as const }) });
+  expect([refused, await readControl(world.checkpoints, id)]).toEqual([{ kind: "lost" }, opened]);
+});
+
+test("a change gives up after so many rivals, and can be tried again", async () => {
+  const world = await worldWithTable();
+  await openShard(world, id, START_MS);
+  await expect(changeControl(withRival(world, CONTROL_ATTEMPTS_MAX), { id, decide: raised(1) })).rejects.toMatchObject({ kind: "retry", code: "contended" });
+});
+
+test.each(["done", "not-done"] as const)("a change whose reply was lost is made once (%s)", async (effect) => {
+  const world = await worldWithTable();
+  await openShard(world, id, START_MS);
+  const written = await changeControl(losingReply(world, touchesControl, effect), { id, decide: raised(1) });
+  expect(written).toMatchObject({ kind: "written", control: { lowWater: 2 } });
+});
+
+test("a write that an adapter sent twice knows itself by its stamp", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const twice = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      await checkpoints.write(changes);
+      return checkpoints.write(changes);
+    },
+  }));
+  const written = await writeControl(twice, { id, from, to: cleaned(from, { lowWater: toIndex(5), fence: false }), also: [] });
+  expect(written).toMatchObject({ kind: "written", control: { lowWater: 5 } });
+});
+
+test("every write leaves a fresh stamp, and one that rests on an older stamp is refused", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const first = await writeControl(world, { id, from, to: from, also: [] });
+  const second = await writeControl(world, { id, from, to: from, also: [] });
+  expect([first.kind, second.kind]).toEqual(["written", "refused"]);
+  expect((await readControl(world.checkpoints, id))?.stamp).not.toBe(from.stamp);
+});
+
+test("what is written along is written with it or not at all, and who refused is told", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const also = [{ item: partItem(id, toEpoch(1), 1), when: [{ kind: "present" } as const], put: { etag: "x" } }];
+  const refused = await writeControl(world, { id, from, to: cleaned(from, { lowWater: toIndex(5), fence: false }), also });
+  expect([refused, await readControl(world.checkpoints, id)]).toEqual([{ kind: "refused", beside: partItem(id, toEpoch(1), 1) }, from]);
+});
+
+test("a fault that is no lost reply is not settled but told", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const failing = withCheckpoints(world, () => ({ write: async () => Promise.reject(new TypeError("a bug")) }));
+  await expect(writeControl(failing, { id, from, to: from, also: [] })).rejects.toThrow(TypeError);
+});
+
+test("a lost reply that cannot be settled by reading stays a fault to retry", async () => {
+  const world = await worldWithTable();
+  await openShard(world, id, START_MS);
+  const silent = withCheckpoints(world, (checkpoints) => {
+    let lost = false;
+    return {
+      async write() {
+        lost = true;
+        throw noAnswer();
+      },
+      async get(key) {
+        if (lost) throw noAnswer();
+        return checkpoints.get(key);
+      },
+    };
+  });
+  await expect(changeControl(silent, { id, decide: (control) => takeLease(control, { owner: "me", nowMs: 0, ttlMs: 1 }) })).rejects.toMatchObject({
+    kind: "retry",
+  });
+});
+
+test("the history is read page by page, oldest first", async () => {
+  const world = await worldWithTable();
+  for (const index of [30, 10, 20]) await world.checkpoints.write([{ item: historyItem(id, rowAt(index)), when: [], put: historyAttributes(rowAt(index)) }]);
+  const paged = withCheckpoints(world, (checkpoints) => ({ query: (request) => checkpoints.query({ ...request, limit: 1 }) }));
+  expect(await readHistory(paged.checkpoints, id)).toEqual([rowAt(10), rowAt(20), rowAt(30)]);
+  expect((await queryAll(paged.checkpoints, id, "")).length).toBe(3);
+});

@@ -1,0 +1,141 @@
+import { expect, test } from "vitest";
+import {
+  controlAttributes,
+  controlItem,
+  historyAttributes,
+  historyItem,
+  parseControl,
+  parseHistoryRow,
+  parsePartItem,
+  parseTable,
+  parseTail,
+  partItem,
+  partSort,
+  shardOfItem,
+  tableAttributes,
+  tableItem,
+  tailAttributes,
+  tailItem,
+} from "../../../lib/checkpoint/items.ts";
+import { toEpoch, toIndex } from "../../../lib/model/position.ts";
+import { POLICY_DEFAULTS, type Table } from "../../../lib/model/table.ts";
+import type { Attributes, Item } from "../../../lib/ports/checkpoint-store.ts";
+import { borderAt, checkpointAt, controlWith, incarnation, recordAt, rowAt, shard } from "./samples.ts";
+
+const table: Table = { ...POLICY_DEFAULTS, name: "players", shards: 4, codec: "bytes", createdAtMs: 5, state: "deleting" };
+const hint = { incarnation, border: borderAt(9), capturedNext: toIndex(4), capturedAtMs: 77 };
+
+test.each([
+  ["as it was opened", controlWith()],
+  ["with a lease", controlWith({ lease: { owner: "me", untilMs: 5 } })],
+  ["with all it can have", controlWith({ lease: { owner: "me", untilMs: 5 }, checkpoint: checkpointAt(8), capture: recordAt(9, 3) })],
+])("a control item reads back %s", (_, control) => {
+  expect(parseControl({ key: controlItem(shard), attributes: controlAttributes(control) })).toEqual(control);
+});
+
+test.each([[rowAt(8)], [rowAt(8, { pins: { reader: 5, export: 9 }, state: "deleting", verified: false })]])("a history row reads back", (row) => {
+  expect(parseHistoryRow({ key: historyItem(shard, row), attributes: historyAttributes(row) })).toEqual(row);
+});
+
+test("tail and table read back", () => {
+  expect(parseTail({ key: tailItem(shard), attributes: tailAttributes(hint) })).toEqual(hint);
+  expect(parseTable({ key: tableItem("players"), attributes: tableAttributes(table) })).toEqual(table);
+});
+
+test("a control item with all it can have stays under 4 KB", () => {
+  const longest = controlWith({
+    lease: { owner: "f".repeat(16), untilMs: 2 ** 53 - 1 },
+    checkpoint: checkpointAt(2 ** 53 - 2),
+    capture: { ...recordAt(2 ** 53 - 2, 3), uploadId: "u".repeat(1_024) },
+  });
+  expect(JSON.stringify(controlAttributes(longest)).length).toBeLessThan(4_096);
+});
+
+test("a shard's items lie in its partition, its history in the order of indexes", () => {
+  const sorts = [9, 10, 100, 2 ** 53 - 1].map((index) => historyItem(shard, { index: toIndex(index), epoch: toEpoch(1) }).sort);
+  expect([
+    controlItem(shard),
+    historyItem(shard, { index: toIndex(57), epoch: toEpoch(3) }),
+    partItem(shard, toEpoch(3), 12),
+    shardOfItem(tailItem(shard)),
+  ]).toEqual([
+    { partition: "shard#players/0", sort: "control" },
+    { partition: "shard#players/0", sort: "snapshot#0000000000000057-e3" },
+    { partition: "shard#players/0", sort: "part#0000000000000003#00012" },
+    shard,
+  ]);
+  expect(sorts).toEqual([...sorts].sort());
+});
+
+test("a part's key gives its epoch and number back", () => {
+  const key = partItem(shard, toEpoch(12), 10_000);
+  expect([parsePartItem(key), key.sort.startsWith(partSort(toEpoch(12))), key.sort.startsWith(partSort(toEpoch(1)))]).toEqual([
+    { born: 12, number: 10_000 },
+    true,
+    false,
+  ]);
+});
+
+const parsers: readonly (readonly [string, (item: Item) => unknown, Item])[] = [
+  [
+    "control",
+    parseControl,
+    {
+      key: controlItem(shard),
+      attributes: controlAttributes(controlWith({ checkpoint: checkpointAt(8), capture: recordAt(9, 3), lease: { owner: "me", untilMs: 4 } })),
+    },
+  ],
+  ["history", parseHistoryRow, { key: historyItem(shard, rowAt(8)), attributes: historyAttributes(rowAt(8, { pins: { reader: 5 } })) }],
+  ["tail", parseTail, { key: tailItem(shard), attributes: tailAttributes(hint) }],
+  ["table", parseTable, { key: tableItem("players"), attributes: tableAttributes(table) }],
+];
+
+test.each(parsers)("an item of a newer format is refused: %s", (_, parse, item) => {
+  const newer = { ...item, attributes: { ...item.attributes, formatVersion: 2 } };
+  expect(() => parse(newer)).toThrow(expect.objectContaining({ kind: "call", code: "newer-format", message: expect.stringContaining(item.key.sort) }));
+});
+
+/** Attributes that a parser may do without. */
+const OPTIONAL = new Set(["formatVersion", "leaseOwner", "checkpoint", "capture", "leaseUntilMs"]);
+
+test.each(parsers)("each attribute that is missing or of another kind is damage, and named: %s", (_, parse, item) => {
+  for (const [name, value] of Object.entries(item.attributes)) {
+    const { [name]: __, ...without } = item.attributes;
+    const wrong: Attributes[] = [{ ...item.attributes, [name]: typeof value === "string" ? 7 : "x" }];
+    if (typeof value === "number" && name !== "formatVersion") wrong.push({ ...item.attributes, [name]: -1 }, { ...item.attributes, [name]: 1.5 });
+    if (!OPTIONAL.has(name)) wrong.push(without);
+    if (name === "formatVersion") continue;
+    for (const attributes of wrong) {
+      expect(() => parse({ ...item, attributes }), name).toThrow(
+        expect.objectContaining({ kind: "repair", code: "damaged-item", message: expect.stringContaining(name) }),
+      );
+    }
+  }
+});
+
+test("a state that no version knows is damage, never a reason to delete", () => {
+  const row = historyAttributes(rowAt(8));
+  expect(() => parseHistoryRow({ key: historyItem(shard, rowAt(8)), attributes: { ...row, state: "kpet" } })).toThrow(
+    expect.objectContaining({ code: "damaged-item" }),
+  );
+  expect(() => parseTable({ key: tableItem("players"), attributes: { ...tableAttributes(table), state: "LIVE" } })).toThrow(
+    expect.objectContaining({ code: "damaged-item" }),
+  );
+  expect(() => parseTable({ key: tableItem("players"), attributes: { ...tableAttributes(table), codec: "xml" } })).toThrow(
+    expect.objectContaining({ code: "damaged-item" }),
+  );
+});
+
+test("damage within a checkpoint, a capture or the pins is named with its place", () => {
+  const control = controlAttributes(controlWith({ checkpoint: checkpointAt(8), capture: recordAt(9, 3) }));
+  const key = controlItem(shard);
+  expect(() => parseControl({ key, attributes: { ...control, checkpoint: { ...checkpointAt(8) } as never } })).toThrow(
+    /control \(checkpoint\) is damaged: its attribute redoFile/,
+  );
+  expect(() => parseControl({ key, attributes: { ...control, capture: { ...recordAt(9, 3), target: { next: 1 } } as never } })).toThrow(
+    /\(capture\) \(target\) is damaged: its attribute digest/,
+  );
+  expect(() => parseHistoryRow({ key, attributes: { ...historyAttributes(rowAt(8)), pins: { reader: "soon" } } })).toThrow(
+    /\(pins\) is damaged: its attribute reader/,
+  );
+});

@@ -1,0 +1,111 @@
+import { expect, test } from "vitest";
+import { readControl } from "../../../lib/checkpoint/control.ts";
+import { jobItem } from "../../../lib/checkpoint/items.ts";
+import { lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
+import { deleteTable } from "../../../lib/jobs/tables.ts";
+import { appendEach, appendTogether, id, memoryWorld, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
+
+test("a job tells its stages in order, and its item keeps what it did", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await appendTogether(world, [[put("a", 2)], [put("b", 3), put("c", 4)]]);
+  const slow = withObjects(world, (objects) => ({
+    async completeUpload(upload) {
+      world.clock.advance(250);
+      return objects.completeUpload(upload);
+    },
+  }));
+  const report = await snapshotShard(slow, { id });
+  expect(report).toMatchObject({ outcome: { kind: "completed", index: 4 }, captures: 1, cleanup: { kind: "cleaned" }, durationMs: 250 });
+  expect(world.events.flatMap((event) => (event.kind === "job-stage" ? [event.stage] : []))).toEqual(["snapshot", "cleanup", "complete"]);
+  const bytes = report.outcome.kind === "completed" ? report.outcome.bytes : 0;
+  expect(world.events.filter(({ kind }) => kind === "captured")).toEqual([
+    { kind: "captured", shard: "players/0", index: 4, mutations: 4, rows: 3, bytes, durationMs: 250 },
+  ]);
+  expect(await lastJob(world, id)).toEqual({
+    stage: "complete",
+    startedAtMs: START_MS,
+    durationMs: 250,
+    outcome: "completed",
+    index: 4,
+    redoFile: 2,
+    batchOffset: 1,
+    mutations: 4,
+    rows: 3,
+    bytes,
+    bytesSent: bytes,
+  });
+});
+
+test("the stage is on the item while it lasts", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const stages: unknown[] = [];
+  const watched = withObjects(world, (objects) => ({
+    async createUpload(key) {
+      stages.push((await world.checkpoints.get(jobItem(id)))?.attributes.stage);
+      return objects.createUpload(key);
+    },
+    async list(request) {
+      stages.push((await world.checkpoints.get(jobItem(id)))?.attributes.stage);
+      return objects.list(request);
+    },
+  }));
+  await snapshotShard(watched, { id });
+  expect([...new Set(stages)]).toEqual(["snapshot", "cleanup"]);
+});
+
+test("a log too long for one capture takes several, and they are summed", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)], [put("b", 2)], [put("c", 3)]]);
+  const report = await snapshotShard(world, { id, foldBytesMax: 1 });
+  expect(report).toMatchObject({ outcome: { kind: "completed", index: 3, mutations: 3, rows: 3 }, captures: 3 });
+  expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(3);
+});
+
+test("with nothing new the run is kept, and cleanup still runs", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await snapshotShard(world, { id });
+  const control = await readControl(world.checkpoints, id);
+  await world.objects.createUpload(`players/0/${control?.incarnation}/snapshots/0000000000000009-e1.parquet`);
+  world.clock.advance(5);
+  const report = await snapshotShard(world, { id });
+  expect(report).toMatchObject({ outcome: { kind: "ignored", reason: "nothing-new", index: 1 }, captures: 1, cleanup: { kind: "cleaned" } });
+  expect(world.objects.uploads.size).toBe(0);
+  expect(await lastJob(world, id)).toEqual({ stage: "complete", startedAtMs: START_MS + 5, durationMs: 0, outcome: "ignored" });
+});
+
+test("a failure is kept with its stage, and thrown on", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const failing = withObjects(world, () => ({ createUpload: async () => Promise.reject(noAnswer()) }));
+  await expect(snapshotShard(failing, { id })).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
+  expect(await lastJob(world, id)).toEqual({ stage: "snapshot", startedAtMs: START_MS, durationMs: 0, outcome: "failed", error: "the reply was lost" });
+});
+
+test("a failure of the cleanup keeps what the capture did", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const failing = withObjects(world, () => ({ listUploads: async () => Promise.reject(noAnswer()) }));
+  await expect(snapshotShard(failing, { id })).rejects.toMatchObject({ code: "no-answer" });
+  expect(await lastJob(world, id)).toMatchObject({ stage: "cleanup", outcome: "failed", index: 1, mutations: 1, rows: 1, error: "the reply was lost" });
+});
+
+test.each(["never made", "deleted", "of fewer shards"])("a shard that is gone is a warning and success: a table %s", async (how) => {
+  const world = how === "never made" ? memoryWorld() : await worldWithTable();
+  const shard = how === "of fewer shards" ? { ...id, shard: 1 } : id;
+  if (how === "deleted") {
+    await appendEach(world, [[put("a", 1)]]);
+    await deleteTable(world, id.table);
+  }
+  expect(await snapshotShard(world, { id: shard })).toMatchObject({ outcome: { kind: "ignored", reason: "shard-deleted" }, captures: 0 });
+  expect(world.events.filter(({ kind }) => kind === "warning")).toMatchObject([{ shard: `players/${shard.shard}` }]);
+  expect(await lastJob(world, shard)).toBeUndefined();
+});
+
+test("a shard that was never written gets no items", async () => {
+  const world = await worldWithTable();
+  expect((await snapshotShard(world, { id })).outcome).toEqual({ kind: "ignored", reason: "nothing-new", index: 0 });
+  expect(world.checkpoints.items.map(({ key }) => key.partition)).toEqual(["tables"]);
+});

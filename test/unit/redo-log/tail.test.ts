@@ -1,0 +1,137 @@
+import { expect, test } from "vitest";
+import { readControl } from "../../../lib/checkpoint/control.ts";
+import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
+import { findTail, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
+import { borderAt } from "../checkpoint/samples.ts";
+import { appendEach, id, type MemoryWorld, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
+
+async function prefixOf(world: MemoryWorld): Promise<string> {
+  return `players/0/${(await readControl(world.checkpoints, id))?.incarnation}/`;
+}
+
+async function worldWithFiles(files: number): Promise<MemoryWorld> {
+  const world = await worldWithTable();
+  await appendEach(
+    world,
+    Array.from({ length: files }, (_, i) => [put("a", i)]),
+  );
+  return world;
+}
+
+const isDirty = async (world: MemoryWorld) => (await world.checkpoints.get(tailItem(id)))?.attributes.dirty !== undefined;
+
+test("a shard that was never written has its tail at the origin", async () => {
+  expect((await findTail(await worldWithTable(), id, START_MS)).border).toEqual(ORIGIN);
+});
+
+test("the tail is found from the published hint, without reading what lies before it", async () => {
+  const world = await worldWithFiles(5);
+  const read: string[] = [];
+  const watched = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      read.push(key);
+      return objects.getRange(key, range);
+    },
+  }));
+  const { border } = await findTail(watched, id, START_MS);
+  expect([border.next, read]).toEqual([6, [`${await prefixOf(world)}redo/0000000000000006.redo`]]);
+});
+
+test("a hint that lags or is of another life is walked past", async () => {
+  const world = await worldWithFiles(3);
+  const expected = await findTail(world, id, START_MS);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { incarnation: "f".repeat(16), next: 99 } }]);
+  expect(await findTail(world, id, START_MS)).toEqual(expected);
+});
+
+test("a redo file that is missing is told from the tail, and named", async () => {
+  const world = await worldWithFiles(3);
+  const key = `${await prefixOf(world)}redo/0000000000000002.redo`;
+  await world.objects.deleteMany([key]);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { next: 1, digest: ORIGIN.digest, timeMs: 0 } }]);
+  await expect(findTail(world, id, START_MS)).rejects.toMatchObject({ kind: "repair", object: key });
+});
+
+test("the last redo file that is missing is told by the published tail", async () => {
+  const world = await worldWithFiles(3);
+  const key = `${await prefixOf(world)}redo/0000000000000003.redo`;
+  await world.objects.deleteMany([key]);
+  await expect(capture(world, { id, codec: "json" })).rejects.toMatchObject({ kind: "repair", object: key });
+});
+
+test("a name that no version makes is no redo file: the log still ends where it ends", async () => {
+  const world = await worldWithFiles(2);
+  await world.objects.createIfAbsent(`${await prefixOf(world)}redo/notes.txt`, Buffer.from("x"));
+  expect((await findTail(world, id, START_MS)).border.next).toBe(3);
+});
+
+test("a file that appears between two looks is walked on to", async () => {
+  const world = await worldWithFiles(2);
+  let appended = false;
+  const raced = withObjects(world, (objects) => ({
+    async list(request) {
+      if (!appended) {
+        appended = true;
+        await appendEach(world, [[put("b", 1)], [put("c", 2)]]);
+      }
+      return objects.list(request);
+    },
+  }));
+  expect((await findTail(raced, id, START_MS)).border.next).toBe(5);
+});
+
+test("what cleanup freed under a walk makes it start over", async () => {
+  const world = await worldWithFiles(4);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { next: 1, digest: ORIGIN.digest, timeMs: 0 } }]);
+  let passed = false;
+  const raced = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      if (!passed && key.endsWith("0002.redo")) {
+        passed = true;
+        await capture(world, { id, codec: "json" });
+        await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 5 } }]);
+        await world.objects.deleteMany([...world.objects.objects.keys()].filter((name) => name.includes("/redo/")));
+      }
+      return objects.getRange(key, range);
+    },
+  }));
+  expect((await findTail(raced, id, START_MS)).border.next).toBe(5);
+});
+
+test("the hint only moves forward, within one life, and marks the shard dirty", async () => {
+  const world = await worldWithFiles(3);
+  const { incarnation } = await findTail(world, id, START_MS);
+  const outcomes = [
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(4) }),
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(3) }),
+    await publishTail(world.checkpoints, id, { incarnation: "f".repeat(16), border: borderAt(9) }),
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9) }),
+  ];
+  expect([outcomes, (await readTail(world.checkpoints, id))?.border, await isDirty(world)]).toEqual([[false, false, false, true], borderAt(9), true]);
+});
+
+test("a shard is clean once a capture holds all of its tail, and stays dirty while it does not", async () => {
+  const world = await worldWithFiles(3);
+  const { incarnation, border } = await findTail(world, id, START_MS);
+  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(3), atMs: 5 });
+  const dirty = [await isDirty(world)];
+  await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: 6 });
+  dirty.push(await isDirty(world));
+  expect([dirty, await readTail(world.checkpoints, id)]).toEqual([[true, false], { incarnation, border, capturedNext: 4, capturedAtMs: 6 }]);
+});
+
+test("a tail that is published behind its own capture leaves the shard clean", async () => {
+  const world = await worldWithFiles(1);
+  const { incarnation } = await findTail(world, id, START_MS);
+  await publishCaptured(world.checkpoints, id, { incarnation, border: (await findTail(world, id, START_MS)).border, atMs: 5 });
+  // A writer appended 2…8 and was slow to publish; a capture was quicker.
+  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(9), atMs: 6 });
+  expect(await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9) })).toBe(false);
+  expect([await isDirty(world), (await readTail(world.checkpoints, id))?.border.next, (await readTail(world.checkpoints, id))?.capturedNext]).toEqual([
+    false,
+    9,
+    toIndex(9),
+  ]);
+});
