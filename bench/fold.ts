@@ -7,7 +7,7 @@
 
 import { rowsCollector } from "../lib/machines/keyed/collect.ts";
 import { type KeyedFold, keyedFold } from "../lib/machines/keyed/fold.ts";
-import { checkJson } from "../lib/machines/keyed/json.ts";
+import { checkJson } from "../lib/model/json.ts";
 import { mergeRows } from "../lib/machines/keyed/merge.ts";
 import { mergePatch } from "../lib/machines/keyed/patch.ts";
 import { ORIGIN } from "../lib/model/position.ts";

@@ -1,11 +1,11 @@
 // One line of NDJSON as one mutation: {"op":"put","key":"user/1","value":{"name":"Ada"}}.
 //
-// Guarantees: the line is JSON by the same grammar as everywhere (lib/machines/keyed/json.ts); a JSON value is the line's
+// Guarantees: the line is JSON by the same grammar as everywhere (lib/model/json.ts); a JSON value is the line's
 // own bytes, never parsed and written again, so that no number, escape or order is lost; whatever is not understood is
 // refused with the line's number and the remedy, nothing is guessed or passed over.
 // Hot: every line that is appended passes here. Nothing is allocated but the mutation and the views of its key and value.
 
-import { checkJson, skipSpace, valueEnd } from "../lib/machines/keyed/json.ts";
+import { checkJson, skipSpace, valueEnd } from "../lib/model/json.ts";
 import { checkKey, checkValue, utf8 } from "../lib/model/bytes.ts";
 import { callError, type TidemarkError } from "../lib/model/errors.ts";
 import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../lib/model/limits.ts";
@@ -92,7 +92,7 @@ export function parseMutation(bytes: Buffer, start: number, end: number, line: n
     throw callError("patch-of-bytes", `line ${line} is a patch, but the table's values are bytes: send a put`);
   }
   const value = codec === "json" ? bytes.subarray(valueFrom, valueTo) : base64At(bytes, valueFrom, valueTo, line);
-  if (value.length > VALUE_BYTES_MAX) checkValue(value, `the value in line ${line}`);
+  if (value.length > VALUE_BYTES_MAX) checkValue(value, () => `the value in line ${line}`);
   return { kind, key, value };
 }
 
@@ -122,11 +122,11 @@ function keyAt(bytes: Buffer, from: number, to: number, line: number): Buffer {
   if (bytes[from] !== QUOTE) throw callError("bad-line", `line ${line} has a key that is no JSON string: write it in quotes`);
   if (hasEscape(bytes, from, to)) {
     const escaped = utf8(textAt(bytes, from, to), `the key in line ${line}`);
-    checkKey(escaped, `the key in line ${line}`);
+    checkKey(escaped, () => `the key in line ${line}`);
     return escaped;
   }
   const key = bytes.subarray(from + 1, to - 1);
-  if (key.length === 0 || key.length > KEY_BYTES_MAX) checkKey(key, `the key in line ${line}`);
+  if (key.length === 0 || key.length > KEY_BYTES_MAX) checkKey(key, () => `the key in line ${line}`);
   return key;
 }
 

@@ -205,9 +205,10 @@ interface Reader {
 
 function reader(item: Item): Reader {
   const where = `the item ${item.key.partition} ${item.key.sort}`;
-  const version = item.attributes.formatVersion;
-  if (typeof version === "number" && version > ITEM_FORMAT_VERSION) throw newerFormat(where, version, ITEM_FORMAT_VERSION);
-  return attributeReader(item.attributes, where);
+  const read = attributeReader(item.attributes, where);
+  const version = read.number("formatVersion");
+  if (version > ITEM_FORMAT_VERSION) throw newerFormat(where, version, ITEM_FORMAT_VERSION);
+  return read;
 }
 
 function attributeReader(attributes: Attributes, where: string): Reader {

@@ -10,14 +10,14 @@ export function utf8(text: string, what: string): Buffer {
   return Buffer.from(text, "utf8");
 }
 
-/** Checks a key's bytes: 1 to KEY_BYTES_MAX of well-formed UTF-8. */
-export function checkKey(key: Uint8Array, what = "the key"): void {
-  if (key.length === 0) throw callError("empty-key", `${what} is empty: a key has 1 to ${KEY_BYTES_MAX} bytes`);
-  if (key.length > KEY_BYTES_MAX) throw callError("key-too-long", `${what} has ${key.length} bytes: at most ${KEY_BYTES_MAX} are allowed`);
-  if (!isUtf8(key)) throw callError("ill-formed-text", `${what} is not well-formed UTF-8 text`);
+/** Checks a key's bytes: 1 to KEY_BYTES_MAX of well-formed UTF-8. `what` names the place in the error. */
+export function checkKey(key: Uint8Array, what = () => "the key"): void {
+  if (key.length === 0) throw callError("empty-key", `${what()} is empty: a key has 1 to ${KEY_BYTES_MAX} bytes`);
+  if (key.length > KEY_BYTES_MAX) throw callError("key-too-long", `${what()} has ${key.length} bytes: at most ${KEY_BYTES_MAX} are allowed`);
+  if (!isUtf8(key)) throw callError("ill-formed-text", `${what()} is not well-formed UTF-8 text`);
 }
 
 /** Checks a value's size. */
-export function checkValue(value: Uint8Array, what = "the value"): void {
-  if (value.length > VALUE_BYTES_MAX) throw callError("value-too-large", `${what} has ${value.length} bytes: at most ${VALUE_BYTES_MAX} are allowed`);
+export function checkValue(value: Uint8Array, what = () => "the value"): void {
+  if (value.length > VALUE_BYTES_MAX) throw callError("value-too-large", `${what()} has ${value.length} bytes: at most ${VALUE_BYTES_MAX} are allowed`);
 }

@@ -46,8 +46,8 @@ export function checkMutations(mutations: readonly Mutation[], codec: ValueCodec
     throw callError("batch-too-large", `${what} has ${mutations.length} mutations: at most ${BATCH_MUTATIONS_MAX} are allowed; send several batches`);
   }
   for (const [place, mutation] of mutations.entries()) {
-    checkKey(mutation.key, `the key of mutation ${place + 1} of ${what}`);
-    if (mutation.kind !== "delete") checkValue(mutation.value, `the value of mutation ${place + 1} of ${what}`);
+    checkKey(mutation.key, () => `the key of mutation ${place + 1} of ${what}`);
+    if (mutation.kind !== "delete") checkValue(mutation.value, () => `the value of mutation ${place + 1} of ${what}`);
     if (mutation.kind === "patch" && codec === "bytes") {
       throw callError("patch-of-bytes", `mutation ${place + 1} of ${what} is a patch, but the table's values are bytes: send a put`);
     }

@@ -73,7 +73,7 @@ export interface ShardView {
  */
 export async function recover(deps: RecoverDeps, request: RecoverRequest): Promise<ShardView> {
   const loaded = await load(deps, request, new Set());
-  return loaded === "unopened" ? emptyView() : view(deps, request, loaded);
+  return loaded === "unopened" ? emptyView(request) : view(deps, request, loaded);
 }
 
 interface Loaded {
@@ -186,13 +186,13 @@ function lastKey({ count, keys, keyEnds }: Rows): Buffer {
   return Buffer.from(keys.subarray(count > 1 ? keyEnds[count - 2] : 0, keyEnds[count - 1]));
 }
 
-function emptyView(): ShardView {
+function emptyView({ at = {} }: RecoverRequest): ShardView {
   return {
     index: toIndex(0),
     timeMs: 0,
     from: toIndex(0),
     replayed: 0,
-    final: false,
+    final: at.timeMs === undefined,
     passedOver: [],
     async *rows() {},
     get: async () => undefined,

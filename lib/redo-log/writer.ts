@@ -5,7 +5,7 @@
 // be in the log, repeating that one later would find its sequence passed, and it would be lost though acknowledged. So
 // when an append fails without an answer, later batches of its producers are turned away until the doubtful one is repeated.
 
-import { callError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
 import { type Batch, batchBytes, checkMutations, checkProducer, type Mutation, type ProducerMark, type ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
@@ -159,8 +159,10 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
           return;
       }
     } catch (error) {
-      // Batches of one producer stand in the group in their order: the first is the one to repeat. Without a belief none was sent.
-      for (const { batch } of belief === undefined ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
+      // Batches of one producer stand in the group in their order: the first is the one to repeat. That holds even where none
+      // was sent: were a later batch appended first, this one, repeated, would be taken for a repetition and never apply.
+      const refused = belief === undefined && isTidemarkError(error) && error.kind === "call";
+      for (const { batch } of refused ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
       for (const { fail } of group) fail(error);
     }
   }
@@ -203,7 +205,8 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   /** A batch keeps the `since` of its first sending, over every attempt that follows. */
   function stamped(batch: Batch, { border }: Belief): Batch {
     if (batch.mark === undefined || batch.mark.since > 0) return batch;
-    return { ...batch, mark: { ...batch.mark, since: inDoubt.get(batch.mark.producer)?.since ?? border.next } };
+    const sent = inDoubt.get(batch.mark.producer)?.since ?? 0;
+    return { ...batch, mark: { ...batch.mark, since: sent > 0 ? toIndex(sent) : border.next } };
   }
 
   function fileIsFull(): boolean {

@@ -93,7 +93,10 @@ export async function loadState(deps: StateDeps, request: StateRequest): Promise
       if (next !== undefined) report(deps, request.life, base.row, error, next);
     }
   }
-  if (fault !== undefined) throw new TidemarkError("repair", fault.code, `${fault.message}; no older generation with its log is left`, { cause: fault });
+  if (fault !== undefined) {
+    const { key } = passedOver[passedOver.length - 1];
+    throw new TidemarkError("repair", fault.code, `${fault.message}; no older generation with its log is left`, { cause: fault, object: key });
+  }
   return { kind: "none" };
 }
 

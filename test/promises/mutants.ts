@@ -99,7 +99,8 @@ export const MUTANTS: readonly Mutant[] = [
     what: "the record of an upload that cannot be completed stays",
     file: "lib/snapshot/capture.ts",
     find: "decide: (control) => clearCapture(control, lease.holder) });",
-    replace: "decide: (control) => (clearCapture === undefined ? clearCapture(control, lease.holder) : releaseLease(control, lease.holder, deps.clock.now())) });",
+    replace:
+      "decide: (control) => (clearCapture === undefined ? clearCapture(control, lease.holder) : releaseLease(control, lease.holder, deps.clock.now())) });",
     tests: "g1",
   },
   {
@@ -179,7 +180,8 @@ export const MUTANTS: readonly Mutant[] = [
     what: "a delete of a key that only the base snapshot holds is forgotten",
     file: "lib/machines/keyed/fold.ts",
     find: "else if (kind === RECORD_DELETE) setDeleted(entry);",
-    replace: "else if (kind === RECORD_DELETE && words[entry * ENTRY_WORDS + STATE] === RECORD_PUT) setDeleted(entry);\n      else if (kind === RECORD_DELETE) continue;",
+    replace:
+      "else if (kind === RECORD_DELETE && words[entry * ENTRY_WORDS + STATE] === RECORD_PUT) setDeleted(entry);\n      else if (kind === RECORD_DELETE) continue;",
     tests: "I5",
   },
   {

@@ -145,7 +145,11 @@ describe("I5 A snapshot equals the replay", () => {
 
     const states = [];
     for (let index = 1; index <= 5; index++) states.push(await of.read({ index: toIndex(index) }));
-    const [none, one, two] = [{ index: 0, values: {} }, { index: 2, values: { a: 1, b: 1 } }, { index: 5, values: { a: 2, b: 2, c: 2 } }];
+    const [none, one, two] = [
+      { index: 0, values: {} },
+      { index: 2, values: { a: 1, b: 1 } },
+      { index: 5, values: { a: 2, b: 2, c: 2 } },
+    ];
     expect(states).toMatchObject([none, one, one, one, two]);
   });
 });

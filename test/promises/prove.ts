@@ -33,7 +33,10 @@ function isFound(mutant: Mutant): boolean {
   const source = readFileSync(path, "utf8");
   const places = source.split(mutant.find).length - 1;
   if (places !== 1) throw new Error(`the text of mutant ${mutant.id} occurs ${places} times in ${mutant.file}`);
-  writeFileSync(path, source.replace(mutant.find, () => mutant.replace));
+  writeFileSync(
+    path,
+    source.replace(mutant.find, () => mutant.replace),
+  );
   try {
     const found = !testsPass(`^.*${mutant.tests.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}`);
     const simulated = simulate(Number(values.schedules));

@@ -125,7 +125,11 @@ export async function freeFirstFile({ process, writer, append, capture, clean }:
 }
 
 /** A writer that stands before the PUT of its batch's redo file, and the append that waits. */
-export async function stalledWriter(of: Scene, name: string, request: BatchRequest): Promise<{ readonly process: Process; readonly appended: Promise<BatchOutcome>; readonly step: Step }> {
+export async function stalledWriter(
+  of: Scene,
+  name: string,
+  request: BatchRequest,
+): Promise<{ readonly process: Process; readonly appended: Promise<BatchOutcome>; readonly step: Step }> {
   const process = of.process(name);
   const appended = of.writer(process).append(request);
   const step = await of.stage.until(process, isPut);

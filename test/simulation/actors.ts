@@ -84,7 +84,8 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
     if (producer === undefined && troupe.random.fraction() < 0.5) open = [];
     // This writer has an earlier batch in doubt, which another one may have taken since: to repeat it does no harm.
     for (const { reply } of replies) {
-      const doubtful = reply !== "died" && reply.kind === "unanswered" ? sent.find(({ mark }) => mark !== undefined && mark.sequence === reply.doubtful) : undefined;
+      const doubtful =
+        reply !== "died" && reply.kind === "unanswered" ? sent.find(({ mark }) => mark !== undefined && mark.sequence === reply.doubtful) : undefined;
       if (doubtful !== undefined && !open.includes(doubtful)) open.unshift(doubtful);
     }
   }
@@ -190,7 +191,11 @@ function countingAttempts({ world }: Process): { readonly world: World; readonly
   return { world: { ...world, checkpoints: { ...world.checkpoints, query } }, attempts: () => attempts };
 }
 
-async function checkOne(view: ShardView, rows: ReadonlyMap<string, { readonly value: string; readonly index: number; readonly timeMs: number }>, key: string): Promise<void> {
+async function checkOne(
+  view: ShardView,
+  rows: ReadonlyMap<string, { readonly value: string; readonly index: number; readonly timeMs: number }>,
+  key: string,
+): Promise<void> {
   const entry = await view.get(Buffer.from(key));
   const expected = rows.get(key);
   if (entry === undefined && expected === undefined) return;
@@ -205,7 +210,8 @@ function checkReached({ log }: Promises, wanted: Wanted, view: ShardView, acknow
   if (view.index < must) broken("I1", `${view.index} was recovered, but ${must} had been acknowledged before`);
   const may = log.stateAt(wanted).index;
   if (view.index > may) broken("I5", `${view.index} was recovered, which lies behind what was asked for`);
-  if (wanted.index !== undefined && view.index !== may) broken("I5", `${view.index} was recovered, but ${may} is the last batch's end at or before ${wanted.index}`);
+  if (wanted.index !== undefined && view.index !== may)
+    broken("I5", `${view.index} was recovered, but ${may} is the last batch's end at or before ${wanted.index}`);
 }
 
 function checkRefusal(
@@ -218,7 +224,10 @@ function checkRefusal(
     count("refusals of damaged states");
     return;
   }
-  if (!isTidemarkError(error) || error.code !== "out-of-range") return expectRetry(error, count);
+  if (!isTidemarkError(error) || error.code !== "out-of-range") {
+    expectRetry(error, count);
+    return;
+  }
   const { index = Number.POSITIVE_INFINITY, timeMs = Number.POSITIVE_INFINITY } = wanted;
   if (/beyond the tail/.test(error.message)) {
     if (index <= before.acknowledged) broken("I1", `${index} was refused as beyond the tail, but ${before.acknowledged} had been acknowledged`);

@@ -80,19 +80,11 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     },
     async observe({ step, outcome }) {
       latestMs = Math.max(latestMs, stage().nowMs + step.process.skewMs);
-      switch (step.method) {
-        case "createIfAbsent":
-          if ((outcome as { kind: string }).kind === "created") created(step.args[0] as string, step.process);
-          return;
-        case "deleteMany":
-          for (const key of step.args[0] as readonly string[]) deleted(key);
-          return;
-        case "abortUpload":
-          aborted(step.args[0] as Upload);
-          return;
-        case "write":
-          if ((outcome as { kind: string }).kind === "written") await written(step.args[0] as readonly ItemChange[], step.process);
-      }
+      const { kind } = (outcome ?? {}) as { readonly kind?: string };
+      if (step.method === "createIfAbsent" && kind === "created") created(step.args[0] as string, step.process);
+      if (step.method === "deleteMany") for (const key of step.args[0] as readonly string[]) deleted(key);
+      if (step.method === "abortUpload") aborted(step.args[0] as Upload);
+      if (step.method === "write" && kind === "written") await written(step.args[0] as readonly ItemChange[], step.process);
     },
     acknowledged(batch, { first, last, timeMs }) {
       const what = `the batch acknowledged at ${first}…${last}`;
@@ -120,7 +112,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   function created(key: string, process: Process): void {
     const body = stage().objects.objects.get(key);
     const rest = control === undefined ? undefined : parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
-    if (control === undefined || body === undefined || rest?.kind !== "redo") broken("I2", `${process.name} created ${key} before there was a life to create it in`);
+    if (control === undefined || body === undefined || rest?.kind !== "redo")
+      broken("I2", `${process.name} created ${key} before there was a life to create it in`);
     const file = decodeRedoFile(body, key);
     if (rest.first < control.lowWater) {
       met.ghosts += 1;
@@ -229,14 +222,17 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (checkpoint !== undefined && verified[0]?.key !== checkpoint.key) broken("I6", "the checkpoint's own generation was let go");
     if (lowWater === 1) return;
     const oldest = verified[policy.keepSnapshots - 1];
-    if (oldest === undefined || lowWater > oldest.border.next) broken("I6", `the mark ${lowWater} lies above generation ${policy.keepSnapshots} from the newest`);
-    if (lowWater > Math.max(1, (checkpoint?.border.next ?? 1) - policy.compactionOverhead)) broken("I6", `the mark ${lowWater} leaves less than the compaction overhead`);
+    if (oldest === undefined || lowWater > oldest.border.next)
+      broken("I6", `the mark ${lowWater} lies above generation ${policy.keepSnapshots} from the newest`);
+    if (lowWater > Math.max(1, (checkpoint?.border.next ?? 1) - policy.compactionOverhead))
+      broken("I6", `the mark ${lowWater} leaves less than the compaction overhead`);
     const windowStartMs = latestMs - policy.keepForMs;
     if (policy.keepForMs > 0 && !verified.some((row) => row.border.next >= lowWater && row.border.timeMs <= windowStartMs)) {
       broken("I6", `the mark ${lowWater} cuts into the kept window`);
     }
     for (const row of rows.values()) {
-      if (row.state === "kept" && isHeld(row) && row.border.next < lowWater) broken("I6", `the mark ${lowWater} passed the log behind ${row.key}, which is pinned`);
+      if (row.state === "kept" && isHeld(row) && row.border.next < lowWater)
+        broken("I6", `the mark ${lowWater} passed the log behind ${row.key}, which is pinned`);
     }
   }
 

@@ -4,7 +4,10 @@
 import { parseArgs } from "node:util";
 import { runSchedule } from "./schedule.ts";
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { log: { type: "boolean", default: false }, count: { type: "string", default: "1" } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { log: { type: "boolean", default: false }, count: { type: "string", default: "1" } },
+});
 const first = Number(positionals[0]);
 if (!Number.isSafeInteger(first)) {
   console.error("usage: node test/simulation/replay.ts SEED [--log] [--count N]");

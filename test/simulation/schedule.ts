@@ -184,7 +184,11 @@ function choose({ stage, settings, random, promises }: Troupe, company: Company)
   }
   const again = random.fraction() < settings.burst ? ready.find(({ process, steps }) => process === company.last && steps[0].method !== "turn") : undefined;
   let chance = random.fraction() * ready.reduce((sum, { weight }) => sum + weight, 0);
-  const { steps } = again ?? ready.find(({ weight }) => (chance -= weight) < 0) ?? ready[0];
+  const drawn = ready.find(({ weight }) => {
+    chance -= weight;
+    return chance < 0;
+  });
+  const { steps } = again ?? drawn ?? ready[0];
   return steps.length === 1 ? steps[0] : steps[whole(random, 0, steps.length - 1)];
 }
 

@@ -67,7 +67,8 @@ describe("the simulation", () => {
 
 async function runAll(): Promise<readonly RangeResult[]> {
   const ranges: SeedRange[] = [];
-  for (let from = FIRST_SEED; from < FIRST_SEED + SCHEDULES; from += RANGE_SEEDS) ranges.push({ from, to: Math.min(from + RANGE_SEEDS, FIRST_SEED + SCHEDULES) });
+  for (let from = FIRST_SEED; from < FIRST_SEED + SCHEDULES; from += RANGE_SEEDS)
+    ranges.push({ from, to: Math.min(from + RANGE_SEEDS, FIRST_SEED + SCHEDULES) });
   const results: RangeResult[] = [];
   const lane = async (): Promise<void> => {
     for (let range = ranges.shift(); range !== undefined; range = ranges.shift()) results.push(await runInThread(range));

@@ -9,7 +9,7 @@
 
 import { assert } from "../../model/assert.ts";
 import { VALUE_BYTES_MAX } from "../../model/limits.ts";
-import { skipSpace, textEnd, valueEnd } from "./json.ts";
+import { skipSpace, textEnd, valueEnd } from "../../model/json.ts";
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

@@ -132,7 +132,7 @@ test("damage within a checkpoint, a capture or the pins is named with its place"
   expect(() => parseControl({ key, attributes: { ...control, checkpoint: { ...checkpointAt(8) } as never } })).toThrow(
     /control \(checkpoint\) is damaged: its attribute redoFile/,
   );
-  expect(() => parseControl({ key, attributes: { ...control, capture: { ...recordAt(9, 3), target: { next: 1 } } as never } })).toThrow(
+  expect(() => parseControl({ key, attributes: { ...control, capture: { ...recordAt(9, 3), target: { next: 1 } } } })).toThrow(
     /\(capture\) \(target\) is damaged: its attribute digest/,
   );
   expect(() => parseHistoryRow({ key, attributes: { ...historyAttributes(rowAt(8)), pins: { reader: "soon" } } })).toThrow(

@@ -131,3 +131,14 @@ export function losingReply<W extends World>(world: W, picks: (changes: readonly
     },
   }));
 }
+
+/** Text that does not shrink, so that a snapshot of a few records takes several parts or row groups. */
+export function noise(seed: number, length: number): string {
+  let state = (seed + 1) * 2_654_435_761;
+  let text = "";
+  while (text.length < length) {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
+    text += (state >>> 8).toString(36);
+  }
+  return text.slice(0, length);
+}

@@ -2,10 +2,12 @@ import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
+import { createTable } from "../../../lib/jobs/tables.ts";
 import { PUT_ATTEMPTS_MAX, REDO_FILE_BATCHES_MAX, VALUE_BYTES_MAX } from "../../../lib/model/limits.ts";
 import type { RedoHeader } from "../../../lib/model/redo-file.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
+import { shardWriter } from "../../../lib/redo-log/writer.ts";
 import {
   appendEach,
   contentOf,
@@ -207,7 +209,7 @@ test("a repeated batch keeps the index that was seen before its first sending", 
   ]);
 });
 
-test("a batch that was never sent leaves no doubt", async () => {
+test("a batch that was not even sent keeps its turn before the next of its producer", async () => {
   const world = await worldWithTable();
   let failures = 1;
   const silent = withCheckpoints(world, (checkpoints) => ({
@@ -217,7 +219,19 @@ test("a batch that was never sent leaves no doubt", async () => {
     },
   }));
   const writer = openWriter(silent, options);
-  await expect(writer.append({ mutations: [put("a", 1)], mark: mark("p", 1) })).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
+  const [first, second] = [1, 2].map((value) => ({ mutations: [put("a", value)], mark: mark("p", value) }));
+  await expect(writer.append(first)).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
+  await expect(writer.append(second)).rejects.toMatchObject({ kind: "retry", code: "batch-in-doubt" });
+  await writer.append(first);
+  await writer.append(second);
+  expect(await current(world)).toEqual(["a=2@2"]);
+});
+
+test("a batch that was refused leaves no doubt", async () => {
+  const world = memoryWorld();
+  const writer = openWriter(world, options);
+  await expect(writer.append({ mutations: [put("a", 1)], mark: mark("p", 1) })).rejects.toMatchObject({ kind: "call" });
+  await createTable(world, { name: "players" });
   expect(await writer.append({ mutations: [put("a", 2)], mark: mark("p", 2) })).toMatchObject({ kind: "appended", first: 1 });
 });
 
@@ -239,6 +253,16 @@ test("a writer of a shard that was deleted is sealed, and its batch is not carri
   await appendEach(world, [[put("c", 3)]]);
   expect(await writer.append({ mutations: [put("d", 4)] })).toEqual({ kind: "sealed" });
   expect(await current(world)).toEqual(["c=3@1"]);
+});
+
+test("a claim under a past incarnation is never acknowledged", async () => {
+  const world = await worldWithTable();
+  const writer = openWriter(world, options);
+  await writer.append({ mutations: [put("a", 1)] });
+  await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+  await appendEach(world, [[put("b", 2)]]);
+  expect(await writer.append({ mutations: [put("c", 3)] })).toEqual({ kind: "sealed" });
+  expect(await current(world)).toEqual(["b=2@1"]);
 });
 
 test("a table that is not there is told at the first batch", async () => {
@@ -269,7 +293,6 @@ test("a claim below the mark is void: it is appended again, above it (I1)", asyn
 
 test("a batch that may have been forgotten is turned away, and the others of its file are appended", async () => {
   const world = await worldWithTable();
-  const { shardWriter } = await import("../../../lib/redo-log/writer.ts");
   const writer = shardWriter({ ...world, verdictAt: async (_, __, { producer }) => (producer === "old" ? "forgotten" : "applies") }, options);
   await writer.append({ mutations: Array.from({ length: 20_000 }, (_, i) => put("a", i)) });
   const outcomes = await Promise.all([

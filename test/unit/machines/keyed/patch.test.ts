@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { checkJson, JSON_DEPTH_MAX } from "../../../../lib/machines/keyed/json.ts";
+import { checkJson, JSON_DEPTH_MAX } from "../../../../lib/model/json.ts";
 import { mergePatch, patchValue, replacesValue } from "../../../../lib/machines/keyed/patch.ts";
 import { VALUE_BYTES_MAX } from "../../../../lib/model/limits.ts";
 

@@ -5,7 +5,7 @@
 // Hot: a put of a JSON table passes here once. Nothing is allocated. bench/fold.ts measures it.
 
 import { isUtf8 } from "node:buffer";
-import { callError } from "../../model/errors.ts";
+import { callError } from "./errors.ts";
 
 /** Objects and arrays within each other. */
 export const JSON_DEPTH_MAX = 512;
