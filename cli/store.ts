@@ -5,9 +5,9 @@ import { z } from "zod";
 import { systemClock } from "../lib/adapters/local/clock.ts";
 import { cryptoRandom } from "../lib/adapters/local/random.ts";
 import { initLocalStore, openLocalStore } from "../lib/adapters/local/store.ts";
+import type { OpenStore } from "../lib/api/store.ts";
 import { callError, type TidemarkError } from "../lib/model/errors.ts";
 import type { Telemetry } from "../lib/ports/telemetry.ts";
-import type { World } from "../lib/ports/world.ts";
 
 export const STORE_DEFAULT = "file:.tidemark";
 
@@ -22,11 +22,6 @@ export type StoreUrl =
       readonly endpoint?: string | undefined;
       readonly region?: string | undefined;
     };
-
-export interface OpenStore {
-  readonly world: World;
-  close(): Promise<void>;
-}
 
 /** @throws {TidemarkError} `call` "bad-store-url" */
 export function parseStoreUrl(text: string): StoreUrl {

@@ -5,7 +5,8 @@ import type { Control, HistoryRow } from "../model/control.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
-import type { CheckpointStore, Condition, Item, ItemChange, ItemKey } from "../ports/checkpoint-store.ts";
+import type { CheckpointStore, Condition, Item, ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
+import { pages } from "../ports/pages.ts";
 import type { Random } from "../ports/random.ts";
 import { controlAttributes, controlItem, HISTORY_SORT, parseControl, parseHistoryRow, shardPartition, tableItem, tailAttributes, tailItem } from "./items.ts";
 import { type ControlState, opened, type Transition } from "./transitions.ts";
@@ -105,12 +106,8 @@ export async function readHistory(checkpoints: Pick<CheckpointStore, "query">, i
 
 export async function queryAll(checkpoints: Pick<CheckpointStore, "query">, id: ShardId, sortPrefix: string): Promise<readonly Item[]> {
   const items: Item[] = [];
-  let after: string | undefined;
-  do {
-    const page = await checkpoints.query({ partition: shardPartition(id), sortPrefix, ...(after !== undefined && { after }) });
+  for await (const page of pages<string, ItemPage<string>>((after) => checkpoints.query({ partition: shardPartition(id), sortPrefix, ...after })))
     items.push(...page.items);
-    after = page.next;
-  } while (after !== undefined);
   return items;
 }
 

@@ -27,7 +27,8 @@ export function takeLease(
   request: { readonly owner: string; readonly nowMs: number; readonly ttlMs: number },
 ): Transition<{ readonly kind: "rejected"; readonly owner: string; readonly untilMs: number }> {
   const { lease } = control;
-  if (lease !== undefined && lease.untilMs > request.nowMs) return { kind: "rejected", ...lease };
+  const isMine = lease?.owner === request.owner; // A write of ours whose lost reply was overtaken by another's.
+  if (lease !== undefined && lease.untilMs > request.nowMs && !isMine) return { kind: "rejected", ...lease };
   return to({ ...control, epoch: toEpoch(control.epoch + 1), lease: { owner: request.owner, untilMs: request.nowMs + request.ttlMs } });
 }
 

@@ -6,12 +6,13 @@ import { asRead, queryAll, readControl, readHistory, writeControl } from "../che
 import { controlItem, historyAttributes, historyItem, parsePartItem, PART_SORT, partItem } from "../checkpoint/items.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
-import { S3_DELETE_MANY_MAX } from "../model/limits.ts";
+import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { TablePolicy } from "../model/table.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { ObjectStore, Upload, UploadCursor } from "../ports/object-store.ts";
+import type { ObjectPage, ObjectStore, Upload, UploadCursor, UploadPage } from "../ports/object-store.ts";
+import { pages } from "../ports/pages.ts";
 import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { type CleanupPlan, type DoomedObject, isIdle, type Listing, planCleanup } from "./plan.ts";
@@ -55,7 +56,7 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
   if (now === "outrun") return { kind: "outrun", ...about };
   const failed = [...(await deleteObjects(deps, [...plan.redoFiles, ...plan.orphans])), ...(await letGo(deps, id, now, plan.generations))];
   for (const upload of plan.uploads) await deps.objects.abortUpload(upload);
-  for (const { born, number } of plan.parts) await deps.checkpoints.write([{ item: partItem(id, born, number), when: [], delete: true }]);
+  await forgetParts(deps, id, plan.parts);
   deps.telemetry.report({
     kind: "cleaned",
     shard: shardName(id),
@@ -106,6 +107,13 @@ async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined,
   return failed;
 }
 
+async function forgetParts({ checkpoints }: SweepDeps, id: ShardId, parts: Listing["parts"]): Promise<void> {
+  for (let at = 0; at < parts.length; at += DYNAMODB_TRANSACTION_ITEMS_MAX) {
+    const some = parts.slice(at, at + DYNAMODB_TRANSACTION_ITEMS_MAX);
+    await checkpoints.write(some.map(({ born, number }) => ({ item: partItem(id, born, number), when: [], delete: true as const })));
+  }
+}
+
 type Failed = { readonly key: string; readonly reason: string };
 
 async function deleteObjects({ objects }: SweepDeps, doomed: readonly Pick<DoomedObject, "key">[]): Promise<readonly Failed[]> {
@@ -125,22 +133,12 @@ async function listShard({ objects, checkpoints }: SweepDeps, id: ShardId): Prom
 
 export async function listObjects(objects: Pick<ObjectStore, "list">, prefix: string): Promise<readonly DoomedObject[]> {
   const all: DoomedObject[] = [];
-  let after: string | undefined;
-  do {
-    const page = await objects.list({ prefix, ...(after !== undefined && { after }) });
-    all.push(...page.objects);
-    after = page.next;
-  } while (after !== undefined);
+  for await (const page of pages<string, ObjectPage>((after) => objects.list({ prefix, ...after }))) all.push(...page.objects);
   return all;
 }
 
 export async function listUploads(objects: Pick<ObjectStore, "listUploads">, prefix: string): Promise<readonly Upload[]> {
   const all: Upload[] = [];
-  let after: UploadCursor | undefined;
-  do {
-    const page = await objects.listUploads({ prefix, ...(after !== undefined && { after }) });
-    all.push(...page.uploads);
-    after = page.next;
-  } while (after !== undefined);
+  for await (const page of pages<UploadCursor, UploadPage>((after) => objects.listUploads({ prefix, ...after }))) all.push(...page.uploads);
   return all;
 }

@@ -5,7 +5,7 @@ import type { ShardId } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
-import { verdictAt } from "../recovery/sessions.ts";
+import { sessionsAt } from "../recovery/sessions.ts";
 import { type BatchOutcome, type BatchRequest, shardWriter, type Writer } from "../redo-log/writer.ts";
 
 export interface TableWriterOptions {
@@ -58,7 +58,7 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
 
 /** A writer of one shard, wired to the world. */
 export function openWriter(world: World, options: { readonly id: ShardId; readonly codec: ValueCodec; readonly lingerMs?: number }): Writer {
-  return shardWriter({ ...world, verdictAt: (life, belief, mark) => verdictAt(world, life, belief, mark) }, options);
+  return shardWriter({ ...world, sessionsAt: (life, next) => sessionsAt(world, life, next) }, options);
 }
 
 function split(mutations: readonly Mutation[], shards: number): ReadonlyMap<number, readonly Mutation[]> {

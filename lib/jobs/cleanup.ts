@@ -6,6 +6,7 @@ import { listObjects, listUploads, sweep, type SweepOutcome } from "../cleanup/s
 import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardName } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
+import { pages } from "../ports/pages.ts";
 import type { World } from "../ports/world.ts";
 import { findTail, publishCaptured, publishTail, readTail } from "../redo-log/tail.ts";
 import { findTable } from "./tables.ts";
@@ -85,16 +86,15 @@ export async function cleanupStrays(world: World): Promise<readonly { readonly i
 /** The tables that the store's objects and uploads name, found without listing every object. */
 async function storedTables({ objects }: World): Promise<ReadonlySet<string>> {
   const tables = new Set((await listUploads(objects, "")).map(({ key }) => folderOf(key)));
-  let after: string | undefined;
-  for (;;) {
-    const page = await objects.list({ prefix: "", limit: 1, ...(after !== undefined && { after }) });
-    const first = page.objects[0]?.key;
-    if (first === undefined) return new Set([...tables].filter(isTableName));
+  const folders = pages<string, { readonly folder?: string; readonly next?: string }>(async (after) => {
+    const first = (await objects.list({ prefix: "", limit: 1, ...after })).objects[0]?.key;
+    if (first === undefined) return {};
     const folder = folderOf(first);
-    tables.add(folder);
     // "0" is the character behind "/": the next page begins behind the whole folder.
-    after = first.includes("/") ? `${folder}0` : first;
-  }
+    return { folder, next: first.includes("/") ? `${folder}0` : first };
+  });
+  for await (const { folder } of folders) if (folder !== undefined) tables.add(folder);
+  return new Set([...tables].filter(isTableName));
 }
 
 function folderOf(key: string): string {

@@ -4,7 +4,8 @@ import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Table } from "../model/table.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
-import type { ItemKey } from "../ports/checkpoint-store.ts";
+import type { ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
+import { pages } from "../ports/pages.ts";
 import type { World } from "../ports/world.ts";
 import { listTables } from "./tables.ts";
 
@@ -17,9 +18,7 @@ export interface PlannedShard {
 export async function plan(world: World): Promise<readonly PlannedShard[]> {
   const planned: PlannedShard[] = [];
   let tables: ReadonlyMap<string, Table> | undefined;
-  let after: ItemKey | undefined;
-  do {
-    const page = await world.checkpoints.queryDirty({ value: DIRTY, ...(after !== undefined && { after }) });
+  for await (const page of pages<ItemKey, ItemPage<ItemKey>>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
     if (page.items.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
     for (const item of page.items) {
       const id = shardOfItem(item.key);
@@ -27,7 +26,6 @@ export async function plan(world: World): Promise<readonly PlannedShard[]> {
       if (table?.state !== "live") continue;
       planned.push({ id, qualification: qualify(parseTail(item), table, world.clock.now()) });
     }
-    after = page.next;
-  } while (after !== undefined);
+  }
   return planned;
 }

@@ -6,7 +6,8 @@ import { callError, TidemarkError } from "../model/errors.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
 import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
-import type { ItemChange, ItemKey } from "../ports/checkpoint-store.ts";
+import type { ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
+import { pages } from "../ports/pages.ts";
 import type { World } from "../ports/world.ts";
 import { sweep } from "../cleanup/sweep.ts";
 
@@ -60,16 +61,13 @@ export async function findTable({ checkpoints }: World, name: string): Promise<T
 /** All tables by name, those that are being deleted included. */
 export async function listTables({ checkpoints }: World): Promise<readonly Table[]> {
   const tables: Table[] = [];
-  let after: string | undefined;
-  do {
-    const page = await checkpoints.query({ partition: TABLES_PARTITION, ...(after !== undefined && { after }) });
+  for await (const page of pages<string, ItemPage<string>>((after) => checkpoints.query({ partition: TABLES_PARTITION, ...after })))
     tables.push(...page.items.map(parseTable));
-    after = page.next;
-  } while (after !== undefined);
   return tables;
 }
 
 export async function updateTable(world: World, name: string, policy: Partial<TablePolicy>): Promise<Table> {
+  if (Object.keys(policy).length === 0) throw callError("nothing-to-change", `no setting of table ${name} was given: name at least one`);
   const table: Table = { ...(await getTable(world, name)), ...policy };
   checkTable(table);
   const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "eq", attribute: "state", value: "live" }], set: { ...policy } }]);

@@ -60,7 +60,7 @@ export const APPEND_ATTEMPTS_MAX = 50;
 export const PUT_ATTEMPTS_MAX = 3;
 export const RECOVER_ATTEMPTS_MAX = 10;
 export const WALK_FILES_MAX = 10_000_000;
-export const LIST_PAGES_MAX = 100_000;
+export const PAGES_MAX = 100_000;
 export const PIN_TTL_MS = 15 * 60_000;
 
 assert(KEY_BYTES_MAX + VALUE_BYTES_MAX <= BATCH_BYTES_MAX, "the largest mutation fits a batch");

@@ -4,7 +4,7 @@
 // It is bounded: beyond SESSIONS_MAX producers the one whose last batch lies furthest back is forgotten, and
 // `forgottenThrough` keeps the highest index so forgotten. A batch of an unknown producer applies only if its
 // `since` lies above that floor: were it below, an earlier attempt might have applied and been forgotten. A writer
-// asks `wouldApply` before it appends, so no batch is acknowledged that replay then refuses.
+// asks for the verdict before it appends, so no batch is acknowledged that replay then refuses.
 
 import { SESSIONS_MAX } from "./limits.ts";
 import type { ProducerMark } from "./mutation.ts";

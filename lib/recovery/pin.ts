@@ -5,7 +5,12 @@ import { type ControlDeps, readControl, writeControl } from "../checkpoint/contr
 import { historyAttributes, historyItem, parseHistoryRow } from "../checkpoint/items.ts";
 import type { HistoryRow } from "../model/control.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../model/limits.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Life } from "../redo-log/read.ts";
+
+export interface PinDeps extends ControlDeps {
+  readonly clock: Clock;
+}
 
 export interface PinRequest {
   readonly life: Life;
@@ -14,17 +19,17 @@ export interface PinRequest {
 }
 
 /** True once the generation and the log behind it are held; false where cleanup has let one of them go. */
-export function pin(deps: ControlDeps, request: PinRequest, untilMs: number): Promise<boolean> {
+export function pin(deps: PinDeps, request: PinRequest, untilMs: number): Promise<boolean> {
   return changePins(deps, request, (pins) => ({ ...pins, [request.pinId]: untilMs }));
 }
 
 /** Drops the pin, if the generation is still there. */
-export function unpin(deps: ControlDeps, request: PinRequest): Promise<boolean> {
+export function unpin(deps: PinDeps, request: PinRequest): Promise<boolean> {
   return changePins(deps, request, ({ [request.pinId]: _, ...others }) => others);
 }
 
 /** The control item is written along, so that cleanup, whose writes are conditional on it, sees every pin. */
-async function changePins(deps: ControlDeps, { life, row }: PinRequest, change: (pins: HistoryRow["pins"]) => HistoryRow["pins"]): Promise<boolean> {
+async function changePins(deps: PinDeps, { life, row }: PinRequest, change: (pins: HistoryRow["pins"]) => HistoryRow["pins"]): Promise<boolean> {
   const item = historyItem(life.id, row);
   for (let attempt = 0; attempt < CONTROL_ATTEMPTS_MAX; attempt++) {
     const control = await readControl(deps.checkpoints, life.id);
@@ -36,9 +41,20 @@ async function changePins(deps: ControlDeps, { life, row }: PinRequest, change: 
       id: life.id,
       from: control,
       to: control,
-      also: [{ item, when: [{ kind: "eq", attribute: "state", value: "kept" }], put: historyAttributes({ ...now, pins: change(now.pins) }) }],
+      also: [
+        {
+          item,
+          when: [{ kind: "eq", attribute: "state", value: "kept" }],
+          put: historyAttributes({ ...now, pins: change(unlapsed(now.pins, deps.clock.now())) }),
+        },
+      ],
     });
     if (written.kind === "written") return true;
   }
   return false;
+}
+
+/** Whoever holds one for longer than it lasts has started over, or is no more. */
+function unlapsed(pins: HistoryRow["pins"], nowMs: number): HistoryRow["pins"] {
+  return Object.fromEntries(Object.entries(pins).filter(([, untilMs]) => untilMs > nowMs));
 }

@@ -93,7 +93,7 @@ async function load(deps: RecoverDeps, request: RecoverRequest, damaged: Readonl
     const rows = await readHistory(deps.checkpoints, id);
     const outcome = await loadState(deps, { life, codec, control, rows, bound: at, damaged });
     if (outcome.kind === "none") throw belowMark(id, at, control, rows);
-    if (outcome.kind === "stale") continue;
+    if (outcome.kind !== "loaded") continue;
     const { state } = outcome;
     if (state.atTail && state.index < (at.index ?? 0)) throw beyondTail(id, at.index ?? 0, state.index);
     const release = await hold(deps, request, state, life.incarnation);
@@ -127,6 +127,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     const again = await load(deps, { ...request, at: { index } }, damaged);
     if (again === "unopened") throw error;
     ({ state, unpin: release } = again);
+    passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
   }
 
   return {

@@ -2,26 +2,20 @@
 // from the newest sound generation's footer and the heads of the redo files behind it; no record is read.
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
-import type { ProducerMark } from "../model/mutation.ts";
+import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 import type { ShardId } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
-import { type BatchVerdict, Sessions } from "../model/sessions.ts";
+import { Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import { type Life, readHead } from "../redo-log/read.ts";
-import { type Belief, findTail, type TailDeps } from "../redo-log/tail.ts";
+import { findTail, type TailDeps } from "../redo-log/tail.ts";
 import { baseBorder, basesFor } from "../snapshot/choose.ts";
 import { openSnapshot } from "../snapshot/read.ts";
-import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 
 export interface SessionDeps {
   readonly objects: Pick<ObjectStore, "getRange" | "head">;
   readonly checkpoints: Pick<CheckpointStore, "get" | "query">;
-}
-
-/** What replay would make of a marked batch that is appended at the belief. */
-export async function verdictAt(deps: SessionDeps, life: Life, belief: Belief, mark: ProducerMark): Promise<BatchVerdict> {
-  return (await sessionsAt(deps, life, belief.border.next)).verdict(mark);
 }
 
 /**
@@ -35,7 +29,8 @@ export async function lastSequence(deps: SessionDeps & TailDeps, id: ShardId, pr
   return sessions.list().find((session) => session.producer === producer)?.sequence;
 }
 
-async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<Sessions> {
+/** The session table before the mutation `next`. */
+export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<Sessions> {
   const control = await readControl(deps.checkpoints, life.id);
   const rows = control === undefined ? [] : await readHistory(deps.checkpoints, life.id);
   const bases = control?.incarnation === life.incarnation ? basesFor(control, rows, { index: toIndex(next - 1) }) : [];

@@ -5,10 +5,10 @@
 import { readControl } from "../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { APPEND_ATTEMPTS_MAX, PUT_ATTEMPTS_MAX } from "../model/limits.ts";
-import type { Batch, ProducerMark } from "../model/mutation.ts";
+import type { Batch } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
-import type { Index } from "../model/position.ts";
-import { type BatchVerdict, mayBeForgotten } from "../model/sessions.ts";
+import { type Index, toIndex } from "../model/position.ts";
+import { mayBeForgotten, type Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
@@ -22,8 +22,8 @@ export interface AppendDeps {
   readonly checkpoints: CheckpointStore;
   readonly random: Random;
   readonly clock: Clock;
-  /** What replay would make of a marked batch at a place in the log; asked only for batches old enough to be forgotten. */
-  readonly verdictAt: (life: Life, belief: Belief, mark: ProducerMark) => Promise<BatchVerdict>;
+  /** The session table before the mutation `next`, a copy of one's own; asked only for batches old enough to be forgotten. */
+  readonly sessionsAt: (life: Life, next: Index) => Promise<Sessions>;
 }
 
 /**
@@ -122,11 +122,16 @@ async function createPatiently({ objects }: AppendDeps, key: string, bytes: Buff
   throw fault;
 }
 
-async function forgottenBatches(deps: AppendDeps, life: Life, belief: Belief, batches: readonly Batch[]): Promise<readonly number[]> {
+/** Which batches replay would refuse, in their order: each that applies may make the shard forget the producer of a later one. */
+async function forgottenBatches(deps: AppendDeps, life: Life, { border }: Belief, batches: readonly Batch[]): Promise<readonly number[]> {
+  const end = toIndex(batches.reduce<number>((next, { mutations }) => next + mutations.length, border.next));
+  if (!batches.some(({ mark }) => mark !== undefined && mayBeForgotten(mark, end))) return [];
+  const sessions = await deps.sessionsAt(life, border.next);
   const forgotten: number[] = [];
-  for (const [place, batch] of batches.entries()) {
-    if (batch.mark === undefined || !mayBeForgotten(batch.mark, belief.border.next)) continue;
-    if ((await deps.verdictAt(life, belief, batch.mark)) === "forgotten") forgotten.push(place);
+  let last = border.next - 1;
+  for (const [place, { mutations, mark }] of batches.entries()) {
+    last += mutations.length;
+    if (mark !== undefined && sessions.apply(mark, toIndex(last)) === "forgotten") forgotten.push(place);
   }
   return forgotten;
 }

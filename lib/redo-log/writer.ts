@@ -64,6 +64,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   let belief: Belief | undefined;
   let pump: Promise<void> | undefined;
   let closed = false;
+  let sealed = false;
   let full = new AbortController();
 
   return {
@@ -93,7 +94,9 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       if (lingerMs > 0 && !closed && !fileIsFull()) await deps.clock.sleep(lingerMs, full.signal);
       full = new AbortController();
       const group = take();
-      if (group.length > 0) await appendGroup(group);
+      // A life that has ended does not begin again: what is written for it would only lie about.
+      if (sealed) for (const { settle } of group) settle({ kind: "sealed" });
+      else if (group.length > 0) await appendGroup(group);
       letIn();
     }
     // In the turn of the last look at the queue: a batch that comes later starts another run.
@@ -112,6 +115,9 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   /** The next file's batches, from the front of the queue; batches that must not be sent now are turned away. */
   function take(): Waiting[] {
     const group: Waiting[] = [];
+    // Behind the doubtful batch, in the same file, later ones of its producer keep their order: turned away, they could be
+    // passed by one that is sent when the doubt is gone.
+    const repeated = new Set<string>();
     let bytes = 0;
     let mutations = 0;
     while (waiting.length > 0 && group.length < REDO_FILE_BATCHES_MAX) {
@@ -123,7 +129,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       waitingBytes -= next.bytes;
       const { mark } = next.batch;
       const doubtful = mark && inDoubt.get(mark.producer);
-      if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence) {
+      if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence && !repeated.has(mark.producer)) {
         next.fail(
           new TidemarkError(
             "retry",
@@ -133,6 +139,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
         );
         continue;
       }
+      if (mark !== undefined) repeated.add(mark.producer);
       group.push(next);
     }
     return group;
@@ -152,6 +159,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
           report(group, outcome.first, outcome.bytes);
           return;
         case "sealed":
+          sealed = true;
           for (const { settle } of group) settle({ kind: "sealed" });
           return;
         case "forgotten":

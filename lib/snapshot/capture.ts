@@ -6,13 +6,14 @@
 
 import { changeControl, readControl, readHistory } from "../checkpoint/control.ts";
 import { historyAttributes, historyItem } from "../checkpoint/items.ts";
-import { clearCapture, commitCheckpoint, type Holder, recordCapture, releaseLease, renewLease, takeLease } from "../checkpoint/transitions.ts";
+import { acquireLease, type Lease } from "../checkpoint/lease.ts";
+import { clearCapture, commitCheckpoint, recordCapture } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import { type CaptureRecord, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
-import { isTidemarkError } from "../model/errors.ts";
-import { FOLD_BYTES_MAX, LEASE_TTL_MS, PART_BYTES } from "../model/limits.ts";
+import { damagedObject, TidemarkError } from "../model/errors.ts";
+import { FOLD_BYTES_MAX, PART_BYTES } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
-import { incarnationPrefix, type ShardId, snapshotKey } from "../model/names.ts";
+import { incarnationPrefix, redoKey, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Index, type Position, toIndex } from "../model/position.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -56,7 +57,7 @@ export interface Captured {
   readonly rows: number;
   readonly bytes: number;
   readonly bytesSent: number;
-  /** Whether the log went on behind the cut point when it was read. */
+  /** Whether the log may go on behind the cut point: it was not read to its end. */
   readonly more: boolean;
 }
 
@@ -72,8 +73,6 @@ export type CaptureOutcome =
   | { readonly kind: "outOfDate" }
   | { readonly kind: "aborted"; readonly reason: string };
 
-const OWNER_DIGITS = 16;
-
 export async function capture(deps: CaptureDeps, request: CaptureRequest): Promise<CaptureOutcome> {
   const { id } = request;
   const before = await readControl(deps.checkpoints, id);
@@ -81,33 +80,20 @@ export async function capture(deps: CaptureDeps, request: CaptureRequest): Promi
   if (before.capture === undefined && (await nothingNew(deps, id, before))) {
     return { kind: "ignored", reason: "nothing-new", index: toIndex(checkpointBorder(before).next - 1) };
   }
-  const taken = await changeControl(deps, {
-    id,
-    decide: (control) => takeLease(control, { owner: deps.random.id(OWNER_DIGITS), nowMs: deps.clock.now(), ttlMs: LEASE_TTL_MS }),
-  });
-  if (taken.kind === "gone") return { kind: "ignored", reason: "shard-deleted" };
-  if (taken.kind === "rejected") return taken;
-  // Base and adoptable capture come from the lease's own write alone: what was read before it may be past (rule 12).
-  const lease: Lease = { id, holder: { incarnation: taken.control.incarnation, epoch: taken.control.epoch }, control: taken.control };
+  const acquired = await acquireLease(deps, id);
+  if (acquired.kind === "gone") return { kind: "ignored", reason: "shard-deleted" };
+  if (acquired.kind === "rejected") return acquired;
+  const { lease } = acquired;
   try {
     const outcome = await captureUnder(deps, request, lease);
     // The commit ends the lease itself; where another came first, there is nothing of ours to release.
-    if (outcome.kind !== "completed") await release(deps, lease);
+    if (outcome.kind !== "completed") await lease.release();
     return outcome;
   } catch (error) {
     // Where even this fails, the lease lapses by itself.
-    await release(deps, lease).catch(() => undefined);
-    if (request.signal?.aborted) return { kind: "aborted", reason: TOLD_TO_STOP };
+    await lease.release().catch(() => undefined);
     throw error;
   }
-}
-
-const TOLD_TO_STOP = "the capture was told to stop; the next one goes on with its parts";
-
-interface Lease {
-  readonly id: ShardId;
-  readonly holder: Holder;
-  readonly control: Control;
 }
 
 async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: Lease): Promise<CaptureOutcome> {
@@ -142,11 +128,35 @@ async function loadForCapture(
     damaged,
     past: checkpointIndex,
     ...(adopted === undefined ? { foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX } : { bound: { index: toIndex(adopted.target.next - 1) } }),
-    ...(request.signal && { signal: request.signal }),
+    goOn: () => mayGoOn(request, lease),
   });
-  if (outcome.kind !== "loaded") return { kind: "outOfDate" };
-  if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
-  return outcome;
+  switch (outcome.kind) {
+    case "stopped":
+      return stoppedShort(request);
+    case "stale":
+      return { kind: "outOfDate" };
+    case "none":
+      throw new TidemarkError("repair", "missing-history", `${shardName(lease.id)} has a checkpoint, but no generation that its log goes on from`);
+    case "loaded":
+      if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
+      checkTarget(lease, outcome.state, adopted);
+      return outcome;
+  }
+}
+
+/** The log must lead to where the capture that is adopted was bound: its parts are of that state, and its key says so. */
+function checkTarget(lease: Lease, { border, index }: ShardState, adopted: CaptureRecord | undefined): void {
+  if (adopted === undefined || border?.digest === adopted.target.digest) return;
+  const key = redoKey(incarnationPrefix(lease.id, lease.holder.incarnation), border?.next ?? toIndex(index + 1));
+  throw damagedObject(key, `it is missing, or not what it was when ${adopted.key} was begun`);
+}
+
+async function mayGoOn({ signal }: CaptureRequest, lease: Lease): Promise<boolean> {
+  return signal?.aborted !== true && (await lease.keep());
+}
+
+function stoppedShort({ signal }: CaptureRequest): CaptureOutcome {
+  return signal?.aborted === true ? { kind: "aborted", reason: "the capture was told to stop; the next one goes on with its parts" } : { kind: "outOfDate" };
 }
 
 interface Work {
@@ -162,23 +172,19 @@ async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work:
   const encoder = snapshotEncoder(describe(request, lease, state));
   const stored = await storedParts(deps.checkpoints, lease.id, record);
   const uploader = partUploader(deps, { id: lease.id, holder: lease.holder, record }, stored);
-  let renewAtMs = deps.clock.now() + LEASE_TTL_MS / 3;
   for await (const _ of pour(state, encoder)) {
-    if (request.signal?.aborted) return { kind: "aborted", reason: TOLD_TO_STOP };
+    if (!(await mayGoOn(request, lease))) return stoppedShort(request);
     const stop = await uploader.add(encoder.take());
     if (stop !== undefined) return await stopped(deps, lease, stop);
-    if (deps.clock.now() < renewAtMs) continue;
-    const renewed = await changeControl(deps, { id: lease.id, decide: (control) => renewLease(control, lease.holder, deps.clock.now() + LEASE_TTL_MS) });
-    if (renewed.kind !== "written") return { kind: "outOfDate" };
-    renewAtMs = deps.clock.now() + LEASE_TTL_MS / 3;
   }
   const encoded = encoder.finish();
   const stop = await uploader.add(encoded.chunks);
   if (stop !== undefined) return await stopped(deps, lease, stop);
   const uploaded = await uploader.finish();
   if (uploaded.kind !== "uploaded") return await stopped(deps, lease, uploaded);
-  const failure = await completeAndVerify(deps, record, uploaded.parts, encoded);
-  if (failure !== undefined) return await startAfresh(deps, lease, failure);
+  const completion = await completeAndVerify(deps, record, uploaded.parts, { encoded, goOn: () => mayGoOn(request, lease) });
+  if (completion.kind === "stopped") return stoppedShort(request);
+  if (completion.kind === "failed") return await startAfresh(deps, lease, completion.why);
   return await commit(deps, lease, { state, record, encoded, bytesSent: uploaded.bytesSent });
 }
 
@@ -200,27 +206,23 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   return recorded.kind === "written" ? record : undefined;
 }
 
-/**
- * Completes the upload from the stored list, then reads the whole object back and compares it with what was encoded.
- * @returns why the object is not what it must be, or nothing
- */
+/** Completes the upload from the stored list, then reads the whole object back and compares it with what was encoded. */
 async function completeAndVerify(
   deps: CaptureDeps,
-  record: CaptureRecord,
+  { key, uploadId }: CaptureRecord,
   parts: readonly UploadedPart[],
-  encoded: EncodedSnapshot,
-): Promise<string | undefined> {
-  const { key, uploadId } = record;
+  { encoded, goOn }: { readonly encoded: EncodedSnapshot; readonly goOn: () => Promise<boolean> },
+): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed"; readonly why: string }> {
   const completed = await deps.objects.completeUpload({ key, uploadId, parts });
   // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
-  if (completed.kind === "invalidPart") return `a part of ${key} was written over`;
+  if (completed.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
   try {
     const opened = await openSnapshot({ store: deps.objects }, { key, size: encoded.size, footerSha256: encoded.footerSha256 });
-    if (opened.kind === "absent") return `the upload of ${key} is gone`;
-    await opened.snapshot.verifyBytes();
-    return undefined;
+    if (opened.kind === "absent") return { kind: "failed", why: `the upload of ${key} is gone` };
+    for await (const _ of opened.snapshot.verifyBytes()) if (!(await goOn())) return { kind: "stopped" };
+    return { kind: "verified" };
   } catch (error) {
-    if (isTidemarkError(error) && error.kind === "repair") return error.message;
+    if (isDamageOf(error, key)) return { kind: "failed", why: error.message };
     throw error;
   }
 }
@@ -270,10 +272,6 @@ async function stopped(deps: CaptureDeps, lease: Lease, stop: { readonly kind: "
 async function startAfresh(deps: CaptureDeps, lease: Lease, why: string): Promise<CaptureOutcome> {
   const cleared = await changeControl(deps, { id: lease.id, decide: (control) => clearCapture(control, lease.holder) });
   return cleared.kind === "written" ? { kind: "aborted", reason: `${why}; the next capture starts afresh` } : { kind: "outOfDate" };
-}
-
-async function release(deps: CaptureDeps, lease: Lease): Promise<void> {
-  await changeControl(deps, { id: lease.id, decide: (control) => releaseLease(control, lease.holder, deps.clock.now()) });
 }
 
 /** The record that the lease's write showed, if this program would write the same bytes. */

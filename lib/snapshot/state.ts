@@ -40,7 +40,8 @@ export interface StateRequest {
   readonly past?: Index;
   /** Keys of snapshots that were found damaged. */
   readonly damaged?: ReadonlySet<string>;
-  readonly signal?: AbortSignal;
+  /** Asked before each redo file is read; false stops the loading. */
+  readonly goOn?: () => Promise<boolean>;
 }
 
 export interface ShardState {
@@ -70,7 +71,7 @@ export interface PassedOver {
 }
 
 /** `stale`: cleanup passed while the log was read; read the control item again. `none`: no kept generation serves the bound. */
-export type StateOutcome = { readonly kind: "loaded"; readonly state: ShardState } | { readonly kind: "stale" } | { readonly kind: "none" };
+export type StateOutcome = { readonly kind: "loaded"; readonly state: ShardState } | { readonly kind: "stale" | "none" | "stopped" };
 
 /**
  * @throws {TidemarkError} `repair` where damage leaves no way to the state; the message names the object (I8).
@@ -84,7 +85,7 @@ export async function loadState(deps: StateDeps, request: StateRequest): Promise
       const opened = await openBase(deps, request, base);
       if (opened.kind === "stale") return opened;
       const outcome = await replayBehind(deps, request, base, opened.snapshot);
-      return outcome.kind === "stale" ? outcome : { kind: "loaded", state: { ...outcome.state, passedOver } };
+      return outcome.kind === "loaded" ? { kind: "loaded", state: { ...outcome.state, passedOver } } : outcome;
     } catch (error) {
       if (base.kind === "empty" || !isDamageOf(error, base.row.key)) throw error;
       fault = error;
@@ -136,7 +137,7 @@ async function replayBehind(
   request: StateRequest,
   base: Base,
   snapshot: Snapshot | undefined,
-): Promise<{ readonly kind: "stale" } | { readonly kind: "loaded"; readonly state: Omit<ShardState, "passedOver"> }> {
+): Promise<{ readonly kind: "stale" | "stopped" } | { readonly kind: "loaded"; readonly state: Omit<ShardState, "passedOver"> }> {
   const { life, bound = {} } = request;
   const from = baseBorder(base);
   const sessions = new Sessions(snapshot?.description.sessions, snapshot?.description.forgottenThrough);
@@ -151,7 +152,7 @@ async function replayBehind(
   let readLog = false;
   let next = from;
   while (!atBound(request, reached.index, fold.bytes)) {
-    request.signal?.throwIfAborted();
+    if (request.goOn !== undefined && !(await request.goOn())) return { kind: "stopped" };
     const step = await readFile(deps, life, next);
     if (step.kind !== "found") {
       const meaning = await settle(deps, life, { step, from: from.next, border: next });

@@ -48,7 +48,8 @@ describe.each<[string, () => string, (key: string) => Promise<void>, number]>([
   test("each byte flipped is found", LONG, async () => {
     const sound = bytesOf(keyOf());
     for (let at = 0; at < sound.length; at++) {
-      for (const pattern of PATTERNS.slice(at % (PATTERNS.length - patterns + 1)).slice(0, patterns)) await holds(keyOf(), flipped(sound, at, pattern), isKept, `byte ${at} by ${pattern}`);
+      for (const pattern of PATTERNS.slice(at % (PATTERNS.length - patterns + 1)).slice(0, patterns))
+        await holds(keyOf(), flipped(sound, at, pattern), isKept, `byte ${at} by ${pattern}`);
     }
   });
 

@@ -28,7 +28,9 @@ export interface LedgerLine {
 
 export function readLedger(path: string): readonly LedgerLine[] {
   if (!existsSync(path)) return [];
-  const whole = readFileSync(path, "utf8").split("\n").filter((text) => /^[a-z-]+ .*[0-9]{6,}$/.test(text));
+  const whole = readFileSync(path, "utf8")
+    .split("\n")
+    .filter((text) => /^[a-z-]+ .*[0-9]{6,}$/.test(text));
   return whole.map((text) => {
     const words = text.split(" ");
     return { words: words.slice(0, -1), at: BigInt(words[words.length - 1]) };
@@ -45,7 +47,10 @@ export interface SentBatch {
 /** A writer's batches in the order in which they were sent. */
 export function sentBatches(lines: readonly LedgerLine[]): readonly SentBatch[] {
   const batches = new Map<number, SentBatch>();
-  for (const { words: [what, sequenceText, first, last], at } of lines) {
+  for (const {
+    words: [what, sequenceText, first, last],
+    at,
+  } of lines) {
     const sequence = Number(sequenceText);
     const known = batches.get(sequence);
     if (what === "sending") batches.set(sequence, known ?? { sequence, sentAt: at });

@@ -54,7 +54,9 @@ test("four processes append to one shard while a fifth captures and cleans: ever
 
   const captures = count(readLedger(ledgerOf(root, "capturer")), "outcome", "completed");
   expect(captures).toBeGreaterThan(5);
-  console.log(`${log.tail} mutations in ${log.files.length} redo files, ${captures} captures, ${readings.length} readings meanwhile; batches twice in the log: ${told.repeated}`);
+  console.log(
+    `${log.tail} mutations in ${log.files.length} redo files, ${captures} captures, ${readings.length} readings meanwhile; batches twice in the log: ${told.repeated}`,
+  );
 });
 
 test(`kill -9 of any of them at random points, ${KILLS} times: nothing acknowledged is lost, and the next run tidies up`, LONG, async () => {
@@ -92,7 +94,11 @@ test(`kill -9 of any of them at random points, ${KILLS} times: nothing acknowled
   await checkAtRest(root, world, log);
   await world.close();
 
-  const committed = new Set(readLedger(ledgerOf(root, "capturer")).flatMap(({ words: [what, key] }) => (what === "committed" ? [key] : [])).concat(committedLast));
+  const committed = new Set(
+    readLedger(ledgerOf(root, "capturer"))
+      .flatMap(({ words: [what, key] }) => (what === "committed" ? [key] : []))
+      .concat(committedLast),
+  );
   const summary = {
     seed: SEED,
     kills: KILLS,

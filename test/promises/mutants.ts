@@ -58,7 +58,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: "b1",
     what: "a producer may have two batches in doubt",
     file: "lib/redo-log/writer.ts",
-    find: "if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence) {",
+    find: "if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence && !repeated.has(mark.producer)) {",
     replace: "if (mark !== undefined && doubtful !== undefined && mark.sequence !== doubtful.sequence && bytes < 0) {",
     tests: "b1",
   },
@@ -82,8 +82,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: "f1",
     what: "the base of a capture is read before the lease is taken",
     file: "lib/snapshot/capture.ts",
-    find: "epoch: taken.control.epoch }, control: taken.control };",
-    replace: "epoch: taken.control.epoch }, control: before };",
+    find: "const { lease } = acquired;",
+    replace: "const lease = { ...acquired.lease, control: before };",
     tests: "f1",
   },
   {
@@ -99,8 +99,7 @@ export const MUTANTS: readonly Mutant[] = [
     what: "the record of an upload that cannot be completed stays",
     file: "lib/snapshot/capture.ts",
     find: "decide: (control) => clearCapture(control, lease.holder) });",
-    replace:
-      "decide: (control) => (clearCapture === undefined ? clearCapture(control, lease.holder) : releaseLease(control, lease.holder, deps.clock.now())) });",
+    replace: "decide: ({ lease: _, ...control }) => (clearCapture === undefined ? clearCapture(control, lease.holder) : { kind: 'to', control }) });",
     tests: "g1",
   },
   {

@@ -213,6 +213,19 @@ describe("I7 Cleanup is live", () => {
       await of.promises.checkRest(of.stage.nowMs);
     }
   });
+
+  test("I7 Cleanup is live: an upload that no record names is ended, though no other capture comes", async () => {
+    const of = await scene();
+    const W = of.process("W");
+    await of.append({ process: W, part: of.writer(W) }, batch({ a: 1 }));
+    await killCaptureAfter(of, "createUpload");
+    of.leasesLapse();
+    expect(of.stage.objects.uploads.size).toBe(1);
+
+    await of.clean();
+    expect(of.stage.objects.uploads.size).toBe(0);
+    expect(of.promises.met.fences).toBe(1);
+  });
 });
 
 /** Kills a capture, with parts of a size of its own, behind the first step of that kind. */

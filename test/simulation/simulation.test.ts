@@ -35,7 +35,7 @@ const MET_AT_LEAST: Readonly<Record<string, number>> = {
   "captures outOfDate": 50,
   "captures rejected": 500,
   "cleanups outrun": 100,
-  "readers starting over": 10,
+  "readers starting over": 5,
   "leases lost": 50,
   recoveries: 10_000,
 };

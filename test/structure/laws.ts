@@ -10,11 +10,7 @@ const CORE = ["model", "ports", ...MECHANISMS, "jobs", "api"];
 const CORE_BUILT_INS = ["node:buffer", "node:crypto", "node:util", "node:zlib"];
 const LINES_MAX = 400;
 
-/**
- * Which layers a layer may import, besides itself; of the mechanisms some are named by their folder. Commands read input by
- * the JSON grammar of the keyed machine, so that no two parts of the project disagree on what a value is. Whoever has no
- * row may import all of lib/.
- */
+/** Which layers a layer may import, besides itself; of the mechanisms some are named by their folder. Whoever has no row may import all of lib/. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: [],
   ports: ["model"],
@@ -23,7 +19,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   api: ["model", "ports", "recovery", "jobs"],
   adapters: ["model", "ports"],
   entries: ["model", "ports", "jobs", "api", "adapters"],
-  cli: ["model", "ports", "machines", "recovery", "jobs", "adapters", "entries", "api"],
+  cli: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],
   functions: ["model", "ports", "jobs", "adapters", "entries", "api"],
   infra: ["model"],
   console: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],

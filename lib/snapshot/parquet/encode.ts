@@ -9,8 +9,6 @@ import { rowGroupEncoder } from "./groups.ts";
 import { MAGIC, type RowGroup } from "./layout.ts";
 import { encodeTail } from "./tail.ts";
 
-export { ENCODER_VERSION } from "./description.ts";
-
 /** The bytes of a snapshot from first to last, made while its rows are pushed. */
 export interface SnapshotEncoder extends RowSink {
   /** The bytes finished since the last call, in file order: whole row groups. */

@@ -5,7 +5,7 @@ import type { HistoryRow } from "../../../lib/model/control.ts";
 import { pin, unpin } from "../../../lib/recovery/pin.ts";
 import type { Life } from "../../../lib/redo-log/read.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, id, losingReply, type MemoryWorld, put, worldWithTable } from "../jobs/world.ts";
+import { appendEach, id, losingReply, type MemoryWorld, put, START_MS, worldWithTable } from "../jobs/world.ts";
 
 async function worldWithGeneration(): Promise<{ readonly world: MemoryWorld; readonly life: Life; readonly row: HistoryRow }> {
   const world = await worldWithTable();
@@ -20,12 +20,19 @@ const pinsOf = async (world: MemoryWorld) => (await readHistory(world.checkpoint
 test("pins of several readers stand side by side, and each drops its own", async () => {
   const { world, life, row } = await worldWithGeneration();
   const before = await readControl(world.checkpoints, id);
-  await pin(world, { life, row, pinId: "one" }, 5);
-  await pin(world, { life, row, pinId: "other" }, 9);
-  expect(await pinsOf(world)).toEqual({ one: 5, other: 9 });
+  await pin(world, { life, row, pinId: "one" }, START_MS + 5);
+  await pin(world, { life, row, pinId: "other" }, START_MS + 9);
+  expect(await pinsOf(world)).toEqual({ one: START_MS + 5, other: START_MS + 9 });
   await unpin(world, { life, row, pinId: "one" });
-  expect(await pinsOf(world)).toEqual({ other: 9 });
+  expect(await pinsOf(world)).toEqual({ other: START_MS + 9 });
   expect((await readControl(world.checkpoints, id))?.stamp).not.toBe(before?.stamp);
+});
+
+test("a pin that lapsed goes with the next change of pins", async () => {
+  const { world, life, row } = await worldWithGeneration();
+  await pin(world, { life, row, pinId: "gone" }, START_MS - 1);
+  await pin(world, { life, row, pinId: "here" }, START_MS + 9);
+  expect(await pinsOf(world)).toEqual({ here: START_MS + 9 });
 });
 
 test.each(["done", "not-done"] as const)("a pin whose reply was lost holds (%s)", async (effect) => {

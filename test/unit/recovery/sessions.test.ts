@@ -4,7 +4,7 @@ import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { SESSIONS_MAX } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
-import { verdictAt } from "../../../lib/recovery/sessions.ts";
+import { sessionsAt } from "../../../lib/recovery/sessions.ts";
 import { findTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { id, mark, type MemoryWorld, put, START_MS, worldWithTable } from "../jobs/world.ts";
@@ -22,7 +22,8 @@ async function worldWithProducer(): Promise<MemoryWorld> {
 async function verdicts(world: MemoryWorld): Promise<readonly string[]> {
   const belief = await findTail(world, id, START_MS);
   const life = { id, incarnation: belief.incarnation };
-  return Promise.all([5, 6, 7].map((sequence) => verdictAt(world, life, belief, { producer: "p", sequence: BigInt(sequence), since: toIndex(1) })));
+  const sessions = await sessionsAt(world, life, belief.border.next);
+  return [5, 6, 7].map((sequence) => sessions.verdict({ producer: "p", sequence: BigInt(sequence), since: toIndex(1) }));
 }
 
 test("a verdict rests on the snapshot's sessions and the log behind it", async () => {

@@ -3,8 +3,10 @@ import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { createTable } from "../../../lib/jobs/tables.ts";
-import { PUT_ATTEMPTS_MAX, REDO_FILE_BATCHES_MAX, VALUE_BYTES_MAX } from "../../../lib/model/limits.ts";
+import { PUT_ATTEMPTS_MAX, REDO_FILE_BATCHES_MAX, SESSIONS_MAX, VALUE_BYTES_MAX } from "../../../lib/model/limits.ts";
+import { toIndex } from "../../../lib/model/position.ts";
 import type { RedoHeader } from "../../../lib/model/redo-file.ts";
+import { Sessions } from "../../../lib/model/sessions.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
 import { shardWriter } from "../../../lib/redo-log/writer.ts";
@@ -293,7 +295,8 @@ test("a claim below the mark is void: it is appended again, above it (I1)", asyn
 
 test("a batch that may have been forgotten is turned away, and the others of its file are appended", async () => {
   const world = await worldWithTable();
-  const writer = shardWriter({ ...world, verdictAt: async (_, __, { producer }) => (producer === "old" ? "forgotten" : "applies") }, options);
+  const sessionsAt = async () => new Sessions([{ producer: "known", sequence: 0n, lastIndex: toIndex(9) }], toIndex(5));
+  const writer = shardWriter({ ...world, sessionsAt }, options);
   await writer.append({ mutations: Array.from({ length: 20_000 }, (_, i) => put("a", i)) });
   const outcomes = await Promise.all([
     writer.append({ mutations: [put("b", 1)], mark: mark("old", 1, 1) }),
@@ -301,6 +304,18 @@ test("a batch that may have been forgotten is turned away, and the others of its
     writer.append({ mutations: [put("d", 3)] }),
   ]);
   expect(outcomes).toMatchObject([{ kind: "forgotten" }, { kind: "appended", first: 20_001 }, { kind: "appended", first: 20_002 }]);
+});
+
+test("a batch is turned away whose producer is forgotten by one before it in the same file", async () => {
+  const world = await worldWithTable();
+  const full = Array.from({ length: SESSIONS_MAX }, (_, i) => ({ producer: `p${i}`, sequence: 1n, lastIndex: toIndex(i + 1) }));
+  const writer = shardWriter({ ...world, sessionsAt: async () => new Sessions(full) }, options);
+  await writer.append({ mutations: Array.from({ length: 20_000 }, (_, i) => put("a", i)) });
+  const outcomes = await Promise.all([
+    writer.append({ mutations: [put("b", 1)], mark: mark("new", 1) }),
+    writer.append({ mutations: [put("c", 2)], mark: mark("p0", 2, 1) }),
+  ]);
+  expect(outcomes).toMatchObject([{ kind: "appended" }, { kind: "forgotten" }]);
 });
 
 test("a tail that could not be published is a warning, and the batch is acknowledged", async () => {

@@ -1,6 +1,6 @@
 // A server on this machine that plays the replies it is given, in order, and keeps the requests.
 
-import { createServer, type IncomingHttpHeaders } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { S3Client } from "@aws-sdk/client-s3";
@@ -30,7 +30,8 @@ export interface HttpDouble {
 export async function httpDouble({ attemptsMax = 1 }: { readonly attemptsMax?: number } = {}): Promise<HttpDouble> {
   const requests: SeenRequest[] = [];
   const replies: (Reply | "cut")[] = [];
-  const server = createServer(async (request, response) => {
+  const server = createServer((request, response) => void answer(request, response));
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
     const body = Buffer.concat(chunks);
@@ -42,7 +43,7 @@ export async function httpDouble({ attemptsMax = 1 }: { readonly attemptsMax?: n
     }
     response.writeHead(reply.status, reply.headers);
     response.end(reply.body);
-  });
+  }
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const config = {
     region: "eu-central-1",

@@ -178,7 +178,7 @@ describe("what S3's answers mean", () => {
 
   test("a body that is cut off says retry", async () => {
     double.play({ status: 200, headers: { "content-length": "10" }, body: "short" });
-    setTimeout(() => double.close(), 300);
+    setTimeout(() => void double.close(), 300);
     await expect(store.get("k")).rejects.toMatchObject({ kind: "retry" });
   });
 

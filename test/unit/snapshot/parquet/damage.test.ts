@@ -20,7 +20,7 @@ async function readAll(bytes: Buffer, expected: { size?: number; footerSha256?: 
 async function verify(bytes: Buffer): Promise<void> {
   const opened = await openSnapshot({ store: storeOf(new Map([[KEY, bytes]])) }, { key: KEY });
   if (opened.kind === "absent") throw new Error("the snapshot is there");
-  await opened.snapshot.verifyBytes();
+  await Array.fromAsync(opened.snapshot.verifyBytes());
 }
 
 function flipped(bytes: Buffer, at: number, pattern: number): Buffer {

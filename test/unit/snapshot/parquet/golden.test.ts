@@ -3,8 +3,8 @@
 import { hash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import { ENCODER_VERSION } from "../../../../lib/snapshot/parquet/description.ts";
 import { openSnapshot } from "../../../../lib/snapshot/read.ts";
-import { ENCODER_VERSION } from "../../../../lib/snapshot/parquet/encode.ts";
 import { storeOf } from "../store-of.ts";
 import { description, encodeRecords, jsonRecords, type TestRecord, toRecords } from "./records.ts";
 
@@ -28,6 +28,7 @@ test("the golden snapshot reads back as what went into it", async () => {
   expect(read).toEqual(records);
 });
 
-test.runIf(ENCODER_VERSION === "1/zstd-1.5.7")("the encoder version that wrote the golden snapshot writes the same bytes", async () => {
+test("the encoder version that wrote the golden snapshot writes the same bytes", async (context) => {
+  if (ENCODER_VERSION !== "1/zstd-1.5.7") context.skip(`this is encoder ${ENCODER_VERSION}: other bytes are as right`);
   expect(encodeRecords(records, expected).bytes.equals(await readFile(GOLDEN))).toBe(true);
 });

@@ -1,0 +1,58 @@
+// Who may capture now. The lease keeps others from trying in vain; what fences is its epoch, which every write of its
+// holder is conditional on (rules 12 and 14). So it may lapse at any time, and nothing but work is lost.
+
+import type { Control } from "../model/control.ts";
+import { LEASE_TTL_MS } from "../model/limits.ts";
+import type { ShardId } from "../model/names.ts";
+import type { Clock } from "../ports/clock.ts";
+import { changeControl, type ControlDeps } from "./control.ts";
+import { type Holder, releaseLease, renewLease, takeLease } from "./transitions.ts";
+
+export interface LeaseDeps extends ControlDeps {
+  readonly clock: Clock;
+}
+
+export interface Lease {
+  readonly id: ShardId;
+  readonly holder: Holder;
+  /** The control item as the lease's own write left it: base and adoptable capture come from here alone (rule 12). */
+  readonly control: Control;
+  /** Renews the lease when a part of its time has passed; false once another holds it. */
+  keep(): Promise<boolean>;
+  /** Lets others try at once. */
+  release(): Promise<void>;
+}
+
+/** `gone`: the shard has no control item. */
+export type LeaseOutcome =
+  | { readonly kind: "held"; readonly lease: Lease }
+  | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number }
+  | { readonly kind: "gone" };
+
+const OWNER_DIGITS = 16;
+const RENEW_AFTER_MS = LEASE_TTL_MS / 3;
+
+export async function acquireLease(deps: LeaseDeps, id: ShardId): Promise<LeaseOutcome> {
+  const { clock } = deps;
+  const owner = deps.random.id(OWNER_DIGITS);
+  const taken = await changeControl(deps, { id, decide: (control) => takeLease(control, { owner, nowMs: clock.now(), ttlMs: LEASE_TTL_MS }) });
+  if (taken.kind !== "written") return taken;
+  const { control } = taken;
+  const holder: Holder = { incarnation: control.incarnation, epoch: control.epoch };
+  let renewAtMs = clock.now() + RENEW_AFTER_MS;
+  const lease: Lease = {
+    id,
+    holder,
+    control,
+    async keep() {
+      if (clock.now() < renewAtMs) return true;
+      const renewed = await changeControl(deps, { id, decide: (now) => renewLease(now, holder, clock.now() + LEASE_TTL_MS) });
+      renewAtMs = clock.now() + RENEW_AFTER_MS;
+      return renewed.kind === "written";
+    },
+    async release() {
+      await changeControl(deps, { id, decide: (now) => releaseLease(now, holder, clock.now()) });
+    },
+  };
+  return { kind: "held", lease };
+}
