@@ -72,7 +72,7 @@ export interface ShardView {
  * `repair` where damage leaves no way to it.
  */
 export async function recover(deps: RecoverDeps, request: RecoverRequest): Promise<ShardView> {
-  const loaded = await load(deps, request, new Set());
+  const loaded = await load(deps, request, new Map());
   return loaded === "unopened" ? emptyView(request) : view(deps, request, loaded);
 }
 
@@ -81,7 +81,7 @@ interface Loaded {
   readonly unpin: () => Promise<void>;
 }
 
-async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlySet<string>): Promise<Loaded | "unopened"> {
+async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlyMap<string, TidemarkError>): Promise<Loaded | "unopened"> {
   const { id, codec, at = {} } = request;
   for (let attempt = 0; attempt < RECOVER_ATTEMPTS_MAX; attempt++) {
     const control = await readControl(deps.checkpoints, id);
@@ -115,14 +115,13 @@ async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: Sh
 function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardView {
   const { at = {} } = request;
   const passedOver: PassedOver[] = [...first.state.passedOver];
-  const damaged = new Set<string>();
+  const damaged = new Map<string, TidemarkError>();
   let { state, unpin: release } = first;
   const { index, timeMs, position, mutations, base } = state;
 
   /** Damage that only the reading of records shows: the same state again, by the generation before. */
   async function passOver(error: TidemarkError, key: string): Promise<void> {
-    damaged.add(key);
-    passedOver.push({ key, reason: error.message });
+    damaged.set(key, error);
     await release();
     const again = await load(deps, { ...request, at: { index } }, damaged);
     if (again === "unopened") throw error;

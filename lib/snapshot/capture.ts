@@ -5,6 +5,7 @@
 // adopts or cleanup removes (I9). It never blocks an append.
 
 import { changeControl, readControl, readHistory } from "../checkpoint/control.ts";
+import { changeHistoryRow } from "../checkpoint/history.ts";
 import { historyAttributes, historyItem } from "../checkpoint/items.ts";
 import { acquireLease, type Lease } from "../checkpoint/lease.ts";
 import { clearCapture, commitCheckpoint, recordCapture } from "../checkpoint/transitions.ts";
@@ -25,7 +26,7 @@ import { publishCaptured } from "../redo-log/tail.ts";
 import { ENCODER_VERSION } from "./parquet/description.ts";
 import { type EncodedSnapshot, snapshotEncoder } from "./parquet/encode.ts";
 import { openSnapshot } from "./read.ts";
-import { isDamageOf, loadState, pour, type ShardState } from "./state.ts";
+import { isDamageOf, loadState, type PassedOver, pour, type ShardState } from "./state.ts";
 import { partUploader, storedParts } from "./upload.ts";
 
 export interface CaptureDeps {
@@ -98,7 +99,7 @@ export async function capture(deps: CaptureDeps, request: CaptureRequest): Promi
 
 async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: Lease): Promise<CaptureOutcome> {
   const adopted = adoptable(lease.control, request);
-  const damaged = new Set<string>();
+  const damaged = new Map<string, TidemarkError>();
   for (;;) {
     const loaded = await loadForCapture(deps, request, { lease, adopted, damaged });
     if (loaded.kind !== "loaded") return loaded;
@@ -107,7 +108,7 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: L
       return await encodeAndCommit(deps, request, { lease, adopted, state });
     } catch (error) {
       if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
-      damaged.add(state.base.row.key);
+      damaged.set(state.base.row.key, error);
     }
   }
 }
@@ -115,7 +116,7 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: L
 async function loadForCapture(
   deps: CaptureDeps,
   request: CaptureRequest,
-  { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlySet<string> },
+  { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlyMap<string, TidemarkError> },
 ): Promise<{ readonly kind: "loaded"; readonly state: ShardState } | CaptureOutcome> {
   const { control } = lease;
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
@@ -185,6 +186,7 @@ async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work:
   const completion = await completeAndVerify(deps, record, uploaded.parts, { encoded, goOn: () => mayGoOn(request, lease) });
   if (completion.kind === "stopped") return stoppedShort(request);
   if (completion.kind === "failed") return await startAfresh(deps, lease, completion.why);
+  await doubt(deps, lease, state.passedOver);
   return await commit(deps, lease, { state, record, encoded, bytesSent: uploaded.bytesSent });
 }
 
@@ -224,6 +226,13 @@ async function completeAndVerify(
   } catch (error) {
     if (isDamageOf(error, key)) return { kind: "failed", why: error.message };
     throw error;
+  }
+}
+
+/** A generation that was found damaged no longer counts as one that can recover the head (I6): cleanup keeps a sound one instead. */
+async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: readonly PassedOver[]): Promise<void> {
+  for (const row of passedOver) {
+    await changeHistoryRow(deps, { id, incarnation: holder.incarnation, row, change: (now) => ({ ...now, verified: false }) });
   }
 }
 

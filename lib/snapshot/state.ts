@@ -9,7 +9,7 @@ import { damagedObject, isTidemarkError, TidemarkError } from "../model/errors.t
 import type { Control, HistoryRow } from "../model/control.ts";
 import { shardName } from "../model/names.ts";
 import type { ValueCodec } from "../model/mutation.ts";
-import { type Border, type Index, type Position, toIndex } from "../model/position.ts";
+import { type Border, type Epoch, type Index, type Position, toIndex } from "../model/position.ts";
 import type { RowSink } from "../model/rows.ts";
 import { Sessions } from "../model/sessions.ts";
 import type { SortedFold } from "../machines/keyed/entries.ts";
@@ -38,8 +38,8 @@ export interface StateRequest {
   /** Stop at the first redo file's end where so many bytes are folded and `past` is passed. */
   readonly foldBytesMax?: number;
   readonly past?: Index;
-  /** Keys of snapshots that were found damaged. */
-  readonly damaged?: ReadonlySet<string>;
+  /** What was found of snapshots, by key, when their records were read. */
+  readonly damaged?: ReadonlyMap<string, TidemarkError>;
   /** Asked before each redo file is read; false stops the loading. */
   readonly goOn?: () => Promise<boolean>;
 }
@@ -67,6 +67,8 @@ export interface ShardState {
 
 export interface PassedOver {
   readonly key: string;
+  readonly index: Index;
+  readonly epoch: Epoch;
   readonly reason: string;
 }
 
@@ -89,7 +91,8 @@ export async function loadState(deps: StateDeps, request: StateRequest): Promise
     } catch (error) {
       if (base.kind === "empty" || !isDamageOf(error, base.row.key)) throw error;
       fault = error;
-      passedOver.push({ key: base.row.key, reason: error.message });
+      const { key, index, epoch } = base.row;
+      passedOver.push({ key, index, epoch, reason: error.message });
       const next = bases[place + 1];
       if (next !== undefined) report(deps, request.life, base.row, error, next);
     }
@@ -124,7 +127,8 @@ async function openBase(
 ): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
   if (base.kind === "empty") return { kind: "opened" };
   const { key, size, footerSha256 } = base.row;
-  if (request.damaged?.has(key)) throw damagedObject(key, "its records cannot be read");
+  const known = request.damaged?.get(key);
+  if (known !== undefined) throw known;
   const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256 });
   if (opened.kind === "opened") return { kind: "opened", snapshot: opened.snapshot };
   const item = await deps.checkpoints.get(historyItem(request.life.id, base.row));

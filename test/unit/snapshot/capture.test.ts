@@ -7,7 +7,7 @@ import { toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import type { ItemChange } from "../../../lib/ports/checkpoint-store.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
-import { capture, type CaptureRequest } from "../../../lib/snapshot/capture.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
 import {
   appendEach,
   appendTogether,
@@ -16,57 +16,13 @@ import {
   losingReply,
   type MemoryWorld,
   noAnswer,
-  noise,
   put,
   START_MS,
   stored,
   withObjects,
   worldWithTable,
 } from "../jobs/world.ts";
-
-/** Small parts: several for a snapshot of some records. */
-const request: CaptureRequest = { id, codec: "json", partBytes: 4_096 };
-
-/** A world whose snapshot takes several parts. */
-async function worldWithLog(): Promise<MemoryWorld> {
-  const world = await worldWithTable();
-  for (let file = 0; file < 3; file++) await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-${file}-${i}`, noise(file * 40 + i, 300)))]);
-  return world;
-}
-
-async function current(world: MemoryWorld): Promise<readonly string[]> {
-  return contentOf(await recover(world, { id, codec: "json" }));
-}
-
-async function checkpointIndex(world: MemoryWorld): Promise<number | undefined> {
-  return (await readControl(world.checkpoints, id))?.checkpoint?.index;
-}
-
-/** Stops after so many parts were stored, as a killed function would: the lease stays. */
-async function killedAfter(world: MemoryWorld, parts: number): Promise<number> {
-  let sent = 0;
-  const killed = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      if (sent === parts) throw noAnswer();
-      sent++;
-      return objects.uploadPart(part);
-    },
-  }));
-  await expect(capture(killed, request)).rejects.toMatchObject({ kind: "retry" });
-  return sent;
-}
-
-/** Counts the parts that are sent. */
-function counting(world: MemoryWorld): { readonly world: MemoryWorld; readonly numbers: number[] } {
-  const numbers: number[] = [];
-  const counted = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      numbers.push(part.number);
-      return objects.uploadPart(part);
-    },
-  }));
-  return { world: counted, numbers };
-}
+import { checkpointIndex, current, killedWithoutRelease, request, worldWithLog } from "./captures.ts";
 
 test("a capture holds exactly the state at its index, and the checkpoint, its row and the tail say so (I5)", async () => {
   const world = await worldWithTable();
@@ -132,89 +88,10 @@ test("while another holds the lease a capture is rejected, and writes nothing", 
   expect(stored(world)).toEqual(before);
 });
 
-/** A capture that dies with its lease: neither parts nor release are answered. */
-async function killedWithoutRelease(world: MemoryWorld): Promise<void> {
-  let dead = false;
-  const silent: MemoryWorld = {
-    ...world,
-    objects: {
-      ...world.objects,
-      async uploadPart(part) {
-        if (part.number < 3) return world.objects.uploadPart(part);
-        dead = true;
-        throw noAnswer();
-      },
-    },
-    checkpoints: {
-      ...world.checkpoints,
-      async write(changes) {
-        if (dead) throw noAnswer();
-        return world.checkpoints.write(changes);
-      },
-      async get(key) {
-        if (dead) throw noAnswer();
-        return world.checkpoints.get(key);
-      },
-    },
-  };
-  await expect(capture(silent, request)).rejects.toMatchObject({ kind: "retry" });
-}
-
-test("a lease that lapsed is taken, the capture under it adopted, and its stored parts are not sent again", async () => {
-  const world = await worldWithLog();
-  await killedWithoutRelease(world);
-  world.clock.advance(LEASE_TTL_MS);
-  const record = (await readControl(world.checkpoints, id))?.capture;
-  const { world: counted, numbers } = counting(world);
-  const outcome = await capture(counted, request);
-  expect(outcome).toMatchObject({ kind: "completed", index: 120, key: record?.key });
-  expect(numbers[0]).toBe(3);
-  expect(numbers.length).toBeGreaterThan(1);
-  expect(await readControl(world.checkpoints, id)).toMatchObject({ epoch: 2, checkpoint: { index: 120 } });
-  expect(world.objects.uploads.size).toBe(0);
-});
-
-test("a capture that is told to stop is aborted, releases its lease, and the next one goes on with its parts", async () => {
-  const world = await worldWithLog();
-  const controller = new AbortController();
-  const stopping = withObjects(world, (objects) => ({
-    async createUpload(key) {
-      controller.abort();
-      return objects.createUpload(key);
-    },
-  }));
-  expect(await capture(stopping, { ...request, signal: controller.signal })).toMatchObject({ kind: "aborted" });
-  expect(await readControl(world.checkpoints, id)).toMatchObject({ lease: { untilMs: START_MS }, capture: { born: 1 } });
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
-});
-
 test("a capture that is told to stop before it reads the log is aborted", async () => {
   const world = await worldWithLog();
   expect(await capture(world, { ...request, signal: AbortSignal.abort() })).toMatchObject({ kind: "aborted" });
   expect(await checkpointIndex(world)).toBeUndefined();
-});
-
-test("an adopted capture ends at its own target, though the log went on", async () => {
-  const world = await worldWithLog();
-  await killedAfter(world, 2);
-  await appendEach(world, [[put("later", 1)]]);
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120, more: true });
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 121, mutations: 1, more: false });
-});
-
-test.each([
-  ["parts of another size", { partBytes: 8_192 }],
-  ["an encoder of another version", {}],
-])("a capture that would write other bytes starts afresh: %s", async (why, change) => {
-  const world = await worldWithLog();
-  await killedAfter(world, 2);
-  if (why.startsWith("an encoder")) {
-    const item = await world.checkpoints.get(controlItem(id));
-    await world.checkpoints.write([{ item: controlItem(id), when: [], set: { capture: { ...(item?.attributes.capture as object), encoderVersion: "0" } } }]);
-  }
-  const { world: counted, numbers } = counting(world);
-  expect(await capture(counted, { ...request, ...change })).toMatchObject({ kind: "completed", index: 120 });
-  expect(numbers[0]).toBe(1);
 });
 
 test("a log longer than one capture may fold takes several, each at the end of a redo file", async () => {
@@ -252,61 +129,6 @@ test("a base that is gone is passed over too", async () => {
   await appendEach(world, [[put("b", 2)]]);
   await world.objects.deleteMany([first.kind === "completed" ? first.key : ""]);
   expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 2, rows: 2 });
-});
-
-test("a part that was written over clears the record, so that the next capture succeeds", async () => {
-  const world = await worldWithLog();
-  const zombie = withObjects(world, (objects) => ({
-    async completeUpload(upload) {
-      await objects.uploadPart({ ...upload, number: 1, body: Buffer.from("zombie") });
-      return objects.completeUpload(upload);
-    },
-  }));
-  expect(await capture(zombie, request)).toMatchObject({ kind: "aborted", reason: expect.stringContaining("starts afresh") });
-  const control = await readControl(world.checkpoints, id);
-  expect([control?.capture, control?.lease, control?.checkpoint]).toEqual([undefined, undefined, undefined]);
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
-  await sweep(world, { id, policy: POLICY_DEFAULTS });
-  expect(world.objects.uploads.size).toBe(0);
-});
-
-test("an upload that cleanup ended clears the record", async () => {
-  const world = await worldWithLog();
-  await killedAfter(world, 2);
-  for (const [uploadId, { key }] of [...world.objects.uploads]) await world.objects.abortUpload({ key, uploadId });
-  expect(await capture(world, request)).toMatchObject({ kind: "aborted" });
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
-});
-
-test("an object that is not what was encoded never becomes the checkpoint", async () => {
-  const world = await worldWithLog();
-  const rotten = withObjects(world, (objects) => ({
-    async completeUpload(upload) {
-      const outcome = await objects.completeUpload(upload);
-      world.objects.damage(upload.key, (body) => body.fill(0, 100, 101));
-      return outcome;
-    },
-  }));
-  expect(await capture(rotten, request)).toMatchObject({ kind: "aborted" });
-  expect(await checkpointIndex(world)).toBeUndefined();
-  expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
-});
-
-test.each(["done", "not-done"] as const)("a lost reply of the completion is settled by the object (%s)", async (effect) => {
-  const world = await worldWithLog();
-  let lost = false;
-  const losing = withObjects(world, (objects) => ({
-    async completeUpload(upload) {
-      if (lost) return objects.completeUpload(upload);
-      lost = true;
-      if (effect === "done") await objects.completeUpload(upload);
-      throw noAnswer();
-    },
-  }));
-  await expect(capture(losing, request)).rejects.toMatchObject({ kind: "retry" });
-  const { world: counted, numbers } = counting(world);
-  expect(await capture(counted, request)).toMatchObject({ kind: "completed", index: 120, bytesSent: 0 });
-  expect(numbers).toEqual([]);
 });
 
 const takesLease = (changes: readonly ItemChange[]) =>
@@ -402,27 +224,6 @@ test("the lease is renewed while parts go up", async () => {
   expect(untilMs.length).toBeGreaterThan(2);
 });
 
-test("two captures on one upload write the same bytes", async () => {
-  const world = await worldWithLog();
-  const bodies = new Map<number, string>();
-  let adopted = false;
-  const watched = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      const known = bodies.get(part.number);
-      if (known !== undefined) expect(Buffer.from(part.body).toString("hex")).toBe(known);
-      bodies.set(part.number, Buffer.from(part.body).toString("hex"));
-      if (part.number === 2 && !adopted) {
-        adopted = true;
-        world.clock.advance(LEASE_TTL_MS);
-        expect(await capture(watched, request)).toMatchObject({ kind: "completed", index: toIndex(120) });
-      }
-      return objects.uploadPart(part);
-    },
-  }));
-  expect(["outOfDate", "aborted"]).toContain((await capture(watched, request)).kind);
-  expect(await checkpointIndex(world)).toBe(120);
-});
-
 test("a damaged redo file stops a capture by its name, and the lease is let go", async () => {
   const world = await worldWithLog();
   const prefix = `players/0/${(await readControl(world.checkpoints, id))?.incarnation}/`;
@@ -430,4 +231,36 @@ test("a damaged redo file stops a capture by its name, and the lease is let go",
   world.objects.damage(key, (body) => body.subarray(0, body.length - 1));
   await expect(capture(world, request)).rejects.toMatchObject({ kind: "repair", object: key });
   expect((await readControl(world.checkpoints, id))?.lease?.untilMs).toBe(START_MS);
+});
+
+test("a generation that was found damaged no longer counts: cleanup keeps the sound one before it", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await capture(world, request);
+  await appendEach(world, [[put("b", 2)]]);
+  const second = await capture(world, request);
+  await appendEach(world, [[put("c", 3)]]);
+  world.objects.damage(second.kind === "completed" ? second.key : "", (body) => body.fill(0x55, 4, 40));
+  await capture(world, request);
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  expect((await readHistory(world.checkpoints, id)).map(({ index, verified, state }) => [index, verified, state])).toEqual([
+    [1, true, "kept"],
+    [2, false, "kept"],
+    [3, true, "kept"],
+  ]);
+  expect(await contentOf(await recover(world, { id, codec: "json", at: { index: toIndex(2) } }))).toEqual(["a=1@1", "b=2@2"]);
+});
+
+test("the lease is kept while a long log is read", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)], [put("b", 2)], [put("c", 3)]]);
+  const slow = withObjects(world, (objects) => ({
+    async get(key) {
+      world.clock.advance(LEASE_TTL_MS / 2);
+      return objects.get(key);
+    },
+  }));
+  const outcome = capture(slow, request);
+  expect(await outcome).toMatchObject({ kind: "completed", index: 3 });
+  expect(await readControl(world.checkpoints, id)).toMatchObject({ epoch: 1 });
 });

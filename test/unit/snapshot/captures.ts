@@ -1,0 +1,79 @@
+// Captures for tests: a world whose snapshot takes several parts, and captures that die in it.
+
+import { expect } from "vitest";
+import { readControl } from "../../../lib/checkpoint/control.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
+import { capture, type CaptureRequest } from "../../../lib/snapshot/capture.ts";
+import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, withObjects, worldWithTable } from "../jobs/world.ts";
+
+/** Small parts: several for a snapshot of some records. */
+export const request: CaptureRequest = { id, codec: "json", partBytes: 4_096 };
+
+/** A world whose snapshot takes several parts. */
+export async function worldWithLog(): Promise<MemoryWorld> {
+  const world = await worldWithTable();
+  for (let file = 0; file < 3; file++) await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-${file}-${i}`, noise(file * 40 + i, 300)))]);
+  return world;
+}
+
+export async function current(world: MemoryWorld): Promise<readonly string[]> {
+  return contentOf(await recover(world, { id, codec: "json" }));
+}
+
+export async function checkpointIndex(world: MemoryWorld): Promise<number | undefined> {
+  return (await readControl(world.checkpoints, id))?.checkpoint?.index;
+}
+
+/** Stops after so many parts were stored, as a killed function would: the lease stays. */
+export async function killedAfter(world: MemoryWorld, parts: number): Promise<number> {
+  let sent = 0;
+  const killed = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (sent === parts) throw noAnswer();
+      sent++;
+      return objects.uploadPart(part);
+    },
+  }));
+  await expect(capture(killed, request)).rejects.toMatchObject({ kind: "retry" });
+  return sent;
+}
+
+/** Counts the parts that are sent. */
+export function counting(world: MemoryWorld): { readonly world: MemoryWorld; readonly numbers: number[] } {
+  const numbers: number[] = [];
+  const counted = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      numbers.push(part.number);
+      return objects.uploadPart(part);
+    },
+  }));
+  return { world: counted, numbers };
+}
+
+/** A capture that dies with its lease: neither parts nor release are answered. */
+export async function killedWithoutRelease(world: MemoryWorld): Promise<void> {
+  let dead = false;
+  const silent: MemoryWorld = {
+    ...world,
+    objects: {
+      ...world.objects,
+      async uploadPart(part) {
+        if (part.number < 3) return world.objects.uploadPart(part);
+        dead = true;
+        throw noAnswer();
+      },
+    },
+    checkpoints: {
+      ...world.checkpoints,
+      async write(changes) {
+        if (dead) throw noAnswer();
+        return world.checkpoints.write(changes);
+      },
+      async get(key) {
+        if (dead) throw noAnswer();
+        return world.checkpoints.get(key);
+      },
+    },
+  };
+  await expect(capture(silent, request)).rejects.toMatchObject({ kind: "retry" });
+}
