@@ -60,7 +60,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   let controlSeen: Item | undefined;
   let holder: Process | undefined;
   let rows = new Map<string, HistoryRow>();
-  let verifiedEver = 0;
+  /** Keys of all snapshots that were ever committed as verified; one that is found damaged is doubted from then on. */
+  const everVerified = new Set<string>();
   let acknowledgedLast = 0;
   /** The furthest time that any clock can have shown. */
   let latestMs = 0;
@@ -160,6 +161,9 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
 
   async function checkControl(before: Control, now: Control, process: Process): Promise<void> {
     if (now.incarnation !== before.incarnation) broken("I4", "the incarnation changed");
+    const lowest = verifiedRows()[policy.keepSnapshots - 1];
+    if (now.lowWater > before.lowWater && (lowest === undefined || now.lowWater > lowest.border.next))
+      broken("I6", `the mark rises to ${now.lowWater}, above verified generation ${policy.keepSnapshots} from the newest`);
     if (now.epoch < before.epoch) broken("I4", `the epoch went back from ${before.epoch} to ${now.epoch}`);
     const works = holder?.live === true && holder !== process && holder.pending.some(({ method }) => method !== "turn");
     if (now.epoch > before.epoch && works) met["leases lost"] += 1;
@@ -182,7 +186,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     met.commits += 1;
     const row = [...rows.values()].find(({ key }) => key === checkpoint.key);
     if (row === undefined || row.state !== "kept") broken("I4", `no row stands for the snapshot ${checkpoint.key}`);
-    if (row.verified) verifiedEver += 1;
+    if (row.verified) everVerified.add(row.key);
     if (row.epoch < epoch) met.adoptions += 1;
     const state = log.stateAt({ index: checkpoint.index });
     const file = log.files.find(({ border }) => border.next === checkpoint.border.next);
@@ -208,6 +212,9 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (was.state === "deleting" && row?.state === "kept") broken("I6", `${was.key} was being let go, and is kept again`);
       if (was.state === "kept" && row === undefined) broken("I6", `the row of ${was.key} is gone, and was kept`);
       if (was.state === "kept" && row?.state === "deleting" && isHeld(was)) broken("I6", `${was.key} is let go, and is pinned`);
+      if (was.state === "kept" && row?.state === "deleting" && verifiedRows().length < policy.keepSnapshots)
+        broken("I6", `${was.key} is let go, and ${verifiedRows().length} verified generations are left of ${policy.keepSnapshots}`);
+      if (!was.verified && row?.verified) broken("I6", `${was.key} was found damaged, and counts as verified again`);
     }
     for (const row of rows.values()) if (row.state === "kept" && !objects.has(row.key)) broken("I6", `${row.key} is gone, and its row is kept`);
   }
@@ -216,24 +223,32 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   function checkRetention(): void {
     if (control === undefined) return;
     const { checkpoint, lowWater } = control;
-    const verified = [...rows.values()].filter((row) => row.verified && row.state === "kept").sort((a, b) => b.index - a.index);
-    const kept = Math.min(policy.keepSnapshots, verifiedEver);
-    if (verified.length < kept) broken("I6", `${verified.length} verified generations are left of ${kept}`);
-    if (checkpoint !== undefined && verified[0]?.key !== checkpoint.key) broken("I6", "the checkpoint's own generation was let go");
+    const stood = newestFirst(({ key }) => everVerified.has(key));
+    const kept = Math.min(policy.keepSnapshots, everVerified.size);
+    if (stood.length < kept) broken("I6", `${stood.length} generations are left of ${kept}`);
+    if (checkpoint !== undefined && stood[0]?.key !== checkpoint.key) broken("I6", "the checkpoint's own generation was let go");
     if (lowWater === 1) return;
-    const oldest = verified[policy.keepSnapshots - 1];
+    const oldest = stood[policy.keepSnapshots - 1];
     if (oldest === undefined || lowWater > oldest.border.next)
       broken("I6", `the mark ${lowWater} lies above generation ${policy.keepSnapshots} from the newest`);
     if (lowWater > Math.max(1, (checkpoint?.border.next ?? 1) - policy.compactionOverhead))
       broken("I6", `the mark ${lowWater} leaves less than the compaction overhead`);
     const windowStartMs = latestMs - policy.keepForMs;
-    if (policy.keepForMs > 0 && !verified.some((row) => row.border.next >= lowWater && row.border.timeMs <= windowStartMs)) {
+    if (policy.keepForMs > 0 && !stood.some((row) => row.border.next >= lowWater && row.border.timeMs <= windowStartMs)) {
       broken("I6", `the mark ${lowWater} cuts into the kept window`);
     }
     for (const row of rows.values()) {
       if (row.state === "kept" && isHeld(row) && row.border.next < lowWater)
         broken("I6", `the mark ${lowWater} passed the log behind ${row.key}, which is pinned`);
     }
+  }
+
+  function newestFirst(which: (row: HistoryRow) => boolean): readonly HistoryRow[] {
+    return [...rows.values()].filter((row) => row.state === "kept" && which(row)).sort((a, b) => b.index - a.index);
+  }
+
+  function verifiedRows(): readonly HistoryRow[] {
+    return newestFirst(({ verified }) => verified);
   }
 
   /** Whether a pin holds by every clock; one that a clock may have seen lapse is for progress only (rule 21). */
@@ -248,13 +263,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (control.capture !== undefined) broken("I7", "a capture is left at rest");
     if (control.lease !== undefined && control.lease.untilMs > nowMs) broken("I7", "a lease runs at rest");
     if ((control.checkpoint?.index ?? 0) !== log.tail.next - 1) broken("I9", `the checkpoint stays at ${control.checkpoint?.index} of ${log.tail.next - 1}`);
-    const newestFirst = [...rows.values()].sort((a, b) => b.index - a.index);
-    const byCount = newestFirst[policy.keepSnapshots - 1];
-    const byTime = policy.keepForMs === 0 ? byCount : newestFirst.find(({ border }) => border.timeMs <= nowMs - policy.keepForMs);
+    const verified = verifiedRows();
+    const byCount = verified[policy.keepSnapshots - 1];
+    const byTime = policy.keepForMs === 0 ? byCount : verified.find(({ border }) => border.timeMs <= nowMs - policy.keepForMs);
     if (byCount !== undefined && byTime !== undefined) {
       const oldest = Math.min(byCount.index, byTime.index);
-      for (const row of newestFirst) if (row.index < oldest || row.state === "deleting") broken("I7", `${row.key} is no longer needed`);
-      const needed = Math.min(...newestFirst.map(({ border }) => border.next));
+      for (const row of rows.values()) if (row.index < oldest || row.state === "deleting") broken("I7", `${row.key} is no longer needed`);
+      const needed = Math.min(...[...rows.values()].map(({ border }) => border.next));
       const withOverhead = (control.checkpoint?.border.next ?? 1) - policy.compactionOverhead;
       const borders = [...log.files.map(({ first }) => first), log.tail.next].filter((border) => border <= Math.min(needed, withOverhead));
       if (control.lowWater !== Math.max(1, ...borders)) broken("I7", `the mark is ${control.lowWater} at rest, not ${Math.max(1, ...borders)}`);
@@ -262,7 +277,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     const prefix = incarnationPrefix(id, control.incarnation);
     const lowWater = control.lowWater;
     const redo = log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(prefix, first as Index));
-    const expected = [...redo, ...newestFirst.map(({ key }) => key)].sort();
+    const expected = [...redo, ...[...rows.values()].map(({ key }) => key)].sort();
     const stored = [...objects.objects.keys()].sort();
     if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
     if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);
