@@ -1,6 +1,7 @@
 // What a command says, and where: its answer on stdout, all else on stderr. With --json both are JSON, a document a line.
 
 import { isTidemarkError } from "../lib/model/errors.ts";
+import { bar } from "./words.ts";
 
 export interface Output {
   readonly json: boolean;
@@ -11,8 +12,8 @@ export interface Output {
   /** What went wrong without stopping the command. */
   warning(message: string, shard?: string): void;
   error(error: unknown, shard?: string): void;
-  /** Shows what is going on, on a terminal. The next message, or `stop`, takes it away. */
-  progress(text: string): void;
+  /** Shows what is going on, on a terminal, with a bar where the share of it that is done is known (0 to 1). The next message, or `stop`, takes it away. */
+  progress(text: string, share?: number): void;
   stop(): void;
 }
 
@@ -22,7 +23,9 @@ export interface OutputOptions {
 }
 
 export async function openOutput({ json, quiet }: OutputOptions): Promise<Output> {
-  const spinner = !quiet && process.stderr.isTTY ? (await import("ora")).default({ stream: process.stderr, discardStdin: false }) : undefined;
+  // A terminal that tells no width (0 columns) makes the spinner clear lines without end.
+  const isShown = !quiet && process.stderr.isTTY && process.stderr.columns > 0;
+  const spinner = isShown ? (await import("ora")).default({ stream: process.stderr, discardStdin: false }) : undefined;
   const stop = (): void => {
     spinner?.stop();
   };
@@ -45,9 +48,9 @@ export async function openOutput({ json, quiet }: OutputOptions): Promise<Output
     },
     warning: (message, shard) => toStderr({ warning: { message, ...(shard !== undefined && { shard }) } }, `tidemark: warning: ${named(message, shard)}`),
     error: (error, shard) => toStderr({ error: errorDocument(error, shard) }, `tidemark: ${named(messageOf(error), shard)}`),
-    progress: (text) => {
+    progress: (text, share) => {
       if (spinner === undefined) return;
-      spinner.text = text;
+      spinner.text = share === undefined ? text : `${bar(share)} ${text}`;
       if (!spinner.isSpinning) spinner.start();
     },
     stop,

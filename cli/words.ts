@@ -34,3 +34,12 @@ export function columns(rows: readonly (readonly string[])[]): string {
     )
     .join("\n");
 }
+
+const BAR_CELLS = 24;
+
+/** A share from 0 to 1 as a bar and a percentage. */
+export function bar(share: number): string {
+  const done = Math.min(1, Math.max(0, share));
+  const cells = Math.round(done * BAR_CELLS);
+  return `${"━".repeat(cells)}${"╌".repeat(BAR_CELLS - cells)} ${String(Math.floor(done * 100)).padStart(3)} %`;
+}

@@ -1,5 +1,5 @@
 import { addAbortSignal, type Readable } from "node:stream";
-import { createReadStream } from "node:fs";
+import { createReadStream, ReadStream, statSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
 import { tableWriter } from "../../lib/jobs/append.ts";
@@ -59,10 +59,11 @@ async function append(context: Context, { name, file, flags }: { readonly name: 
     const table = await getTable(world, name);
     const failed = new AbortController();
     const source = addAbortSignal(AbortSignal.any([signal, failed.signal]), openSource(file));
+    const size = file === "-" ? undefined : statSync(file, { throwIfNoEntry: false })?.size;
     const report = await appendStream(tableWriter(world, table, { lingerMs: LINGER_MS }), {
       batches: readBatches(source, { codec: table.codec, linesMax }),
       ...(producer && { producer }),
-      onAppended: (soFar) => output.progress(`${name}: ${appendedInWords(soFar)}`),
+      onAppended: (soFar) => output.progress(`${name}: ${appendedInWords(soFar)}`, shareRead(source, size)),
       onFailed: () => failed.abort(),
     });
     source.destroy();
@@ -74,6 +75,11 @@ async function append(context: Context, { name, file, flags }: { readonly name: 
 
 function openSource(file: string): Readable {
   return file === "-" ? process.stdin : createReadStream(file, { highWaterMark: READ_BYTES });
+}
+
+/** How much of a file was read; unknown for a pipe. */
+function shareRead(source: Readable, size: number | undefined): number | undefined {
+  return source instanceof ReadStream && size !== undefined && size > 0 ? source.bytesRead / size : undefined;
 }
 
 function sourceFault(error: unknown, { file, aborted }: { readonly file: string; readonly aborted: boolean }): Error {

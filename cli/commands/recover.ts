@@ -90,7 +90,7 @@ async function writeRecords(
       if (!wanted) break;
       records += rows.count;
       bytes += encoded.length;
-      output.progress(`${shardName(id)}: ${count(records, "record")}, ${bytesInWords(bytes)}`);
+      output.progress(`${shardName(id)}: ${count(records, "record")}, ${bytesInWords(bytes)}`, records / view.rowsMax);
     }
     if (!wanted) break;
     shards.push({ ...recovered(id, view), final: view.final || !byTime, records, bytes });

@@ -61,6 +61,8 @@ export interface ShardView {
   readonly final: boolean;
   /** Damaged generations that were passed over; may grow while rows are read. */
   readonly passedOver: readonly PassedOver[];
+  /** There are at most so many rows: those of the generation, and the keys that the log behind it touched. */
+  readonly rowsMax: number;
   /** Rows in key order. */
   rows(): AsyncGenerator<Rows>;
   get(key: Buffer): Promise<Entry | undefined>;
@@ -137,6 +139,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     replayed: mutations,
     final: at.timeMs === undefined || !state.atTail,
     passedOver,
+    rowsMax: (state.snapshot?.rowCount ?? 0) + state.fold.count,
     async *rows() {
       let after: Buffer | undefined;
       for (;;) {
@@ -194,6 +197,7 @@ function emptyView({ at = {} }: RecoverRequest): ShardView {
     replayed: 0,
     final: at.timeMs === undefined,
     passedOver: [],
+    rowsMax: 0,
     async *rows() {},
     get: async () => undefined,
     close: async () => undefined,
