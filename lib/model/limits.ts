@@ -47,7 +47,7 @@ export const PART_BYTES = 8 * MIB;
 export const LEASE_TTL_MS = 60_000;
 /** A capture record whose holder left it so long ago, and that nobody went on with, is given up by cleanup. */
 export const CAPTURE_ABANDONED_MS = 24 * 3_600_000;
-/** Key and value bytes of the log that one capture folds in memory; a longer log is captured in several. */
+/** Memory that the folded log of one capture may hold before it is cut; a longer log is captured in several. */
 export const FOLD_BYTES_MAX = 128 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;
 

@@ -78,7 +78,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       if (control === undefined || control.incarnation !== incarnation) return { kind: "sealed" };
       if (control.lowWater <= file.header.first) {
         const border = borderBehind(file.header);
-        const last = (border.next - 1) as Index;
+        const last = toIndex(border.next - 1);
         return { kind: "appended", first: file.header.first, last, timeMs, bytes: file.bytes.length, belief: { incarnation, border } };
       }
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.

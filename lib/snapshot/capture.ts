@@ -15,7 +15,8 @@ import { damagedObject, TidemarkError } from "../model/errors.ts";
 import { FOLD_BYTES_MAX, PART_BYTES } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName, snapshotKey } from "../model/names.ts";
-import { type Index, type Position, toIndex } from "../model/position.ts";
+import { type Border, type Index, type Position, toIndex } from "../model/position.ts";
+import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
@@ -40,7 +41,7 @@ export interface CaptureDeps {
 export interface CaptureRequest {
   readonly id: ShardId;
   readonly codec: ValueCodec;
-  /** Key and value bytes of the log folded at once; FOLD_BYTES_MAX by default. */
+  /** Memory that the folded log may hold before it is cut; FOLD_BYTES_MAX by default. */
   readonly foldBytesMax?: number;
   /** PART_BYTES by default. */
   readonly partBytes?: number;
@@ -117,7 +118,7 @@ async function loadForCapture(
   deps: CaptureDeps,
   request: CaptureRequest,
   { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlyMap<string, TidemarkError> },
-): Promise<{ readonly kind: "loaded"; readonly state: ShardState } | CaptureOutcome> {
+): Promise<{ readonly kind: "loaded"; readonly state: CutState } | CaptureOutcome> {
   const { control } = lease;
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
   const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
@@ -141,8 +142,20 @@ async function loadForCapture(
     case "loaded":
       if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
       checkTarget(lease, outcome.state, adopted);
-      return outcome;
+      return { kind: "loaded", state: atCut(outcome.state) };
   }
+}
+
+/** A state that ends where a redo file does, behind at least one batch: what a capture is made of (rule 13). */
+interface CutState extends ShardState {
+  readonly border: Border;
+  readonly position: Position;
+}
+
+function atCut(state: ShardState): CutState {
+  const { border, position } = state;
+  assert(border !== undefined && position !== undefined, "a capture's target is the end of a redo file");
+  return { ...state, border, position };
 }
 
 /** The log must lead to where the capture that is adopted was bound: its parts are of that state, and its key says so. */
@@ -163,7 +176,7 @@ function stoppedShort({ signal }: CaptureRequest): CaptureOutcome {
 interface Work {
   readonly lease: Lease;
   readonly adopted: CaptureRecord | undefined;
-  readonly state: ShardState;
+  readonly state: CutState;
 }
 
 async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work: Work): Promise<CaptureOutcome> {
@@ -193,7 +206,6 @@ async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work:
 /** The intent is recorded before the first part: an upload that no record names belongs to nobody (rule 14). */
 async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, state }: Work): Promise<CaptureRecord | undefined> {
   const { id, holder } = lease;
-  assert(state.border !== undefined, "a capture's target is the end of a redo file");
   const key = snapshotKey(incarnationPrefix(id, holder.incarnation), state.index, holder.epoch);
   const { uploadId } = await deps.objects.createUpload(key);
   const record: CaptureRecord = {
@@ -239,10 +251,9 @@ async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: reado
 async function commit(
   deps: CaptureDeps,
   lease: Lease,
-  made: { readonly state: ShardState; readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number },
+  made: { readonly state: CutState; readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number },
 ): Promise<CaptureOutcome> {
   const { state, record, encoded } = made;
-  assert(state.border !== undefined && state.position !== undefined, "a capture's target is the end of a redo file");
   const { index, border, position } = state;
   const mutations = index + 1 - checkpointBorder(lease.control).next;
   const row: HistoryRow = {
@@ -296,15 +307,13 @@ async function nothingNew(deps: CaptureDeps, id: ShardId, control: Control): Pro
   return step.kind === "absent" && (await settle(deps, life, { step, from: border.next, border })) === "tail";
 }
 
-function describe(request: CaptureRequest, lease: Lease, state: ShardState): Parameters<typeof snapshotEncoder>[0] {
-  const { border, position, sessions, base } = state;
-  assert(border !== undefined && position !== undefined, "a capture's target is the end of a redo file");
+function describe(request: CaptureRequest, lease: Lease, { index, border, position, sessions, base }: CutState): SnapshotDescription {
   return {
     table: lease.id.table,
     shard: lease.id.shard,
     incarnation: lease.holder.incarnation,
     codec: request.codec,
-    index: state.index,
+    index,
     position,
     border,
     ...(base.kind === "generation" && { base: base.row.key }),
