@@ -9,7 +9,7 @@ import { callError, TidemarkError } from "../lib/model/errors.ts";
 import { BATCH_BYTES_MAX, WRITER_WAITING_BYTES_MAX } from "../lib/model/limits.ts";
 import type { Index } from "../lib/model/position.ts";
 import { lastIndexes, type ShardOutcome, type TableWriter } from "../lib/jobs/append.ts";
-import type { InputBatch } from "./batches.ts";
+import type { InputBatch } from "../lib/ndjson/batches.ts";
 
 export interface AppendStreamRequest {
   readonly batches: AsyncIterable<InputBatch>;

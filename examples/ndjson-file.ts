@@ -4,7 +4,7 @@
 import { createReadStream } from "node:fs";
 import { access } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { type InputBatch, readBatches } from "../cli/batches.ts";
+import { type InputBatch, readBatches } from "../lib/ndjson/batches.ts";
 import { callError } from "../lib/model/errors.ts";
 import type { ChangeStream, Step } from "./change-stream.ts";
 

@@ -9,7 +9,7 @@ import { BATCH_MUTATIONS_MAX } from "../../lib/model/limits.ts";
 import { checkProducer } from "../../lib/model/mutation.ts";
 import { checkTableName, shardName } from "../../lib/model/names.ts";
 import { type AppendReport, appendStream } from "../append-stream.ts";
-import { readBatches } from "../batches.ts";
+import { readBatches } from "../../lib/ndjson/batches.ts";
 import { type Context, interrupted, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { parseFlags, sequence, wholeNumber } from "../flags.ts";

@@ -6,7 +6,7 @@ import { checkTableName } from "../../lib/model/names.ts";
 import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { parseAt, parseFlags } from "../flags.ts";
-import { recordLines } from "../record-lines.ts";
+import { recordLines } from "../../lib/ndjson/record-lines.ts";
 
 export function getCommand(run: Run): Command {
   return new Command("get")

@@ -6,7 +6,7 @@ import type { ShardView } from "../../lib/recovery/recover.ts";
 import { type Context, interrupted, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { parseAt, parseFlags } from "../flags.ts";
-import { recordLines } from "../record-lines.ts";
+import { recordLines } from "../../lib/ndjson/record-lines.ts";
 import { writeToStdout } from "../stdout.ts";
 import { writeWholeFile } from "../whole-file.ts";
 import { bytesInWords, count, grouped, timeInWords } from "../words.ts";

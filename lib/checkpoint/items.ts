@@ -35,6 +35,10 @@ export function jobItem(id: ShardId): ItemKey {
   return { partition: shardPartition(id), sort: "job#snapshot" };
 }
 
+export function requestItem(id: ShardId, request: string): ItemKey {
+  return { partition: shardPartition(id), sort: `request#${request}` };
+}
+
 export function historyItem(id: ShardId, row: { readonly index: Index; readonly epoch: Epoch }): ItemKey {
   return { partition: shardPartition(id), sort: `${HISTORY_SORT}${pad(row.index)}-e${row.epoch}` };
 }
@@ -130,11 +134,13 @@ export function tailAttributes(hint: TailHint): Attributes {
 
 export function parseTail(item: Item): TailHint {
   const read = reader(item);
+  const isAsked = read.optional("askedAtMs") !== undefined;
   return {
     incarnation: read.text("incarnation"),
     border: parseBorder(read),
     capturedNext: toIndex(read.number("capturedNext")),
     capturedAtMs: read.number("capturedAtMs"),
+    ...(isAsked && { dueSinceMs: read.number("dueSinceMs"), askedAtMs: read.number("askedAtMs") }),
   };
 }
 

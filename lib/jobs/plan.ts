@@ -1,17 +1,21 @@
 // Which shards are to be captured now: one query over the dirty shards, nothing for those at rest.
 
 import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
+import type { TailHint } from "../model/control.ts";
+import { ASK_AGAIN_AFTER_MS } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Table } from "../model/table.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
 import type { ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { World } from "../ports/world.ts";
+import { publishAsked } from "../redo-log/tail.ts";
 import { listTables } from "./tables.ts";
 
 export interface PlannedShard {
   readonly id: ShardId;
   readonly qualification: Qualification;
+  readonly hint: TailHint;
 }
 
 /** Every dirty shard of a live table, with its qualification. */
@@ -24,8 +28,45 @@ export async function plan(world: World): Promise<readonly PlannedShard[]> {
       const id = shardOfItem(item.key);
       const table = tables?.get(id.table);
       if (table?.state !== "live") continue;
-      planned.push({ id, qualification: qualify(parseTail(item), table, world.clock.now()) });
+      const hint = parseTail(item);
+      planned.push({ id, hint, qualification: qualify(hint, table, world.clock.now()) });
     }
   }
   return planned;
+}
+
+export interface AskReport {
+  readonly dirty: number;
+  /** Shards whose capture was asked for now. */
+  readonly asked: readonly ShardId[];
+  /** For each table with due shards, how long the one that waits longest has been due, in ms. */
+  readonly lagMs: ReadonlyMap<string, number>;
+}
+
+/** Hands over captures to others, at most ASK_TOGETHER at a time; tells which were taken. */
+export type Ask = (shards: readonly ShardId[]) => Promise<readonly ShardId[]>;
+
+export const ASK_TOGETHER = 10;
+
+/**
+ * Asks for a capture of every shard that is due, where others do the work. What was asked for is noted, and is not asked
+ * for again while it may still wait its turn: a backlog does not grow by a message a minute.
+ */
+export async function askForCaptures(world: World, ask: Ask): Promise<AskReport> {
+  const planned = await plan(world);
+  const nowMs = world.clock.now();
+  const due = planned.filter(({ qualification }) => qualification.kind === "qualifies");
+  const lagMs = new Map<string, number>();
+  for (const { id, hint } of due) lagMs.set(id.table, Math.max(lagMs.get(id.table) ?? 0, nowMs - (hint.dueSinceMs ?? nowMs)));
+  const asking = due.filter(({ hint }) => hint.askedAtMs === undefined || nowMs - hint.askedAtMs >= ASK_AGAIN_AFTER_MS);
+  const asked: ShardId[] = [];
+  for (let at = 0; at < asking.length; at += ASK_TOGETHER) {
+    const some = asking.slice(at, at + ASK_TOGETHER);
+    const taken = await ask(some.map(({ id }) => id));
+    // Asked first, noted after: killed in between, the shard is asked for twice, and the second capture finds nothing new.
+    const noted = some.filter(({ id }) => taken.includes(id));
+    await Promise.all(noted.map(({ id, hint }) => publishAsked(world.checkpoints, id, hint, nowMs)));
+    asked.push(...taken);
+  }
+  return { dirty: planned.length, asked, lagMs };
 }

@@ -1,7 +1,8 @@
 // One snapshot job of one shard, in AresDB's stages: snapshot, cleanup, complete. What it did, or why it failed, is kept
-// on the shard's job item, and told as it happens. With nothing new nothing is written, but cleanup still runs.
+// on the shard's job item, and told as it happens. With nothing new nothing is written, but cleanup still runs. Where
+// cleanup is another function's right, that function ends the job.
 
-import { controlItem, jobItem } from "../checkpoint/items.ts";
+import { controlItem, jobItem, requestItem } from "../checkpoint/items.ts";
 import { CAPTURES_PER_RUN_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Index, Position } from "../model/position.ts";
@@ -14,53 +15,71 @@ import { findTable } from "./tables.ts";
 
 export interface SnapshotRequest {
   readonly id: ShardId;
+  /** Id of the request that asked for it, if one did (lib/jobs/requests.ts): it is told the outcome. */
+  readonly request?: string;
   readonly foldBytesMax?: number;
   readonly partBytes?: number;
   readonly signal?: AbortSignal;
 }
 
-export interface SnapshotReport {
+export interface CaptureReport {
   readonly outcome: CaptureOutcome;
   /** How many captures the log took; their mutations and sent bytes are summed in `outcome`. */
   readonly captures: number;
-  readonly cleanup?: CleanupReport;
   readonly durationMs: number;
+  /** What the job needs now. `capture`: it was stopped, or the log goes on behind its snapshot. `nothing`: another job has the shard, or it is gone. */
+  readonly next: "capture" | "cleanup" | "nothing";
+}
+
+export interface SnapshotReport extends Omit<CaptureReport, "next"> {
+  readonly cleanup?: CleanupReport;
 }
 
 /** Captures until the log that was there is held, then cleans up. */
 export async function snapshotShard(world: World, request: SnapshotRequest): Promise<SnapshotReport> {
+  const startedAtMs = world.clock.now();
+  const { next: _, ...captured } = await captureShard(world, request);
+  if (captured.outcome.kind === "ignored" && captured.outcome.reason === "shard-deleted") return captured;
+  const cleanup = await cleanupAfter(world, request.id);
+  return { ...captured, ...(cleanup && { cleanup }), durationMs: world.clock.now() - startedAtMs };
+}
+
+/** The job's first stage. It leaves the job at "cleanup", for `cleanupAfter`. */
+export async function captureShard(world: World, request: SnapshotRequest): Promise<CaptureReport> {
   const { id } = request;
   const { clock, telemetry } = world;
   const startedAtMs = clock.now();
   const table = await findTable(world, id.table);
   if (table === undefined || table.state === "deleting" || id.shard >= table.shards) {
     telemetry.report({ kind: "warning", shard: shardName(id), message: "there is no such shard: was it deleted? nothing was captured" });
-    return { outcome: { kind: "ignored", reason: "shard-deleted" }, captures: 0, durationMs: 0 };
+    return { outcome: { kind: "ignored", reason: "shard-deleted" }, captures: 0, durationMs: 0, next: "nothing" };
   }
   let stage: JobStage = "snapshot";
   let progress: Progress = {};
+  let state: "running" | "done" = "running";
   try {
     await enter("snapshot");
     const { outcome, captures } = await captureAll(world, { ...request, codec: table.codec });
+    const next = nextOf(outcome);
+    if (next !== "capture") state = "done";
     progress = { outcome: outcome.kind, ...(outcome.kind === "completed" && describe(outcome)) };
     const durationMs = clock.now() - startedAtMs;
     if (outcome.kind === "completed") {
-      const { index, mutations, rows, bytes } = outcome;
-      telemetry.report({ kind: "captured", shard: shardName(id), index, mutations, rows, bytes, durationMs });
+      const { index, mutations, rows, bytes, bytesSent } = outcome;
+      telemetry.report({ kind: "captured", shard: shardName(id), index, mutations, rows, bytes, bytesSent, durationMs });
     }
     await enter("cleanup");
-    const cleanup = await cleanupShard(world, { id, policy: table });
-    await enter("complete");
-    return { outcome, captures, cleanup, durationMs: clock.now() - startedAtMs };
+    return { outcome, captures, durationMs, next };
   } catch (error) {
-    progress = { ...progress, outcome: "failed", error: error instanceof Error ? error.message : String(error) };
+    state = "done";
+    progress = { outcome: "failed", error: error instanceof Error ? error.message : String(error) };
     // The job's own failure is what the caller must learn, even where keeping it fails too.
     await keep().catch(() => undefined);
     throw error;
   }
 
-  async function enter(next: JobStage): Promise<void> {
-    stage = next;
+  async function enter(entered: JobStage): Promise<void> {
+    stage = entered;
     telemetry.report({ kind: "job-stage", shard: shardName(id), job: "snapshot", stage });
     await keep();
   }
@@ -72,7 +91,35 @@ export async function snapshotShard(world: World, request: SnapshotRequest): Pro
       { item: controlItem(id), when: [{ kind: "present" }], check: true },
       { item: jobItem(id), when: [], put },
     ]);
+    if (request.request === undefined) return;
+    const { outcome: _, ...rest } = put;
+    const set = state === "done" ? { ...put, state } : { ...rest, state };
+    await world.checkpoints.write([{ item: requestItem(id, request.request), when: [{ kind: "present" }], set }]);
   }
+}
+
+/** The job's second stage, and its end. Nothing where the table is gone. */
+export async function cleanupAfter(world: World, id: ShardId): Promise<CleanupReport | undefined> {
+  const table = await findTable(world, id.table);
+  if (table === undefined || table.state === "deleting") return undefined;
+  try {
+    const report = await cleanupShard(world, { id, policy: table });
+    await endJob(world, id, {});
+    return report;
+  } catch (error) {
+    await endJob(world, id, { outcome: "failed", error: error instanceof Error ? error.message : String(error) }).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Only a job that waits for its cleanup is ended: another may have begun meanwhile. */
+async function endJob({ checkpoints, clock, telemetry }: World, id: ShardId, failure: Progress): Promise<void> {
+  const job = await checkpoints.get(jobItem(id));
+  if (job?.attributes.stage !== "cleanup") return;
+  const stage: JobStage = failure.error === undefined ? "complete" : "cleanup";
+  const durationMs = clock.now() - Number(job.attributes.startedAtMs);
+  telemetry.report({ kind: "job-stage", shard: shardName(id), job: "snapshot", stage });
+  await checkpoints.write([{ item: jobItem(id), when: [{ kind: "eq", attribute: "stage", value: "cleanup" }], set: { stage, durationMs, ...failure } }]);
 }
 
 /** The shard's last snapshot job, as its item has it; absent before the first. */
@@ -97,6 +144,21 @@ interface Progress {
 
 function describe({ index, position, mutations, rows, bytes, bytesSent }: Captured & { readonly position: Position }): Progress {
   return { index, ...position, mutations, rows, bytes, bytesSent };
+}
+
+function nextOf(outcome: CaptureOutcome): CaptureReport["next"] {
+  switch (outcome.kind) {
+    case "completed":
+      return outcome.more ? "capture" : "cleanup";
+    case "aborted":
+      return "capture";
+    case "rejected":
+      return "nothing";
+    case "ignored":
+      return outcome.reason === "nothing-new" ? "cleanup" : "nothing";
+    case "outOfDate":
+      return "cleanup";
+  }
 }
 
 /** A log too long for the memory of one capture takes several. */

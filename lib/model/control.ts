@@ -60,6 +60,9 @@ export interface TailHint {
   /** Next index of the last capture the hint knows of, and when that was. */
   readonly capturedNext: Index;
   readonly capturedAtMs: number;
+  /** Since when the planner has found the shard due, and when it last asked for a capture; absent again after one. */
+  readonly dueSinceMs?: number;
+  readonly askedAtMs?: number;
 }
 
 /** Where the log goes on behind the newest snapshot. */

@@ -50,6 +50,14 @@ export const CAPTURE_ABANDONED_MS = 24 * 3_600_000;
 /** Memory that the folded log of one capture may hold before it is cut; a longer log is captured in several. */
 export const FOLD_BYTES_MAX = 128 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;
+/** Invocations that one asked-for capture may take, each going on where the one before was stopped. */
+export const CAPTURE_TURNS_MAX = 1_000;
+/** Shards that one task of a cleanup pass looks at. */
+export const CLEANUP_TASK_SHARDS_MAX = 100;
+/** A capture that was asked for and did not come is asked for again after this: its message may be lost, or its worker killed. */
+export const ASK_AGAIN_AFTER_MS = 15 * 60_000;
+/** How long the outcome of a request can be asked for. */
+export const REQUEST_KEPT_MS = 7 * 24 * 3_600_000;
 
 // Retention: two verified generations can always recover the head (I6).
 export const KEEP_SNAPSHOTS_MIN = 2;

@@ -25,6 +25,7 @@ export type TelemetryEvent =
       readonly mutations: number;
       readonly rows: number;
       readonly bytes: number;
+      readonly bytesSent: number;
       readonly durationMs: number;
     })
   | (AtShard & { readonly kind: "cleaned"; readonly redoFiles: number; readonly snapshots: number; readonly orphans: number; readonly lowWater: Index })

@@ -64,9 +64,26 @@ export async function publishCaptured(checkpoints: CheckpointStore, id: ShardId,
   const item = tailItem(id);
   // Also where the hint lags behind the capture: the writer that never published will not come back to clear the mark.
   const through = { kind: "lt", attribute: "next", value: border.next + 1 } as const;
-  const all = await checkpoints.write([{ item, when: [mine, through], set: { ...set, ...borderAttributes(border) }, remove: ["dirty"] }]);
+  const all = await checkpoints.write([{ item, when: [mine, through], set: { ...set, ...borderAttributes(border) }, remove: ["dirty", ...ASKED] }]);
   if (all.kind === "written") return;
-  await checkpoints.write([{ item, when: [mine, { kind: "lt", attribute: "capturedNext", value: border.next }], set }]);
+  await checkpoints.write([{ item, when: [mine, { kind: "lt", attribute: "capturedNext", value: border.next }], set, remove: ASKED }]);
+}
+
+const ASKED = ["dueSinceMs", "askedAtMs"];
+
+/** Notes that a capture was asked for, unless one came meanwhile. */
+export async function publishAsked(checkpoints: Pick<CheckpointStore, "write">, id: ShardId, hint: TailHint, nowMs: number): Promise<void> {
+  const { incarnation, capturedNext, dueSinceMs = nowMs } = hint;
+  await checkpoints.write([
+    {
+      item: tailItem(id),
+      when: [
+        { kind: "eq", attribute: "incarnation", value: incarnation },
+        { kind: "eq", attribute: "capturedNext", value: capturedNext },
+      ],
+      set: { dueSinceMs, askedAtMs: nowMs },
+    },
+  ]);
 }
 
 function furthest(control: Control, hint: TailHint | undefined): Border {

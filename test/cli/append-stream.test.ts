@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { appendStream, type AppendStreamRequest } from "../../cli/append-stream.ts";
-import type { InputBatch } from "../../cli/batches.ts";
+import type { InputBatch } from "../../lib/ndjson/batches.ts";
 import { tableWriter } from "../../lib/jobs/append.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";

@@ -6,7 +6,7 @@ import { importsOf, type Source } from "./sources.ts";
 /** The package's entries: the only files that pass on what others export. */
 const ENTRIES = ["lib/index.ts", "lib/aws.ts", "lib/local.ts", "lib/memory.ts"];
 const MECHANISMS = ["redo-log", "snapshot", "machines", "checkpoint", "planner", "cleanup", "recovery"];
-const CORE = ["model", "ports", ...MECHANISMS, "jobs", "api"];
+const CORE = ["model", "ports", "ndjson", ...MECHANISMS, "jobs", "api"];
 const CORE_BUILT_INS = ["node:buffer", "node:crypto", "node:util", "node:zlib"];
 const LINES_MAX = 400;
 
@@ -14,13 +14,14 @@ const LINES_MAX = 400;
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   model: [],
   ports: ["model"],
+  ndjson: ["model"],
   mechanisms: ["model", "ports"],
   jobs: ["model", "ports", "mechanisms"],
   api: ["model", "ports", "recovery", "jobs"],
   adapters: ["model", "ports"],
   entries: ["model", "ports", "jobs", "api", "adapters"],
-  cli: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],
-  functions: ["model", "ports", "jobs", "adapters", "entries", "api"],
+  cli: ["model", "ports", "ndjson", "recovery", "jobs", "adapters", "entries", "api"],
+  functions: ["model", "ports", "ndjson", "jobs", "adapters", "entries"],
   infra: ["model"],
   console: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],
 };

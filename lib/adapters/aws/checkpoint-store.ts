@@ -17,12 +17,12 @@ import {
   TransactionCanceledException,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import { TidemarkError } from "../../model/errors.ts";
-import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
+import { callError, TidemarkError } from "../../model/errors.ts";
+import { DYNAMODB_ITEM_BYTES_MAX, DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
 import type { CheckpointStore, ItemChange, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { compareByBytes } from "../byte-order.ts";
 import { checkChanges, checkItemKey, DIRTY, PARTITION, SORT } from "../item-changes.ts";
-import { awsAttempts, awsFault, orAwsFault } from "./errors.ts";
+import { awsAttempts, awsErrorName, awsFault, orAwsFault } from "./errors.ts";
 import { ExpressionCompiler, marshalItem, marshalKey, unmarshalItem, type Values } from "./expressions.ts";
 
 /** Name of the sparse index. */
@@ -50,6 +50,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       }
       return WRITTEN;
     } catch (error) {
+      if (awsErrorName(error) === "ValidationException" && TOO_LARGE.test(messageOf(error))) throw itemTooLarge(change, error);
       if (!(error instanceof ConditionalCheckFailedException)) throw error;
       if (awsAttempts(error) > 1) throw unknownEffect(resource, error);
       return refused(0, error.Item);
@@ -65,7 +66,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       return WRITTEN;
     } catch (error) {
       if (!(error instanceof TransactionCanceledException)) throw error;
-      return cancelled(error, places, resource);
+      return cancelled(error, { changes, places, resource });
     }
   }
 
@@ -160,7 +161,10 @@ function transactItem(change: ItemChange, TableName: string): TransactWriteItem 
  * The first reason that is one decides: a condition that failed is a refusal, but behind a conflict with another
  * transaction, or throttling, it is unknown whether an earlier condition would have failed.
  */
-function cancelled(error: TransactionCanceledException, places: readonly number[], resource: string): WriteOutcome {
+function cancelled(
+  error: TransactionCanceledException,
+  { changes, places, resource }: { readonly changes: readonly ItemChange[]; readonly places: readonly number[]; readonly resource: string },
+): WriteOutcome {
   const reasons = error.CancellationReasons ?? [];
   const first = reasons.findIndex(({ Code }) => Code !== undefined && Code !== "None");
   if (first < 0) throw awsFault(error, resource);
@@ -171,14 +175,27 @@ function cancelled(error: TransactionCanceledException, places: readonly number[
       cause: error,
     });
   }
+  if (Code === "ValidationError" && TOO_LARGE.test(Message ?? "")) throw itemTooLarge(changes[places[first]], error);
   throw new TidemarkError("bug", "refused-request", `${resource}: the transaction was refused (${Code}: ${Message})`, { cause: error });
 }
+
+/** "Item size has exceeded …" of a put, "Item size to update has exceeded …" of a set. */
+const TOO_LARGE = /^Item size .*exceeded/;
 
 const PASSING_REASONS = new Set(["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "DuplicateItem"]);
 
 function refused(at: number, values: Values | undefined): WriteOutcome {
   const isThere = values !== undefined && Object.keys(values).length > 0;
   return { kind: "refused", at, ...(isThere && { item: unmarshalItem(values) }) };
+}
+
+function itemTooLarge({ item }: ItemChange, cause: unknown): TidemarkError {
+  const place = `the item ${item.partition} ${item.sort}`;
+  return callError("item-too-large", `${place} would be too large: at most ${DYNAMODB_ITEM_BYTES_MAX} bytes are allowed`, cause);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : "";
 }
 
 function unknownEffect(resource: string, cause: unknown): TidemarkError {

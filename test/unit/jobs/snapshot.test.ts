@@ -20,7 +20,7 @@ test("a job tells its stages in order, and its item keeps what it did", async ()
   expect(world.events.flatMap((event) => (event.kind === "job-stage" ? [event.stage] : []))).toEqual(["snapshot", "cleanup", "complete"]);
   const bytes = report.outcome.kind === "completed" ? report.outcome.bytes : 0;
   expect(world.events.filter(({ kind }) => kind === "captured")).toEqual([
-    { kind: "captured", shard: "players/0", index: 4, mutations: 4, rows: 3, bytes, durationMs: 250 },
+    { kind: "captured", shard: "players/0", index: 4, mutations: 4, rows: 3, bytes, bytesSent: bytes, durationMs: 250 },
   ]);
   expect(await lastJob(world, id)).toEqual({
     stage: "complete",

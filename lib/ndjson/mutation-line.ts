@@ -5,11 +5,11 @@
 // refused with the line's number and the remedy, nothing is guessed or passed over.
 // Hot: every line that is appended passes here. Nothing is allocated but the mutation and the views of its key and value.
 
-import { checkJson, skipSpace, valueEnd } from "../lib/model/json.ts";
-import { checkKey, checkValue, utf8 } from "../lib/model/bytes.ts";
-import { callError, type TidemarkError } from "../lib/model/errors.ts";
-import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../lib/model/limits.ts";
-import type { Mutation, ValueCodec } from "../lib/model/mutation.ts";
+import { checkJson, skipSpace, valueEnd } from "../model/json.ts";
+import { checkKey, checkValue, utf8 } from "../model/bytes.ts";
+import { callError, type TidemarkError } from "../model/errors.ts";
+import { KEY_BYTES_MAX, VALUE_BYTES_MAX } from "../model/limits.ts";
+import type { Mutation, ValueCodec } from "../model/mutation.ts";
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

@@ -4,10 +4,10 @@
 // Hot: lines are parsed where they lie; only one that crosses two chunks is copied.
 
 import { isUtf8 } from "node:buffer";
-import { checkJson, skipSpace } from "../lib/model/json.ts";
-import { callError } from "../lib/model/errors.ts";
-import { BATCH_BYTES_MAX, VALUE_BYTES_MAX } from "../lib/model/limits.ts";
-import type { Mutation, ValueCodec } from "../lib/model/mutation.ts";
+import { checkJson, skipSpace } from "../model/json.ts";
+import { callError } from "../model/errors.ts";
+import { BATCH_BYTES_MAX, VALUE_BYTES_MAX } from "../model/limits.ts";
+import type { Mutation, ValueCodec } from "../model/mutation.ts";
 import { parseMutation } from "./mutation-line.ts";
 
 /** Lines are counted from 1, empty ones too. */

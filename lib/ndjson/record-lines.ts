@@ -5,8 +5,8 @@
 // Hot: a million records pass here in a recovery. One buffer, used again for each call; no string per record but where
 // a key needs escapes or a value base64.
 
-import type { ValueCodec } from "../lib/model/mutation.ts";
-import type { Rows } from "../lib/model/rows.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import type { Rows } from "../model/rows.ts";
 
 export interface RecordLines {
   /** The rows' lines, in memory that the next call overwrites. */

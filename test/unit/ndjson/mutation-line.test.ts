@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type InputBatch, readBatches } from "../../cli/batches.ts";
-import { parseMutation } from "../../cli/mutation-line.ts";
-import { recordLines } from "../../cli/record-lines.ts";
-import { isTidemarkError } from "../../lib/model/errors.ts";
+import { type InputBatch, readBatches } from "../../../lib/ndjson/batches.ts";
+import { parseMutation } from "../../../lib/ndjson/mutation-line.ts";
+import { recordLines } from "../../../lib/ndjson/record-lines.ts";
+import { isTidemarkError } from "../../../lib/model/errors.ts";
 
 const space = fc.stringMatching(/^[ \t\r]{0,3}$/);
 const key = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }).filter((text) => text.isWellFormed());

@@ -1,0 +1,40 @@
+// Bundles the functions for Lambda: one file for each, with all it imports, so that a start reads one file and what runs
+// is what was tested. Run by `npm run build`.
+
+import { readdir, rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+const OUT = fileURLToPath(new URL("../dist/functions/", import.meta.url));
+const NODE = "node24";
+
+/** Packages in the bundles that still call require() for Node's own modules find it here. */
+const REQUIRE = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`;
+
+/** Each function's name and the bytes of its bundle. */
+export async function bundleFunctions(): Promise<readonly { readonly name: string; readonly bytes: number }[]> {
+  const files = await readdir(HERE);
+  const names = files.filter((file) => file.endsWith(".ts") && file !== "bundle.ts").map((file) => file.slice(0, -".ts".length));
+  await rm(OUT, { recursive: true, force: true });
+  const { metafile } = await build({
+    entryPoints: names.map((name) => ({ in: `${HERE}${name}.ts`, out: `${name}/index` })),
+    outdir: OUT,
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    minify: true,
+    // Names of functions and classes stand in logs and stack traces.
+    keepNames: true,
+    metafile: true,
+    format: "esm",
+    platform: "node",
+    target: NODE,
+    // The SDK's credential providers for profiles and single sign-on are loaded when used, which is never in Lambda.
+    mainFields: ["module", "main"],
+    banner: { js: REQUIRE },
+    logLevel: "warning",
+  });
+  return Object.entries(metafile.outputs).map(([path, { bytes }]) => ({ name: path.split("/").at(-2) ?? path, bytes }));
+}
+
+if (import.meta.main) for (const { name, bytes } of await bundleFunctions()) console.log(`${name}: ${Math.round(bytes / 1024)} KiB`);

@@ -1,0 +1,77 @@
+// The SDK's clients, made in this one place: how long they wait and how often they try. The SDK's own defaults wait
+// without an end for an answer, and a Lambda function that waits so is killed at its limit and paid for until then.
+//
+// Silence is what is bounded, not the length of a call: a part of 8 MiB over a slow line takes minutes and is sound as
+// long as bytes move. Only a call whose answer has not even begun after minutes is given up whatever moves.
+
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { S3Client } from "@aws-sdk/client-s3";
+/** How often a call is sent at most: the pauses between grow from 0.1 s, or from 0.5 s where the service asks for less. */
+export const ATTEMPTS_MAX = 4;
+const CONNECT_MS_MAX = 3_000;
+/** How long a service may be silent while a call is under way. S3 sends blanks while a long completion takes its time. */
+const S3_SILENCE_MS_MAX = 20_000;
+const DYNAMODB_SILENCE_MS_MAX = 5_000;
+/** How long the answer to a call may take to begin, the sending of the call included. */
+const S3_ANSWER_MS_MAX = 300_000;
+const DYNAMODB_ANSWER_MS_MAX = 15_000;
+const SOCKETS_MAX = 50;
+
+export interface AwsClientsOptions {
+  /** Default: as the SDK finds it (AWS_REGION, the profile). */
+  readonly region?: string | undefined;
+  /** Address of both services where it is not AWS, such as http://localhost:4566. */
+  readonly endpoint?: string | undefined;
+  /** Default: as the SDK finds them. */
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken?: string } | undefined;
+  /** How often a call is sent at most. Default: ATTEMPTS_MAX. */
+  readonly attemptsMax?: number;
+  /** How long a service may be silent, in ms. Default: S3_SILENCE_MS_MAX and DYNAMODB_SILENCE_MS_MAX. */
+  readonly silenceMsMax?: number;
+}
+
+export interface AwsClients {
+  readonly s3: S3Client;
+  readonly dynamodb: DynamoDBClient;
+  /** Closes the connections. */
+  close(): void;
+}
+
+/** Nothing is sent before a client is used, so that one which is not needed costs nothing. */
+export function awsClients({ region, endpoint, credentials, attemptsMax = ATTEMPTS_MAX, silenceMsMax }: AwsClientsOptions = {}): AwsClients {
+  const common = {
+    ...(region !== undefined && { region }),
+    ...(endpoint !== undefined && { endpoint }),
+    ...(credentials !== undefined && { credentials }),
+    maxAttempts: attemptsMax,
+    // Not "adaptive": it holds back calls of this process before they are sent, for as long as it sees fit.
+    retryMode: "standard",
+  };
+  const s3 = new S3Client({
+    ...common,
+    // Other endpoints than AWS seldom serve a name for each bucket.
+    forcePathStyle: endpoint !== undefined,
+    requestHandler: patience(silenceMsMax ?? S3_SILENCE_MS_MAX, S3_ANSWER_MS_MAX),
+  });
+  const dynamodb = new DynamoDBClient({ ...common, requestHandler: patience(silenceMsMax ?? DYNAMODB_SILENCE_MS_MAX, DYNAMODB_ANSWER_MS_MAX) });
+  return {
+    s3,
+    dynamodb,
+    close() {
+      s3.destroy();
+      dynamodb.destroy();
+    },
+  };
+}
+
+function patience(silenceMsMax: number, answerMsMax: number) {
+  const agent = { keepAlive: true, maxSockets: SOCKETS_MAX };
+  return {
+    connectionTimeout: CONNECT_MS_MAX,
+    socketTimeout: silenceMsMax,
+    requestTimeout: answerMsMax,
+    throwOnRequestTimeout: true,
+    httpAgent: agent,
+    httpsAgent: agent,
+  };
+}
