@@ -8,14 +8,23 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
   process.exit(1);
 }
 
+const ON_LOCALSTACK = "test/localstack/**/*.test.ts";
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     reporters: ["default", "./test/reporter.ts"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
     // Files that start processes of their own would slow each other down beyond their timeouts.
     maxWorkers: 2,
+    projects: [
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [ON_LOCALSTACK] } },
+      // Its set-up starts LocalStack and deploys the stack, once for all its files, and only where one of them runs.
+      {
+        extends: true,
+        test: { name: "localstack", include: [ON_LOCALSTACK], globalSetup: "./test/localstack/global-setup.ts", testTimeout: 300_000, hookTimeout: 300_000 },
+      },
+    ],
   },
 });

@@ -22,6 +22,16 @@ export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER) {
     .refine((number) => Number.isSafeInteger(number) && number >= min && number <= max, remedy);
 }
 
+/** A number that may have a fraction. */
+export function decimal(min: number, max: number) {
+  const remedy = `write a number from ${min} to ${max}, as 2.5`;
+  return z
+    .string()
+    .regex(/^[0-9]{1,12}(\.[0-9]{1,6})?$/, remedy)
+    .transform(Number)
+    .refine((number) => number >= min && number <= max, remedy);
+}
+
 /** Seconds, in ms; fractions are allowed. */
 export function seconds(minMs: number) {
   return z

@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { callError } from "../lib/model/errors.ts";
 import { appendCommand } from "./commands/append.ts";
 import { cleanupCommand } from "./commands/cleanup.ts";
+import { costCommand } from "./commands/cost.ts";
 import { getCommand } from "./commands/get.ts";
 import { initCommand } from "./commands/init.ts";
 import { recoverCommand } from "./commands/recover.ts";
@@ -80,6 +81,7 @@ function program(run: Run): Command {
     statusCommand,
     verifyCommand,
     runCommand,
+    costCommand,
   ];
   for (const command of commands) root.addCommand(command(run));
   shareSettings(root);

@@ -33,12 +33,12 @@ export function parseStoreUrl(text: string): StoreUrl {
 export async function initStore(url: StoreUrl): Promise<{ readonly kind: "created" } | { readonly kind: "exists" }> {
   if (url.kind === "file") return initLocalStore(url.path);
   const { initAwsStore } = await import("../lib/adapters/aws/init.ts");
-  const clients = await awsClients(url);
+  const { awsClients } = await import("../lib/adapters/aws/clients.ts");
+  const clients = awsClients(url);
   try {
     return await initAwsStore({ ...clients, clock: systemClock() }, url);
   } finally {
-    clients.s3.destroy();
-    clients.dynamodb.destroy();
+    clients.close();
   }
 }
 
@@ -50,22 +50,14 @@ export async function openStore(url: StoreUrl, telemetry: Telemetry): Promise<Op
   }
   const { s3ObjectStore } = await import("../lib/adapters/aws/object-store.ts");
   const { dynamodbCheckpointStore } = await import("../lib/adapters/aws/checkpoint-store.ts");
-  const { s3, dynamodb } = await awsClients(url);
+  const { awsClients } = await import("../lib/adapters/aws/clients.ts");
+  const { s3, dynamodb, close } = awsClients(url);
   return {
     world: { objects: s3ObjectStore(s3, url), checkpoints: dynamodbCheckpointStore(dynamodb, url), ...surroundings },
     async close() {
-      s3.destroy();
-      dynamodb.destroy();
+      close();
     },
   };
-}
-
-async function awsClients({ endpoint, region }: Extract<StoreUrl, { kind: "s3" }>) {
-  const { S3Client } = await import("@aws-sdk/client-s3");
-  const { DynamoDBClient } = await import("@aws-sdk/client-dynamodb");
-  const where = { ...(endpoint !== undefined && { endpoint }), ...(region !== undefined && { region }) };
-  // Other endpoints than AWS seldom serve a name for each bucket.
-  return { s3: new S3Client({ ...where, forcePathStyle: endpoint !== undefined }), dynamodb: new DynamoDBClient(where) };
 }
 
 function filePath(text: string): string {

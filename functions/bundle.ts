@@ -12,6 +12,11 @@ const NODE = "node24";
 /** Packages in the bundles that still call require() for Node's own modules find it here. */
 const REQUIRE = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`;
 
+/** Lambda's credentials are in the environment, where the SDK looks first. These other ways to them it imports only when all before have failed. */
+const NOT_IN_LAMBDA = ["sso", "ini", "process", "web-identity", "http"]
+  .map((way) => `@aws-sdk/credential-provider-${way}`)
+  .concat("@smithy/credential-provider-imds");
+
 /** Each function's name and the bytes of its bundle. */
 export async function bundleFunctions(): Promise<readonly { readonly name: string; readonly bytes: number }[]> {
   const files = await readdir(HERE);
@@ -29,8 +34,8 @@ export async function bundleFunctions(): Promise<readonly { readonly name: strin
     format: "esm",
     platform: "node",
     target: NODE,
-    // The SDK's credential providers for profiles and single sign-on are loaded when used, which is never in Lambda.
     mainFields: ["module", "main"],
+    external: NOT_IN_LAMBDA,
     banner: { js: REQUIRE },
     logLevel: "warning",
   });

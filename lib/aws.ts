@@ -1,8 +1,7 @@
 // The store on AWS, or on whatever speaks the protocols of S3 and DynamoDB.
 
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
-import { S3Client } from "@aws-sdk/client-s3";
 import { dynamodbCheckpointStore } from "./adapters/aws/checkpoint-store.ts";
+import { awsClients } from "./adapters/aws/clients.ts";
 import { s3ObjectStore } from "./adapters/aws/object-store.ts";
 import { systemClock } from "./adapters/local/clock.ts";
 import { cryptoRandom } from "./adapters/local/random.ts";
@@ -27,16 +26,13 @@ export interface AwsOptions {
 export function aws({ bucket, prefix, table, region, endpoint, telemetry = SILENT }: AwsOptions): Store {
   return {
     async open() {
-      const where = { ...(region !== undefined && { region }), ...(endpoint !== undefined && { endpoint }) };
-      const s3 = new S3Client({ ...where, forcePathStyle: endpoint !== undefined });
-      const dynamodb = new DynamoDBClient(where);
+      const { s3, dynamodb, close } = awsClients({ region, endpoint });
       const objects = s3ObjectStore(s3, { bucket, ...(prefix !== undefined && { prefix }) });
       const world = { objects, checkpoints: dynamodbCheckpointStore(dynamodb, { table }), clock: systemClock(), random: cryptoRandom(), telemetry };
       return {
         world,
         async close() {
-          s3.destroy();
-          dynamodb.destroy();
+          close();
         },
       };
     },

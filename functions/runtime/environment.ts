@@ -1,25 +1,24 @@
-// The functions' environment, parsed once. infra/functions.ts sets it; a variable that lacks is named with its remedy.
+// The functions' environment, parsed once. infra/ sets it; a variable that lacks is named with its remedy.
 
-import { z } from "zod";
+import * as z from "zod/mini";
+import { faultsOf } from "./faults.ts";
 
-const NON_EMPTY = z.string().min(1);
+const nonEmpty = z.string().check(z.minLength(1));
 
 const ENVIRONMENT = z.object({
-  TIDEMARK_BUCKET: NON_EMPTY,
-  TIDEMARK_PREFIX: z
-    .string()
-    .regex(/^$|\/$/, "must be empty or end with a slash")
-    .default(""),
+  TIDEMARK_BUCKET: nonEmpty,
+  TIDEMARK_PREFIX: z._default(z.string().check(z.regex(/^$|\/$/, "must be empty or end with a slash")), ""),
   /** Name of the DynamoDB table. */
-  TIDEMARK_TABLE: NON_EMPTY,
+  TIDEMARK_TABLE: nonEmpty,
   /** Dimension of the metrics. */
-  TIDEMARK_PIPELINE: NON_EMPTY,
-  TIDEMARK_SNAPSHOT_QUEUE: z.url().optional(),
-  TIDEMARK_CLEANUP_QUEUE: z.url().optional(),
-  TIDEMARK_DEAD_LETTER_QUEUE: z.url().optional(),
+  TIDEMARK_PIPELINE: nonEmpty,
+  TIDEMARK_SNAPSHOT_QUEUE: z.optional(z.url()),
+  TIDEMARK_CLEANUP_QUEUE: z.optional(z.url()),
+  TIDEMARK_DEAD_LETTER_QUEUE: z.optional(z.url()),
   /** Deliveries after which a message goes to the dead letters, as the queue's redrive policy has it. */
-  TIDEMARK_RECEIVES_MAX: z.coerce.number().int().min(1).default(5),
-  TIDEMARK_EVENT_BUS: NON_EMPTY.optional(),
+  TIDEMARK_RECEIVES_MAX: z._default(z.coerce.number().check(z.int(), z.gte(1)), 5),
+  /** Name or ARN of the bus. */
+  TIDEMARK_EVENT_BUS: z.optional(nonEmpty),
 });
 
 export type Environment = z.infer<typeof ENVIRONMENT>;
@@ -28,12 +27,12 @@ export type Environment = z.infer<typeof ENVIRONMENT>;
 export function readEnvironment(variables: Readonly<Record<string, string | undefined>>): Environment {
   const parsed = ENVIRONMENT.safeParse(variables);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
-  throw new Error(`The function's environment is wrong: ${faults.join("; ")}. SnapshotPipeline sets it: deploy again.`);
+  throw new Error(`The function's environment is wrong: ${faultsOf(parsed.error)}. SnapshotPipeline sets it: deploy again.`);
 }
 
 /** A variable that only some functions have. */
-export function needed(value: string | undefined, name: string): string {
-  if (value !== undefined) return value;
+export function needed<Name extends keyof Environment>(environment: Environment, name: Name): NonNullable<Environment[Name]> {
+  const value = environment[name];
+  if (value !== undefined && value !== null) return value;
   throw new Error(`The function's environment lacks ${name}. SnapshotPipeline sets it: deploy again.`);
 }

@@ -1,30 +1,33 @@
 // Calls over a function URL. The URL's IAM check comes first; a call without a signature that gets here is refused again,
 // in case somebody opened the URL. Errors tell the caller what to do, and never what is stored.
 
-import { z } from "zod";
+import * as z from "zod/mini";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
-import { type Invocation, lambdaHandler } from "./stack.ts";
-import { logger } from "./wiring.ts";
+import { isOfTheDeployment, loggable } from "./faults.ts";
+import { matchRoute, type Parameters, type Route } from "./routes.ts";
+import { lambdaHandler } from "./stack.ts";
+import type { Instruments } from "./telemetry.ts";
+
+const texts = z.record(z.string(), z.optional(z.string()));
 
 const HTTP_EVENT = z.object({
   rawPath: z.string(),
-  headers: z.record(z.string(), z.string().optional()),
-  queryStringParameters: z.record(z.string(), z.string().optional()).default({}),
+  headers: texts,
+  queryStringParameters: z._default(texts, {}),
   requestContext: z.object({
     http: z.object({ method: z.string() }),
-    authorizer: z
-      .object({ iam: z.object({}).loose().optional() })
-      .loose()
-      .optional(),
+    authorizer: z.optional(z.object({ iam: z.optional(z.looseObject({})) })),
   }),
-  body: z.string().optional(),
-  isBase64Encoded: z.boolean().default(false),
+  body: z.optional(z.string()),
+  isBase64Encoded: z._default(z.boolean(), false),
 });
 
 export interface HttpRequest {
   readonly method: string;
   /** Decoded parts of the path, without empty ones. */
   readonly path: readonly string[];
+  /** What the route's names stand for in the path. */
+  readonly parameters: Parameters;
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string | undefined>>;
   readonly query: Readonly<Record<string, string | undefined>>;
@@ -37,42 +40,82 @@ export interface HttpReply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export function httpHandler(work: (request: HttpRequest, invocation: Invocation) => Promise<HttpReply>) {
-  return lambdaHandler(HTTP_EVENT, async (event, invocation) => {
+export type HttpRoute = Route<(request: HttpRequest) => Promise<HttpReply>>;
+
+/** What Lambda makes an HTTP answer of. */
+export interface LambdaReply {
+  readonly statusCode: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export function httpHandler(instruments: Instruments, routes: readonly HttpRoute[]) {
+  const { logger } = instruments;
+  return lambdaHandler(instruments, HTTP_EVENT, async (event) => {
     try {
-      if (event.requestContext.authorizer?.iam === undefined) {
-        throw new HttpError(403, "unsigned-call", "the call is not signed: sign it with AWS Signature Version 4 for the service lambda");
-      }
-      return reply(await work(requestOf(event), invocation));
+      return lambdaReply(await answer(event));
     } catch (error) {
-      return reply(errorReply(error));
+      const level = statusOf(error) >= 500 ? "error" : "warn";
+      logger[level]("a call was refused", { status: statusOf(error), fault: loggable(error) });
+      return lambdaReply(errorReply(error));
     }
   });
+
+  async function answer(event: z.infer<typeof HTTP_EVENT>): Promise<HttpReply> {
+    if (event.requestContext.authorizer?.iam === undefined) {
+      throw new HttpError(403, "unsigned-call", "the call is not signed: sign it with AWS Signature Version 4 for the service lambda");
+    }
+    const { method } = event.requestContext.http;
+    const path = event.rawPath
+      .split("/")
+      .filter((part) => part !== "")
+      .map(decodePart);
+    const match = matchRoute(routes, method, path);
+    switch (match.kind) {
+      case "found":
+        return match.route.work({ ...requestOf(event), method, path, parameters: match.parameters });
+      case "no-path":
+        throw new HttpError(404, "unknown-route", `there is nothing here: there are ${routes.map((route) => `${route.method} ${route.path}`).join(", ")}`);
+      case "no-method":
+        throw new HttpError(405, "wrong-method", `use ${match.allowed.join(" or ")} here`, { allow: match.allowed.join(", ") });
+    }
+  }
 }
 
 /** A refusal with a status of its own. */
 export class HttpError extends TidemarkError {
   readonly status: number;
-  constructor(status: number, code: string, message: string) {
+  readonly headers: Readonly<Record<string, string>>;
+  constructor(status: number, code: string, message: string, headers: Readonly<Record<string, string>> = {}) {
     super("call", code, message);
     this.status = status;
+    this.headers = headers;
   }
 }
 
-export function noSuchRoute({ method, path }: HttpRequest, routes: readonly string[]): HttpError {
-  return new HttpError(404, "unknown-route", `there is no ${method} /${path.join("/")}: there are ${routes.join(", ")}`);
+/** A misspelt parameter would be passed over, and the call would do something else than was meant. */
+export function checkQuery({ query }: HttpRequest, known: readonly string[]): void {
+  if (Object.keys(query).every((name) => known.includes(name))) return;
+  throw callError(
+    "unknown-parameter",
+    `the query has a parameter that means nothing here: there ${known.length === 0 ? "are none" : `is ${known.join(", ")}`}`,
+  );
 }
 
-function requestOf(event: z.infer<typeof HTTP_EVENT>): HttpRequest {
+/** A whole number from the query. */
+export function wholeParameter({ query }: HttpRequest, name: string, { fallback, max }: { readonly fallback: number; readonly max: number }): number {
+  const text = query[name];
+  if (text === undefined) return fallback;
+  const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value <= max) return value;
+  throw callError("bad-parameter", `the query's ${name} is not a whole number from 0 to ${max}`);
+}
+
+function requestOf({ headers, queryStringParameters, body = "", isBase64Encoded }: z.infer<typeof HTTP_EVENT>) {
   return {
-    method: event.requestContext.http.method,
-    path: event.rawPath
-      .split("/")
-      .filter((part) => part !== "")
-      .map(decodePart),
-    headers: Object.fromEntries(Object.entries(event.headers).map(([name, value]) => [name.toLowerCase(), value])),
-    query: event.queryStringParameters,
-    body: Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8"),
+    headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
+    query: queryStringParameters,
+    body: Buffer.from(body, isBase64Encoded ? "base64" : "utf8"),
   };
 }
 
@@ -84,32 +127,40 @@ function decodePart(part: string): string {
   }
 }
 
-function reply({ status, body, headers }: HttpReply): object {
+function lambdaReply({ status, body, headers }: HttpReply): LambdaReply {
   return { statusCode: status, headers: { "content-type": "application/json", "cache-control": "no-store", ...headers }, body: JSON.stringify(body) };
 }
 
-const UNKNOWN_CODES = new Set(["unknown-table", "unknown-shard", "unknown-request"]);
+const NOT_FOUND: ReadonlySet<string> = new Set(["unknown-table", "unknown-shard", "unknown-request"]);
 const RETRY_AFTER_S = "1";
 
-function errorReply(error: unknown): HttpReply {
-  if (!isTidemarkError(error) || error.kind === "bug") {
-    logger.error("a call failed", { error });
-    return told(500, "internal-error", "something went wrong here; the function's log tells what. Call again, and report it if it stays");
-  }
-  const { kind, code, message } = error;
-  logger.warn("a call was refused", { kind, code });
-  if (error instanceof HttpError) return told(error.status, code, message);
-  switch (kind) {
+function statusOf(error: unknown): number {
+  if (error instanceof HttpError) return error.status;
+  if (!isTidemarkError(error)) return 500;
+  if (isOfTheDeployment(error)) return 503;
+  switch (error.kind) {
     case "call":
-      return told(UNKNOWN_CODES.has(code) ? 404 : code === "forgotten-batch" ? 409 : 400, code, message);
+      return NOT_FOUND.has(error.code) ? 404 : 400;
     case "retry":
     case "wait":
-      return { ...told(503, code, message), headers: { "retry-after": RETRY_AFTER_S } };
+      return 503;
     case "repair":
-      return told(500, code, message);
+    case "bug":
+      return 500;
   }
 }
 
-function told(status: number, code: string, message: string): HttpReply {
-  return { status, body: { error: { code, message } } };
+function errorReply(error: unknown): HttpReply {
+  const status = statusOf(error);
+  const headers = error instanceof HttpError ? error.headers : status === 503 ? { "retry-after": RETRY_AFTER_S } : {};
+  return { status, headers, body: { error: toldOf(error) } };
+}
+
+function toldOf(error: unknown): { readonly code: string; readonly message: string } {
+  if (!isTidemarkError(error) || error.kind === "bug") {
+    return { code: "internal-error", message: "something went wrong here; the function's log tells what. Call again, and report it if it stays" };
+  }
+  const { code, message } = error;
+  if (isOfTheDeployment(error)) return { code, message: "the function lacks something that it needs; its log tells what. Call again once that is mended" };
+  return { code, message };
 }

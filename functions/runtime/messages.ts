@@ -1,34 +1,36 @@
 // The messages that functions send each other. A message names a shard and never carries state; it can come twice, late, or
 // for a table that is gone.
 
-import { z } from "zod";
+import * as z from "zod/mini";
 import { CAPTURE_TURNS_MAX, SHARDS_MAX } from "../../lib/model/limits.ts";
 import { isTableName } from "../../lib/model/names.ts";
 
-const table = z.string().refine(isTableName, "is not a table name");
-const shard = z
-  .number()
-  .int()
-  .min(0)
-  .max(SHARDS_MAX - 1);
+const table = z.string().check(z.refine(isTableName, "is not a table name"));
+const shard = z.int().check(z.gte(0), z.lt(SHARDS_MAX));
+const shardEnd = z.int().check(z.gte(0), z.lte(SHARDS_MAX));
 
 export const SNAPSHOT_MESSAGE = z.strictObject({
   table,
   shard,
   /** Id of the request that asked for it, if one did. */
-  request: z
-    .string()
-    .regex(/^[0-9a-f]{16}$/)
-    .optional(),
+  request: z.optional(z.string().check(z.regex(/^[0-9a-f]{16}$/))),
   /** How many invocations have worked on it before. */
-  turn: z.number().int().min(0).max(CAPTURE_TURNS_MAX, "it took too many invocations: give the function more time or memory").default(0),
+  turn: z._default(
+    z.int().check(
+      z.gte(0),
+      z.refine((turn) => turn <= CAPTURE_TURNS_MAX, "has gone too far, the capture took too many invocations: give the function more time or memory"),
+    ),
+    0,
+  ),
 });
 
+/** As it is sent, and as it is taken. */
 export type SnapshotMessage = z.input<typeof SNAPSHOT_MESSAGE>;
+export type TakenMessage = z.output<typeof SNAPSHOT_MESSAGE>;
 
 export const CLEANUP_MESSAGE = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("after"), table, shard }),
-  z.strictObject({ kind: z.literal("shards"), table, from: shard, to: shard.max(SHARDS_MAX) }),
+  z.strictObject({ kind: z.literal("shards"), table, from: shard, to: shardEnd }),
   z.strictObject({ kind: z.literal("deletion"), table }),
   z.strictObject({ kind: z.literal("strays") }),
 ]);

@@ -2,50 +2,52 @@
 // and fails the invocation.
 
 import { injectLambdaContext } from "@aws-lambda-powertools/logger/middleware";
-import { logMetrics } from "@aws-lambda-powertools/metrics/middleware";
 import { captureLambdaHandler } from "@aws-lambda-powertools/tracer/middleware";
 import middy from "@middy/core";
 import type { Context } from "aws-lambda";
-import type { z } from "zod";
+import * as z from "zod/mini";
 import { callError } from "../../lib/model/errors.ts";
-import { logger, metrics, tracer } from "./wiring.ts";
+import { faultsOf, loggable, presentable } from "./faults.ts";
+import type { Instruments } from "./telemetry.ts";
 
 export interface Invocation {
   /** Aborts in time to end in order before Lambda ends the process. */
   readonly signal: AbortSignal;
 }
 
+export type LambdaHandler<Result> = (event: unknown, context: Context) => Promise<Result>;
+
 /** Kept back for ending in order: releasing a lease, sending the messages that go on. */
 const ENDING_SHARE = 0.2;
 const ENDING_MS_MAX = 20_000;
 
 export function lambdaHandler<Event, Result>(
-  schema: z.ZodType<Event>,
+  { logger, tracer }: Pick<Instruments, "logger" | "tracer">,
+  schema: z.core.$ZodType<Event>,
   work: (event: Event, invocation: Invocation) => Promise<Result>,
-): (event: unknown, context: Context) => Promise<Result> {
-  return middy()
+): LambdaHandler<Result> {
+  // Said here whatever the environment says: an event or a reply would bring the users' data into logs and traces.
+  // Middy would end a handler a moment before its time is out, and leave its work to go on in the background of the next
+  // call. Killed by Lambda it is gone, which is what the protocol counts with.
+  return middy({ timeoutEarlyInMillis: 0 })
     .use(captureLambdaHandler(tracer, { captureResponse: false }))
-    .use(injectLambdaContext(logger, { resetKeys: true }))
-    .use(logMetrics(metrics))
+    .use(injectLambdaContext(logger, { resetKeys: true, logEvent: false }))
     .handler(async (event: unknown, context: Context) => {
       const leftMs = context.getRemainingTimeInMillis();
-      const signal = AbortSignal.timeout(Math.max(0, Math.floor(leftMs - Math.min(ENDING_MS_MAX, leftMs * ENDING_SHARE))));
+      const workMs = Math.floor(leftMs - Math.min(ENDING_MS_MAX, leftMs * ENDING_SHARE));
+      const signal = workMs > 0 ? AbortSignal.timeout(workMs) : AbortSignal.abort();
       try {
         return await work(parseEvent(schema, event), { signal });
       } catch (error) {
-        logger.error("the invocation failed", { error });
-        throw error;
+        logger.error("the invocation failed", { fault: loggable(error) });
+        throw presentable(error);
       }
     });
 }
 
 /** @throws {TidemarkError} `call` "malformed-event", naming the member; its value is not repeated */
-function parseEvent<Event>(schema: z.ZodType<Event>, event: unknown): Event {
-  const parsed = schema.safeParse(event);
+function parseEvent<Event>(schema: z.core.$ZodType<Event>, event: unknown): Event {
+  const parsed = z.safeParse(schema, event);
   if (parsed.success) return parsed.data;
   throw callError("malformed-event", `the event is not one that this function takes: ${faultsOf(parsed.error)}`);
-}
-
-export function faultsOf({ issues }: z.ZodError): string {
-  return issues.map(({ path, message }) => `${path.length === 0 ? "it" : path.join(".")}: ${message}`).join("; ");
 }

@@ -4,12 +4,20 @@
 
 import type { Logger } from "@aws-lambda-powertools/logger";
 import { type Metrics, MetricUnit } from "@aws-lambda-powertools/metrics";
+import type { Tracer } from "@aws-lambda-powertools/tracer";
 import type { Telemetry, TelemetryEvent } from "../../lib/ports/telemetry.ts";
+
+/** What a function tells by. */
+export interface Instruments {
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly tracer: Tracer;
+}
 
 /** Name and value of each metric; the name tells the unit. */
 export type Values = Readonly<Record<string, number>>;
 
-export function functionTelemetry({ logger, metrics }: { readonly logger: Logger; readonly metrics: Metrics }): Telemetry {
+export function functionTelemetry({ logger, metrics }: Pick<Instruments, "logger" | "metrics">): Telemetry {
   return { report };
 
   function report(event: TelemetryEvent): void {
@@ -44,13 +52,12 @@ export function functionTelemetry({ logger, metrics }: { readonly logger: Logger
   }
 }
 
-/** For the pipeline, and for the table where one is named. */
+/** One line, at once: for the pipeline, and for the table where one is named. */
 export function publish(metrics: Metrics, values: Values, table?: string): void {
-  for (const dimensions of table === undefined ? [{}] : [{}, { table }]) {
-    metrics.addDimensions(dimensions);
-    for (const [name, value] of Object.entries(values)) metrics.addMetric(name, unitOf(name), value);
-    metrics.publishStoredMetrics();
-  }
+  metrics.addDimensions({});
+  if (table !== undefined) metrics.addDimensions({ table });
+  for (const [name, value] of Object.entries(values)) metrics.addMetric(name, unitOf(name), value);
+  metrics.publishStoredMetrics();
 }
 
 function unitOf(name: string): (typeof MetricUnit)[keyof typeof MetricUnit] {

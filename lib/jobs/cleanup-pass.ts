@@ -18,7 +18,7 @@ export type CleanupTask =
 
 export interface CleanupTaskReport {
   readonly cleaned: readonly { readonly id: ShardId; readonly report: CleanupReport }[];
-  /** What is left: shards that there was no time for. */
+  /** What is left, where there was no time for all of it. */
   readonly rest?: CleanupTask;
   /** Shards that failed, each to be tried again alone. */
   readonly failures: readonly { readonly task: CleanupTask; readonly error: unknown }[];
@@ -34,7 +34,7 @@ function tasksOf({ name, shards }: { readonly name: string; readonly shards: num
   return starts.map((from) => ({ kind: "shards", table: name, from, to: Math.min(from + CLEANUP_TASK_SHARDS_MAX, shards) }));
 }
 
-/** Carries a task out, until the signal: then `rest` has what is left. */
+/** Carries a task out until the signal, but at least one shard of it: so however short the time, a pass ends. */
 export async function runCleanupTask(world: World, task: CleanupTask, signal: AbortSignal): Promise<CleanupTaskReport> {
   switch (task.kind) {
     case "after": {
@@ -46,11 +46,11 @@ export async function runCleanupTask(world: World, task: CleanupTask, signal: Ab
       return cleanShards(world, task, signal);
     case "deletion": {
       const table = await findTable(world, task.table);
-      if (table?.state === "deleting") await finishDeletion(world, table);
-      return { cleaned: [], failures: [] };
+      const finished = table?.state !== "deleting" || (await finishDeletion(world, table, signal));
+      return { cleaned: [], failures: [], ...(!finished && { rest: task }) };
     }
     case "strays":
-      return { cleaned: await cleanupStrays(world), failures: [] };
+      return { cleaned: await cleanupStrays(world, signal), failures: [], ...(signal.aborted && { rest: task }) };
   }
 }
 
@@ -61,7 +61,7 @@ async function cleanShards(world: World, task: Extract<CleanupTask, { kind: "sha
   if (policy?.state !== "live") return { cleaned, failures };
   const to = Math.min(task.to, policy.shards);
   for (let shard = task.from; shard < to; shard++) {
-    if (signal.aborted) return { cleaned, failures, rest: { ...task, from: shard } };
+    if (signal.aborted && shard > task.from) return { cleaned, failures, rest: { ...task, from: shard } };
     const id = { table: task.table, shard };
     try {
       cleaned.push({ id, report: await cleanupShard(world, { id, policy }) });

@@ -70,15 +70,18 @@ async function mendTail(world: World, id: ShardId, { control, listing }: SweepOu
 /**
  * Cleans the shards of tables that are no more: a writer or a capture that stalled before its table was deleted may have
  * left something there. A table made meanwhile is safe: a sweep lists before it looks for the control item, and
- * incarnations differ (rule 25).
+ * incarnations differ (rule 25). Stops behind the shard at which the signal aborts.
  */
-export async function cleanupStrays(world: World): Promise<readonly { readonly id: ShardId; readonly report: CleanupReport }[]> {
+export async function cleanupStrays(world: World, signal?: AbortSignal): Promise<readonly { readonly id: ShardId; readonly report: CleanupReport }[]> {
   const reports: { id: ShardId; report: CleanupReport }[] = [];
   for (const table of await storedTables(world)) {
     if ((await findTable(world, table)) !== undefined) continue;
     const keys = [...(await listObjects(world.objects, `${table}/`)), ...(await listUploads(world.objects, `${table}/`))];
     const shards = new Map(keys.flatMap(({ key }) => shardOfKey(key) ?? []).map((id) => [shardName(id), id]));
-    for (const id of shards.values()) reports.push({ id, report: await cleanupShard(world, { id, policy: POLICY_DEFAULTS }) });
+    for (const id of shards.values()) {
+      reports.push({ id, report: await cleanupShard(world, { id, policy: POLICY_DEFAULTS }) });
+      if (signal?.aborted === true) return reports;
+    }
   }
   return reports;
 }

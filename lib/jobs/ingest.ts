@@ -1,25 +1,41 @@
 // Appends batches that came over a wire, for a process that lives on between calls: each table's writer is kept, with its
 // belief of where the log ends, so that an append costs one PUT, one read and one published tail.
 //
+// All batches of a call are checked before the first is appended: a call that is refused has written nothing. They go to
+// the writers in one turn, and lib/model/limits.ts sees to it that what one call can bring fits one redo file: in each
+// shard they are appended all or not at all. So none is appended behind one that failed, which, appended later, would
+// be taken for a repetition, and lost (rule 6).
+//
 // A call that fails takes the kept writer along. The one that repeats it may come to another process, and this one must
-// not wait for a batch that it will never see again. So a producer sends its next call only when the one before is
-// answered (rule 6); within a call its batches keep their order.
+// not wait for a batch that it will never see again. So a producer sends its next call only when the one before is answered.
+//
+// A batch has its first sight of the shard (`since`, rule 11) from the kept belief, for nobody sends one along. Where
+// more producers than a shard remembers have written since, it cannot be told from a forgotten one, though it is new: then
+// it is looked at afresh, as any other process would that it came to.
 
-import { callError, TidemarkError } from "../model/errors.ts";
-import type { BatchRequest } from "../redo-log/writer.ts";
-import type { World } from "../ports/world.ts";
+import { isTidemarkError, TidemarkError } from "../model/errors.ts";
+import { checkMutations, checkProducer } from "../model/mutation.ts";
 import { shardName } from "../model/names.ts";
+import type { Index } from "../model/position.ts";
 import type { Table } from "../model/table.ts";
+import type { World } from "../ports/world.ts";
+import type { BatchRequest } from "../redo-log/writer.ts";
 import { type ShardOutcome, type TableWriter, tableWriter } from "./append.ts";
 import { getTable } from "./tables.ts";
+
+/** The last index of a batch in a shard that it went to. */
+export interface ShardShare {
+  readonly shard: number;
+  readonly last: Index;
+}
 
 export interface IngestTable {
   readonly table: Table;
   /**
-   * Appends the batches together, in their order; settles once all are durable.
+   * Appends the batches together, in their order, and settles once all are durable; tells where each lies.
    * @throws {TidemarkError} `retry`: some may be durable; call again with the same batches. `call`: see its message.
    */
-  append(batches: readonly BatchRequest[]): Promise<readonly (readonly ShardOutcome[])[]>;
+  append(batches: readonly BatchRequest[]): Promise<readonly (readonly ShardShare[])[]>;
 }
 
 export interface Ingest {
@@ -37,44 +53,49 @@ export function ingest(world: World): Ingest {
 
   return {
     async open(name) {
-      const { table } = await openKept(name);
-      return { table, append: (batches) => append(name, batches) };
+      const opened = kept.get(name) ?? (await openTable(name));
+      return { table: opened.table, append: (batches) => append(opened, batches) };
     },
   };
 
-  async function openKept(name: string): Promise<Kept> {
-    const known = kept.get(name);
-    if (known !== undefined) return known;
+  async function openTable(name: string): Promise<Kept> {
     const table = await getTable(world, name);
     const opened = { table, writer: tableWriter(world, table) };
     kept.set(name, opened);
     return opened;
   }
 
-  async function append(name: string, batches: readonly BatchRequest[]): Promise<readonly (readonly ShardOutcome[])[]> {
-    const { writer } = await openKept(name);
-    const settled = await Promise.allSettled(batches.map((batch) => writer.append(batch)));
-    const failed = settled.find((result) => result.status === "rejected");
-    if (failed !== undefined) {
-      kept.delete(name);
-      throw failed.reason;
+  async function append(opened: Kept, batches: readonly BatchRequest[]): Promise<readonly (readonly ShardShare[])[]> {
+    const { table, writer } = opened;
+    for (const [place, { mutations, mark }] of batches.entries()) {
+      checkMutations(mutations, table.codec, `batch ${place + 1}`);
+      if (mark !== undefined) checkProducer(mark.producer, mark.sequence);
     }
-    const outcomes = settled.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-    for (const { shard, outcome } of outcomes.flat()) {
-      switch (outcome.kind) {
-        case "appended":
-          break;
-        case "sealed":
-          // The table was deleted, or made anew, perhaps with other shards: the next call looks at it afresh.
-          kept.delete(name);
-          throw new TidemarkError("retry", "sealed", `${shardName({ table: name, shard })} began a new life, or its table was deleted; call again`);
-        case "forgotten":
-          throw callError(
-            "forgotten-batch",
-            `${shardName({ table: name, shard })} may have applied a batch of this producer and forgotten it: look at the state, then append what lacks under another producer`,
-          );
-      }
+    try {
+      const settled = await Promise.allSettled(batches.map((batch) => writer.append(batch)));
+      const faults = settled.flatMap((result) => (result.status === "rejected" ? [result.reason] : []));
+      // A batch without an answer may be durable: that is what the caller must hear of.
+      if (faults.length > 0) throw faults.find((fault) => isTidemarkError(fault) && fault.kind === "retry") ?? faults[0];
+      return settled.flatMap((result) => (result.status === "fulfilled" ? [sharesOf(table, result.value)] : []));
+    } catch (error) {
+      // Unless another call has taken its place already.
+      if (kept.get(table.name) === opened) kept.delete(table.name);
+      throw error;
     }
-    return outcomes;
   }
+}
+
+function sharesOf({ name }: Table, outcomes: readonly ShardOutcome[]): readonly ShardShare[] {
+  return outcomes.map(({ shard, outcome }) => {
+    const where = shardName({ table: name, shard });
+    switch (outcome.kind) {
+      case "appended":
+        return { shard, last: outcome.last };
+      case "sealed":
+        // Deleted, or made anew, perhaps with other shards: the next call looks at it afresh.
+        throw new TidemarkError("retry", "sealed", `${where} began a new life, or its table was deleted; call again`);
+      case "forgotten":
+        throw new TidemarkError("retry", "stale-writer", `${where} has heard many producers since it was last written to from here; call again`);
+    }
+  });
 }

@@ -12,20 +12,39 @@ import { getShards } from "./tables.ts";
 const REQUEST_DIGITS = 16;
 const REQUEST = /^[0-9a-f]{16}$/;
 
+/** Items written side by side. */
+const TOGETHER_MAX = 25;
+
+export interface CaptureRequest {
+  readonly id: ShardId;
+  readonly request: string;
+}
+
 /**
- * Puts a request on record: `pending` until a job begins with it. Whoever asked must see to that.
+ * Puts a request for a shard on record: `pending` until a job begins with it. Whoever asked must see to that.
  * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
  */
-export async function requestCapture(world: World, id: ShardId): Promise<{ readonly request: string }> {
+export async function requestCapture(world: World, id: ShardId): Promise<CaptureRequest> {
   await getShards(world, id);
-  const request = world.random.id(REQUEST_DIGITS);
-  const nowMs = world.clock.now();
+  return recordRequest(world, id);
+}
+
+/** The same for each of several shards that are known to be there. */
+export async function requestCaptures(world: World, ids: readonly ShardId[]): Promise<readonly CaptureRequest[]> {
+  const requests: CaptureRequest[] = [];
+  for (let at = 0; at < ids.length; at += TOGETHER_MAX) {
+    requests.push(...(await Promise.all(ids.slice(at, at + TOGETHER_MAX).map((id) => recordRequest(world, id)))));
+  }
+  return requests;
+}
+
+async function recordRequest({ checkpoints, clock, random }: World, id: ShardId): Promise<CaptureRequest> {
+  const request = random.id(REQUEST_DIGITS);
+  const nowMs = clock.now();
   // DynamoDB counts in seconds.
   const expiresAt = Math.ceil((nowMs + REQUEST_KEPT_MS) / 1_000);
-  await world.checkpoints.write([
-    { item: requestItem(id, request), when: [{ kind: "absent" }], put: { formatVersion: 1, state: "pending", askedAtMs: nowMs, expiresAt } },
-  ]);
-  return { request };
+  await checkpoints.write([{ item: requestItem(id, request), when: [], put: { formatVersion: 1, state: "pending", askedAtMs: nowMs, expiresAt } }]);
+  return { id, request };
 }
 
 /**

@@ -88,11 +88,13 @@ export async function deleteTable(world: World, name: string): Promise<void> {
 
 /**
  * Deletes what is left of a table that is being deleted. Every write is conditional on that: a run that stalled must not
- * touch a table that was made anew under the name.
+ * touch a table that was made anew under the name. False where the signal stopped it; each run gets at least one shard
+ * further.
  */
-export async function finishDeletion(world: World, table: Table): Promise<void> {
-  for (const id of shardsOf(table)) await deleteShard(world, table, id);
+export async function finishDeletion(world: World, table: Table, signal?: AbortSignal): Promise<boolean> {
+  for (const id of shardsOf(table)) if ((await deleteShard(world, table, id)) && signal?.aborted === true) return false;
   await world.checkpoints.write([{ item: tableItem(table.name), when: [BEING_DELETED], delete: true }]);
+  return true;
 }
 
 const BEING_DELETED = { kind: "eq", attribute: "state", value: "deleting" } as const;
@@ -101,8 +103,10 @@ export function shardsOf({ name, shards }: Table): readonly ShardId[] {
   return Array.from({ length: shards }, (_, shard) => ({ table: name, shard }));
 }
 
-async function deleteShard(world: World, table: Table, id: ShardId): Promise<void> {
-  if (!(await deleteOf(world, table, [controlItem(id)]))) return;
+/** False where there was nothing to do: a shard's last items go after its objects. */
+async function deleteShard(world: World, table: Table, id: ShardId): Promise<boolean> {
+  if ((await queryAll(world.checkpoints, id, "")).length === 0) return false;
+  if (!(await deleteOf(world, table, [controlItem(id)]))) return false;
   const swept = await sweep(world, { id, policy: table });
   if (swept.kind === "cleaned" && swept.failed.length > 0) {
     const { key, reason } = swept.failed[0];
@@ -117,6 +121,7 @@ async function deleteShard(world: World, table: Table, id: ShardId): Promise<voi
     table,
     (await queryAll(world.checkpoints, id, "")).map(({ key }) => key),
   );
+  return true;
 }
 
 /** Deletes items of a table that is being deleted; false if it no longer is. */

@@ -19,6 +19,9 @@ export const DYNAMODB_ITEM_BYTES_MAX = 400 * KIB;
 export const DYNAMODB_TRANSACTION_ITEMS_MAX = 100;
 export const DYNAMODB_PAGE_ITEMS_MAX = 1_000;
 
+// Lambda
+const LAMBDA_CALL_BYTES_MAX = 6 * MIB;
+
 // Names
 export const TABLE_NAME_LENGTH_MAX = 64;
 export const SHARDS_MAX = 10_000;
@@ -38,6 +41,11 @@ export const REDO_FILE_BYTES_MAX = 24 * MIB;
 export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
 /** Batches that wait in one writer; a caller that appends more waits. */
 export const WRITER_WAITING_BYTES_MAX = 32 * MIB;
+
+/** Batches of one call that appends. */
+export const INGEST_BATCHES_MAX = REDO_FILE_BATCHES_MAX;
+/** Body of one call that appends. Lambda counts a body as the text that its event holds, which may be base64, and its headers with it. */
+export const INGEST_BODY_BYTES_MAX = 4 * MIB;
 
 // Sessions: part of the format (rule 11). A shard remembers so many producers; the one idle the longest, by index, goes first.
 export const SESSIONS_MAX = 16_384;
@@ -71,8 +79,16 @@ export const WALK_FILES_MAX = 10_000_000;
 export const PAGES_MAX = 100_000;
 export const PIN_TTL_MS = 15 * 60_000;
 
+const MUTATION_TEXT_BYTES_MIN = `{"k":"k","v":0}`.length;
+
 assert(KEY_BYTES_MAX + VALUE_BYTES_MAX <= BATCH_BYTES_MAX, "the largest mutation fits a batch");
 assert(BATCH_BYTES_MAX <= REDO_FILE_BYTES_MAX && BATCH_MUTATIONS_MAX <= REDO_FILE_MUTATIONS_MAX, "the largest batch fits a redo file");
+assert((INGEST_BODY_BYTES_MAX * 4) / 3 + 64 * KIB <= LAMBDA_CALL_BYTES_MAX, "a body and its headers fit a call of Lambda");
+assert(
+  LAMBDA_CALL_BYTES_MAX <= Math.min(REDO_FILE_BYTES_MAX, WRITER_WAITING_BYTES_MAX) &&
+    LAMBDA_CALL_BYTES_MAX / MUTATION_TEXT_BYTES_MIN <= REDO_FILE_MUTATIONS_MAX,
+  "what one call brings fits one redo file",
+);
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(TABLE_NAME_LENGTH_MAX + 200 <= S3_KEY_BYTES_MAX, "an object's key fits S3");

@@ -18,7 +18,7 @@ export interface Ran {
 export interface Place {
   /** The working directory; the store is `.tidemark` in it. */
   readonly directory: string;
-  run(words: readonly string[], input?: string | Uint8Array): Promise<Ran>;
+  run(words: readonly string[], input?: string | Uint8Array, variables?: Readonly<Record<string, string>>): Promise<Ran>;
   /** With --json; stdout parsed. */
   json(words: readonly string[], input?: string | Uint8Array): Promise<Omit<Ran, "stdout"> & { readonly document: unknown }>;
   remove(): Promise<void>;
@@ -26,8 +26,9 @@ export interface Place {
 
 export async function makePlace(): Promise<Place> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-cli-"));
-  const run: Place["run"] = async (words, input = "") => {
-    const { TIDEMARK_STORE: _, ...env } = process.env;
+  const run: Place["run"] = async (words, input = "", variables = {}) => {
+    const { TIDEMARK_STORE: _, ...inherited } = process.env;
+    const env = { ...inherited, ...variables };
     const child = spawn(process.execPath, [MAIN, ...words], { cwd: directory, env, stdio: "pipe" });
     // A command that ends before it has read all closes the pipe.
     child.stdin.on("error", () => undefined);

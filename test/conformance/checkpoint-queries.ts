@@ -63,6 +63,15 @@ export function queryLaws(name: string, law: Law<CheckpointStore>): void {
       }
     });
 
+    law("a query goes on behind an item that was deleted meanwhile", async (store) => {
+      await fill(store);
+      const first = await store.query({ partition: "p", limit: 3 });
+      expect(first.next).toBe(inOrder[2]);
+      for (const sort of inOrder.slice(1, 4)) await store.write([{ item: { partition: "p", sort }, when: [], delete: true }]);
+      expect(await queried(store, { partition: "p", after: inOrder[2], limit: 2 })).toEqual(inOrder.slice(4));
+      expect(await queried(store, { partition: "p", after: inOrder[2], descending: true })).toEqual([inOrder[0]]);
+    });
+
     law("a partition without items is an empty page", async (store) => {
       await fill(store);
       expect(await store.query({ partition: "nothing" })).toEqual({ items: [] });
@@ -83,6 +92,18 @@ export function queryLaws(name: string, law: Law<CheckpointStore>): void {
       for (const limit of [1, 2, 3, 4, 5, 100])
         await eventually(async () => expect((await dirty(store, "dirty", limit)).map(({ key }) => key.partition)).toEqual(expected));
       expect(await dirty(store, "clean", 10)).toEqual([]);
+    });
+
+    law("a walk goes on behind an item that has left the index meanwhile, or is gone", async (store) => {
+      for (const number of range(6)) await put(store, tail(number), { dirty: "dirty" });
+      await eventually(async () => expect(await dirty(store, "dirty", 100)).toHaveLength(6));
+      await store.write([{ item: tail(2), when: [], set: {}, remove: ["dirty"] }]);
+      await store.write([{ item: tail(3), when: [], delete: true }]);
+      await eventually(async () => expect(await dirty(store, "dirty", 100)).toHaveLength(4));
+      for (const number of [2, 3]) {
+        const { items } = await store.queryDirty({ value: "dirty", after: tail(number) });
+        expect(items.map(({ key }) => key)).toEqual([tail(4), tail(5)]);
+      }
     });
 
     law("an item comes with its attributes, and enters and leaves the index with its attribute", async (store) => {

@@ -3,15 +3,15 @@
 import { describe, expect } from "vitest";
 import type { Attributes, CheckpointStore, Condition, ItemKey, WriteOutcome } from "../../lib/ports/checkpoint-store.ts";
 import { put, queryLaws } from "./checkpoint-queries.ts";
-import { lawsOver, type Open, range } from "./law.ts";
+import { type Deviation, lawsOver, type Open, range } from "./law.ts";
 
 const ATTEMPTS_MAX = 500;
 const KEY: ItemKey = { partition: "shard#t/0", sort: "control" };
 const OTHER: ItemKey = { partition: "shard#t/0", sort: "tail" };
 const WRITTEN: WriteOutcome = { kind: "written" };
 
-export function checkpointStoreLaws(name: string, open: Open<CheckpointStore>): void {
-  const law = lawsOver(open);
+export function checkpointStoreLaws(name: string, open: Open<CheckpointStore>, deviations: readonly Deviation[] = []): void {
+  const law = lawsOver(open, deviations);
 
   describe(`${name} as a checkpoint store: items`, () => {
     law("what is put is what is read, of every type", async (store) => {
@@ -59,6 +59,14 @@ export function checkpointStoreLaws(name: string, open: Open<CheckpointStore>): 
       expect(await attributesOf(store, KEY)).toEqual({ a: 1 });
     });
 
+    law("a set that only removes creates an item without attributes, where none is", async (store) => {
+      expect(await store.write([{ item: KEY, when: [], set: {}, remove: ["a"] }])).toEqual(WRITTEN);
+      expect(await store.get(KEY)).toEqual({ key: KEY, attributes: {} });
+      const together = { item: OTHER, when: [{ kind: "absent" } as const], set: {}, remove: ["a"] };
+      expect(await store.write([together, { item: KEY, when: [], check: true }])).toEqual(WRITTEN);
+      expect(await store.get(OTHER)).toEqual({ key: OTHER, attributes: {} });
+    });
+
     law("put may leave an item without attributes", async (store) => {
       await put(store, KEY, {});
       expect(await store.get(KEY)).toEqual({ key: KEY, attributes: {} });
@@ -69,6 +77,23 @@ export function checkpointStoreLaws(name: string, open: Open<CheckpointStore>): 
       expect(await store.write([{ item: KEY, when: [], delete: true }])).toEqual(WRITTEN);
       expect(await store.write([{ item: KEY, when: [], delete: true }])).toEqual(WRITTEN);
       expect(await store.get(KEY)).toBeUndefined();
+    });
+
+    law("an item beyond 400 KiB is refused, alone and with others, and nothing is written", async (store) => {
+      const large = "x".repeat(500_000);
+      await put(store, OTHER, { half: "x".repeat(300_000) });
+      for (const changes of [
+        [{ item: KEY, when: [], put: { large } }],
+        [{ item: OTHER, when: [], set: { other: "x".repeat(300_000) } }],
+        [
+          { item: KEY, when: [], put: { n: 1 } },
+          { item: OTHER, when: [], set: { large } },
+        ],
+      ]) {
+        await expect(store.write(changes)).rejects.toMatchObject({ kind: "call", code: "item-too-large" });
+        expect(await store.get(KEY)).toBeUndefined();
+        expect(Object.keys(await attributesOf(store, OTHER))).toEqual(["half"]);
+      }
     });
 
     law("items are copied, not shared", async (store) => {
@@ -178,6 +203,15 @@ export function checkpointStoreLaws(name: string, open: Open<CheckpointStore>): 
       expect(refused).toEqual({ kind: "refused", at: 2, item: { key: KEY, attributes: { n: 1 } } });
       expect((await store.query({ partition: "p" })).items).toEqual([]);
       expect(await attributesOf(store, KEY)).toEqual({ n: 1 });
+    });
+
+    law("of several changes that are refused the first is named, whatever the order of their keys", async (store) => {
+      const items = ["d", "a", "c", "b"].map((sort) => ({ partition: sort, sort }));
+      for (const item of items) await put(store, item, { own: item.sort });
+      for (const order of [items, [...items].reverse()]) {
+        const refused = await store.write(order.map((item, place) => ({ item, when: place === 0 ? [] : [{ kind: "absent" as const }], check: true as const })));
+        expect(refused).toEqual({ kind: "refused", at: 1, item: { key: order[1], attributes: { own: order[1].sort } } });
+      }
     });
 
     law("a transaction does all of its changes", async (store) => {

@@ -3,14 +3,14 @@
 
 import { describe, expect } from "vitest";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
-import { lawsOver, type Open, range } from "./law.ts";
+import { type Deviation, lawsOver, type Open, range } from "./law.ts";
 import { bodyOf, bytes } from "./objects.ts";
 import { uploadLaws } from "./uploads.ts";
 
 const PAGES_MAX = 1_000;
 
-export function objectStoreLaws(name: string, open: Open<ObjectStore>): void {
-  const law = lawsOver(open);
+export function objectStoreLaws(name: string, open: Open<ObjectStore>, deviations: readonly Deviation[] = []): void {
+  const law = lawsOver(open, deviations);
 
   describe(`${name} as an object store: objects`, () => {
     law("what is created is what is read, by whole and by head", async (store) => {

@@ -129,7 +129,16 @@ export async function checkVerified(world: World): Promise<void> {
 }
 
 /** At rest there is what control item, rows and mark justify, and nothing besides (I7). */
-export async function checkAtRest(root: string, world: World, { files, tail }: Log): Promise<void> {
+export async function checkAtRest(root: string, world: World, log: Log): Promise<void> {
+  const justified = (await justifiedAtRest(world, log)).map((key) => `objects/${key}`);
+  const held = (await readdir(storeOf(root), { recursive: true, withFileTypes: true })).filter((entry) => !entry.isDirectory());
+  const names = held.map(({ parentPath, name }) => join(parentPath, name).slice(storeOf(root).length + 1));
+  expect(names.filter((name) => !/^(tidemark-store\.json|checkpoints\.sqlite(-wal|-shm)?)$/.test(name)).sort()).toEqual(justified.sort());
+  for (const part of ["uploads", "tmp"]) expect(await readdir(join(storeOf(root), part)), part).toEqual([]);
+}
+
+/** Checks the items of a shard at rest, and gives the keys of the objects that they justify. */
+export async function justifiedAtRest(world: World, { files, tail }: Log): Promise<readonly string[]> {
   const control = await readControl(world.checkpoints, SHARD);
   const rows = await readHistory(world.checkpoints, SHARD);
   expect(control?.capture).toBeUndefined();
@@ -139,19 +148,15 @@ export async function checkAtRest(root: string, world: World, { files, tail }: L
   expect(control?.lowWater).toBe(rows[0].border.next);
   expect(control?.checkpoint?.key).toBe(rows[1].key);
 
-  const prefix = incarnationPrefix(SHARD, control?.incarnation ?? "");
-  const redo = files.filter(({ first }) => first >= rows[0].border.next).map(({ first }) => `${prefix}redo/${String(first).padStart(16, "0")}.redo`);
-  const justified = [...redo, ...rows.map(({ key }) => key)].map((key) => `objects/${key}`);
-  const held = (await readdir(storeOf(root), { recursive: true, withFileTypes: true })).filter((entry) => !entry.isDirectory());
-  const names = held.map(({ parentPath, name }) => join(parentPath, name).slice(storeOf(root).length + 1));
-  expect(names.filter((name) => !/^(tidemark-store\.json|checkpoints\.sqlite(-wal|-shm)?)$/.test(name)).sort()).toEqual(justified.sort());
-  for (const part of ["uploads", "tmp"]) expect(await readdir(join(storeOf(root), part)), part).toEqual([]);
-
   const { items } = await world.checkpoints.query({ partition: `shard#${SHARD.table}/${SHARD.shard}` });
   const generations = rows.map(({ index, epoch }) => `snapshot#${String(index).padStart(16, "0")}-e${epoch}`);
   expect(items.map(({ key }) => key.sort)).toEqual(["control", "job#snapshot", ...generations, "tail"]);
   expect(items.at(-1)?.attributes).toMatchObject({ next: tail + 1, capturedNext: tail + 1 });
   expect(items.at(-1)?.attributes.dirty).toBeUndefined();
+
+  const prefix = incarnationPrefix(SHARD, control?.incarnation ?? "");
+  const redo = files.filter(({ first }) => first >= rows[0].border.next).map(({ first }) => `${prefix}redo/${String(first).padStart(16, "0")}.redo`);
+  return [...redo, ...rows.map(({ key }) => key)];
 }
 
 async function redoKeys(world: World): Promise<readonly string[]> {

@@ -22,13 +22,14 @@ import { DYNAMODB_ITEM_BYTES_MAX, DYNAMODB_PAGE_ITEMS_MAX } from "../../model/li
 import type { CheckpointStore, ItemChange, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { compareByBytes } from "../byte-order.ts";
 import { checkChanges, checkItemKey, DIRTY, PARTITION, SORT } from "../item-changes.ts";
-import { awsAttempts, awsErrorName, awsFault, orAwsFault } from "./errors.ts";
+import { awsAttempts, awsFault, orAwsFault } from "./errors.ts";
 import { ExpressionCompiler, marshalItem, marshalKey, unmarshalItem, type Values } from "./expressions.ts";
 
 /** Name of the sparse index. */
 export const DIRTY_INDEX = "dirty";
 
 const LOSER = { ReturnValuesOnConditionCheckFailure: "ALL_OLD" } as const;
+const WRITING = "dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem";
 const WRITTEN: WriteOutcome = { kind: "written" };
 
 export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { readonly table: string }): CheckpointStore {
@@ -50,7 +51,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       }
       return WRITTEN;
     } catch (error) {
-      if (awsErrorName(error) === "ValidationException" && TOO_LARGE.test(messageOf(error))) throw itemTooLarge(change, error);
+      if (isTooLarge(error)) throw itemTooLarge([change], error);
       if (!(error instanceof ConditionalCheckFailedException)) throw error;
       if (awsAttempts(error) > 1) throw unknownEffect(resource, error);
       return refused(0, error.Item);
@@ -65,6 +66,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       await client.send(new TransactWriteItemsCommand({ TransactItems: places.map((place) => transactItem(changes[place], TableName)) }));
       return WRITTEN;
     } catch (error) {
+      if (isTooLarge(error)) throw itemTooLarge(changes, error);
       if (!(error instanceof TransactionCanceledException)) throw error;
       return cancelled(error, { changes, places, resource });
     }
@@ -73,7 +75,11 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
   return {
     async get(key) {
       checkItemKey(key);
-      const { Item } = await orAwsFault(resource, () => client.send(new GetItemCommand({ TableName, Key: marshalKey(key), ConsistentRead: true })));
+      const { Item } = await orAwsFault(
+        resource,
+        () => client.send(new GetItemCommand({ TableName, Key: marshalKey(key), ConsistentRead: true })),
+        "dynamodb:GetItem",
+      );
       return Item === undefined ? undefined : unmarshalItem(Item);
     },
 
@@ -83,18 +89,21 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       const compiler = new ExpressionCompiler();
       const inPartition = `${compiler.name(PARTITION)} = ${compiler.value(partition)}`;
       const withPrefix = sortPrefix === "" ? "" : ` AND begins_with(${compiler.name(SORT)}, ${compiler.value(sortPrefix)})`;
-      const page = await orAwsFault(resource, () =>
-        client.send(
-          new QueryCommand({
-            TableName,
-            KeyConditionExpression: inPartition + withPrefix,
-            ConsistentRead: true,
-            ScanIndexForward: !descending,
-            Limit: limit,
-            ...compiler.aliases(),
-            ...(start === "afterItem" && after !== undefined && { ExclusiveStartKey: marshalKey({ partition, sort: after }) }),
-          }),
-        ),
+      const page = await orAwsFault(
+        resource,
+        () =>
+          client.send(
+            new QueryCommand({
+              TableName,
+              KeyConditionExpression: inPartition + withPrefix,
+              ConsistentRead: true,
+              ScanIndexForward: !descending,
+              Limit: limit,
+              ...compiler.aliases(),
+              ...(start === "afterItem" && after !== undefined && { ExclusiveStartKey: marshalKey({ partition, sort: after }) }),
+            }),
+          ),
+        "dynamodb:Query",
       );
       const next = page.LastEvaluatedKey?.[SORT]?.S;
       return { items: (page.Items ?? []).map(unmarshalItem), ...(next !== undefined && { next }) };
@@ -102,17 +111,20 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
 
     async queryDirty({ value, after, limit = DYNAMODB_PAGE_ITEMS_MAX }) {
       const compiler = new ExpressionCompiler();
-      const page = await orAwsFault(resource, () =>
-        client.send(
-          new QueryCommand({
-            TableName,
-            IndexName: DIRTY_INDEX,
-            KeyConditionExpression: `${compiler.name(DIRTY)} = ${compiler.value(value)}`,
-            Limit: limit,
-            ...compiler.aliases(),
-            ...(after !== undefined && { ExclusiveStartKey: { ...marshalKey(after), [DIRTY]: { S: value } } }),
-          }),
-        ),
+      const page = await orAwsFault(
+        resource,
+        () =>
+          client.send(
+            new QueryCommand({
+              TableName,
+              IndexName: DIRTY_INDEX,
+              KeyConditionExpression: `${compiler.name(DIRTY)} = ${compiler.value(value)}`,
+              Limit: limit,
+              ...compiler.aliases(),
+              ...(after !== undefined && { ExclusiveStartKey: { ...marshalKey(after), [DIRTY]: { S: value } } }),
+            }),
+          ),
+        "dynamodb:Query on its index dirty",
       );
       const last = page.LastEvaluatedKey;
       const next = last === undefined ? undefined : unmarshalItem(last).key;
@@ -123,7 +135,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       checkChanges(changes);
       const [first] = changes;
       const isPlain = changes.length === 1 && !("check" in first);
-      return orAwsFault(resource, () => (isPlain ? writeOne(first) : writeTogether(changes)));
+      return orAwsFault(resource, () => (isPlain ? writeOne(first) : writeTogether(changes)), WRITING);
     },
   };
 }
@@ -175,7 +187,7 @@ function cancelled(
       cause: error,
     });
   }
-  if (Code === "ValidationError" && TOO_LARGE.test(Message ?? "")) throw itemTooLarge(changes[places[first]], error);
+  if (Code === "ValidationError" && TOO_LARGE.test(Message ?? "")) throw itemTooLarge([changes[places[first]]], error);
   throw new TidemarkError("bug", "refused-request", `${resource}: the transaction was refused (${Code}: ${Message})`, { cause: error });
 }
 
@@ -189,13 +201,14 @@ function refused(at: number, values: Values | undefined): WriteOutcome {
   return { kind: "refused", at, ...(isThere && { item: unmarshalItem(values) }) };
 }
 
-function itemTooLarge({ item }: ItemChange, cause: unknown): TidemarkError {
-  const place = `the item ${item.partition} ${item.sort}`;
-  return callError("item-too-large", `${place} would be too large: at most ${DYNAMODB_ITEM_BYTES_MAX} bytes are allowed`, cause);
+/** A transaction that is refused before it is tried does not say for which item. */
+function itemTooLarge(changes: readonly ItemChange[], cause: unknown): TidemarkError {
+  const places = changes.map(({ item }) => `${item.partition} ${item.sort}`).join(", ");
+  return callError("item-too-large", `an item would be too large (${places}): at most ${DYNAMODB_ITEM_BYTES_MAX} bytes are allowed`, cause);
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : "";
+function isTooLarge(error: unknown): boolean {
+  return error instanceof Error && error.name === "ValidationException" && TOO_LARGE.test(error.message);
 }
 
 function unknownEffect(resource: string, cause: unknown): TidemarkError {

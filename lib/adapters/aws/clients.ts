@@ -1,21 +1,22 @@
 // The SDK's clients, made in this one place: how long they wait and how often they try. The SDK's own defaults wait
 // without an end for an answer, and a Lambda function that waits so is killed at its limit and paid for until then.
 //
-// Silence is what is bounded, not the length of a call: a part of 8 MiB over a slow line takes minutes and is sound as
-// long as bytes move. Only a call whose answer has not even begun after minutes is given up whatever moves.
+// With S3 silence is what is bounded, not the length of a call: a part of 8 MiB over a slow line takes minutes and is
+// sound as long as bytes move. (A limit on the whole would also be how long the SDK holds a body back from a server that
+// never says "100 Continue".) Calls of DynamoDB are small: they are bounded as a whole.
 
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { S3Client } from "@aws-sdk/client-s3";
 /** How often a call is sent at most: the pauses between grow from 0.1 s, or from 0.5 s where the service asks for less. */
 export const ATTEMPTS_MAX = 4;
-const CONNECT_MS_MAX = 3_000;
-/** How long a service may be silent while a call is under way. S3 sends blanks while a long completion takes its time. */
+/** The wait for a free socket counts too, so there are enough of them for the parallel appends of a table with many shards. */
+const CONNECT_MS_MAX = 10_000;
+const SOCKETS_MAX = 256;
+/** How long a service may be silent. S3 sends blanks while a long completion takes its time. */
 const S3_SILENCE_MS_MAX = 20_000;
 const DYNAMODB_SILENCE_MS_MAX = 5_000;
-/** How long the answer to a call may take to begin, the sending of the call included. */
-const S3_ANSWER_MS_MAX = 300_000;
+/** How long the answer of DynamoDB may take to begin. */
 const DYNAMODB_ANSWER_MS_MAX = 15_000;
-const SOCKETS_MAX = 50;
 
 export interface AwsClientsOptions {
   /** Default: as the SDK finds it (AWS_REGION, the profile). */
@@ -51,9 +52,12 @@ export function awsClients({ region, endpoint, credentials, attemptsMax = ATTEMP
     ...common,
     // Other endpoints than AWS seldom serve a name for each bucket.
     forcePathStyle: endpoint !== undefined,
-    requestHandler: patience(silenceMsMax ?? S3_SILENCE_MS_MAX, S3_ANSWER_MS_MAX),
+    requestHandler: patience(silenceMsMax ?? S3_SILENCE_MS_MAX),
   });
-  const dynamodb = new DynamoDBClient({ ...common, requestHandler: patience(silenceMsMax ?? DYNAMODB_SILENCE_MS_MAX, DYNAMODB_ANSWER_MS_MAX) });
+  const dynamodb = new DynamoDBClient({
+    ...common,
+    requestHandler: { ...patience(silenceMsMax ?? DYNAMODB_SILENCE_MS_MAX), requestTimeout: DYNAMODB_ANSWER_MS_MAX, throwOnRequestTimeout: true },
+  });
   return {
     s3,
     dynamodb,
@@ -64,14 +68,7 @@ export function awsClients({ region, endpoint, credentials, attemptsMax = ATTEMP
   };
 }
 
-function patience(silenceMsMax: number, answerMsMax: number) {
+function patience(silenceMsMax: number) {
   const agent = { keepAlive: true, maxSockets: SOCKETS_MAX };
-  return {
-    connectionTimeout: CONNECT_MS_MAX,
-    socketTimeout: silenceMsMax,
-    requestTimeout: answerMsMax,
-    throwOnRequestTimeout: true,
-    httpAgent: agent,
-    httpsAgent: agent,
-  };
+  return { connectionTimeout: CONNECT_MS_MAX, socketTimeout: silenceMsMax, httpAgent: agent, httpsAgent: agent };
 }

@@ -22,20 +22,20 @@ export function awsAttempts(error: unknown): number {
   return typeof attempts === "number" ? attempts : 1;
 }
 
-/** Does the work; an error of the SDK comes out as a fault that names the resource, as in `bucket "states"`. */
-export async function orAwsFault<T>(resource: string, work: () => Promise<T>): Promise<T> {
+/** Does the work; an error of the SDK comes out as a fault that names the resource, as in `bucket "states"`, and the rights that the work needs. */
+export async function orAwsFault<T>(resource: string, work: () => Promise<T>, rights?: string): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw awsFault(error, resource);
+    throw awsFault(error, resource, rights);
   }
 }
 
-export function awsFault(error: unknown, resource: string): TidemarkError {
+export function awsFault(error: unknown, resource: string, rights?: string): TidemarkError {
   if (isTidemarkError(error)) return error;
   const name = awsErrorName(error);
   const known = CALL_FAULTS.get(name) ?? CALL_FAULTS.get(systemCode(error));
-  if (known !== undefined) return callError(known.code, `${resource}: ${known.remedy} (${detail(error)})`, error);
+  if (known !== undefined) return fault(known, error, { resource, rights });
   if (name.startsWith("KMS."))
     return callError("no-key", `${resource}: its encryption key cannot be used: enable the key and let this caller use it (${detail(error)})`, error);
   if (ACCOUNT_LIMITS.has(name)) {
@@ -44,9 +44,36 @@ export function awsFault(error: unknown, resource: string): TidemarkError {
   if (isPassing(error, name)) {
     return new TidemarkError("retry", "no-answer", `${resource}: no answer, or a passing refusal; call again (${detail(error)})`, { cause: error });
   }
+  // An answer to HEAD has no body; that the region is wrong, S3 then says by this alone.
+  if (awsStatus(error) === 400 && name.startsWith("Unknown") && regionOf(error) !== undefined) return fault(WRONG_REGION, error, { resource, rights });
+  if (awsStatus(error) === 307 && regionOf(error) === undefined) {
+    const message = `${resource}: the address of a new bucket takes some minutes to be known everywhere: wait, and call again (${detail(error)})`;
+    return new TidemarkError("wait", "new-bucket", message, { cause: error });
+  }
   const byStatus = STATUS_FAULTS.get(awsStatus(error) ?? 0);
-  if (byStatus !== undefined) return callError(byStatus.code, `${resource}: ${byStatus.remedy} (${detail(error)})`, error);
+  if (byStatus !== undefined) return fault(byStatus, error, { resource, rights });
   return new TidemarkError("bug", "refused-request", `${resource}: the request was refused (${detail(error)})`, { cause: error });
+}
+
+export function missingBucket(resource: string, error: unknown): TidemarkError {
+  return fault(NO_BUCKET, error, { resource, rights: undefined });
+}
+
+function fault(
+  { code, remedy }: CallFault,
+  error: unknown,
+  { resource, rights }: { readonly resource: string; readonly rights: string | undefined },
+): TidemarkError {
+  const region = code === WRONG_REGION.code ? regionOf(error) : undefined;
+  const where = region === undefined ? "" : `, which is ${region}`;
+  const lacking = code === NO_ACCESS.code && rights !== undefined ? `: this call needs ${rights}` : "";
+  return callError(code, `${resource}: ${remedy}${where}${lacking} (${detail(error)})`, error);
+}
+
+/** Where S3 says that the bucket lies. */
+function regionOf(error: unknown): string | undefined {
+  const region = property(property(property(error, "$response"), "headers"), "x-amz-bucket-region") ?? property(error, "Region");
+  return typeof region === "string" && region !== "" ? region : undefined;
 }
 
 interface CallFault {
@@ -75,6 +102,7 @@ const ARCHIVED: CallFault = {
   code: "archived-object",
   remedy: "an object lies in an archive: restore it with S3 first, and keep lifecycle rules from archiving",
 };
+const NO_SERVICE: CallFault = { code: "bad-endpoint", remedy: "what answers at its address does not speak its protocol: correct the endpoint" };
 const BAD_ENDPOINT: CallFault = { code: "bad-endpoint", remedy: "its address cannot be reached: correct the endpoint or the region, and look at the network" };
 
 const CALL_FAULTS = new Map<string, CallFault>([
@@ -113,6 +141,7 @@ const STATUS_FAULTS = new Map<number, CallFault>([
   [307, WRONG_REGION],
   [401, NO_CREDENTIALS],
   [403, NO_ACCESS],
+  [404, NO_SERVICE],
 ]);
 
 const ACCOUNT_LIMITS = new Set(["LimitExceededException", "TooManyBuckets", "ServiceQuotaExceededException", "ItemCollectionSizeLimitExceededException"]);

@@ -16,6 +16,7 @@ import {
   DeleteObjectsCommand,
   GetObjectCommand,
   type GetObjectCommandOutput,
+  HeadBucketCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
@@ -26,9 +27,9 @@ import {
 import { assert } from "../../model/assert.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, GetOutcome, ObjectStore, UploadedPart } from "../../ports/object-store.ts";
+import type { CompleteOutcome, GetOutcome, ObjectStore, UploadedPart, UploadPage } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber } from "../part-numbers.ts";
-import { awsErrorName, awsStatus, orAwsFault } from "./errors.ts";
+import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
 
 export interface S3ObjectStoreOptions {
   readonly bucket: string;
@@ -36,23 +37,70 @@ export interface S3ObjectStoreOptions {
   readonly prefix?: string;
 }
 
+const READ_ATTEMPTS_MAX = 3;
+
 export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S3ObjectStoreOptions): ObjectStore {
   const resource = `bucket ${JSON.stringify(bucket)}`;
+  let bucketSeen: Promise<void> | undefined;
 
   async function head(key: string): Promise<{ readonly kind: "found"; readonly size: number } | { readonly kind: "absent" }> {
     try {
       const found = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: root + key }));
       return { kind: "found", size: found.ContentLength ?? 0 };
     } catch (error) {
-      if (isAbsence(error)) return { kind: "absent" };
-      throw error;
+      if (awsErrorName(error) !== "NotFound") throw error;
+      bucketSeen ??= seeBucket();
+      await bucketSeen;
+      return { kind: "absent" };
     }
+  }
+
+  /** The SDK repeats a call until its answer begins; a body that breaks off is asked for again here, or one break would end a long recovery. */
+  async function read(key: string, range?: string): Promise<{ readonly body: Buffer; readonly contentRange: string | undefined }> {
+    for (let attempt = 1; ; attempt++) {
+      const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: root + key, ...(range !== undefined && { Range: range }) }));
+      try {
+        return { body: await bodyOf(found, key), contentRange: found.ContentRange };
+      } catch (error) {
+        if (attempt === READ_ATTEMPTS_MAX) throw unreadable(key, "a body that was cut off or changed on its way", error);
+      }
+    }
+  }
+
+  /** The answer to HEAD has no body to say what is absent, the object or its bucket. Asked once, and only behind an absent object. */
+  async function seeBucket(): Promise<void> {
+    try {
+      await client.send(new HeadBucketCommand({ Bucket: bucket }));
+    } catch (error) {
+      // A policy may allow to list behind a prefix only; what matters is that the bucket is there.
+      if (awsStatus(error) === 403) return;
+      bucketSeen = undefined;
+      if (awsStatus(error) === 404) throw missingBucket(resource, error);
+    }
+  }
+
+  async function uploadsPage({ prefix, limit, keyAfter, idAfter }: UploadsRequest): Promise<UploadPage> {
+    const page = await client.send(
+      new ListMultipartUploadsCommand({
+        Bucket: bucket,
+        Prefix: root + prefix,
+        MaxUploads: Math.min(limit, S3_LIST_PAGE_MAX),
+        EncodingType: "url",
+        ...(keyAfter !== undefined && { KeyMarker: root + keyAfter }),
+        ...(idAfter !== undefined && { UploadIdMarker: idAfter }),
+      }),
+    );
+    if (page.IsTruncated === undefined) throw unreadable(resource, "no list");
+    const uploads = (page.Uploads ?? []).map(({ Key, UploadId = "" }) => ({ key: listedKey(Key, page.EncodingType, root), uploadId: UploadId }));
+    return { uploads, ...(page.IsTruncated && uploads.length > 0 && { next: uploads[uploads.length - 1] }) };
   }
 
   const store: ObjectStore = {
     async createIfAbsent(key, body) {
       try {
-        await client.send(new PutObjectCommand({ Bucket: bucket, Key: root + key, Body: body, IfNoneMatch: "*", ChecksumAlgorithm: "CRC32" }));
+        const { ETag } = await client.send(new PutObjectCommand({ Bucket: bucket, Key: root + key, Body: body, IfNoneMatch: "*", ChecksumAlgorithm: "CRC32" }));
+        // Something else than S3 may say "200 OK" to anything: what was not stored must not be acknowledged (I1).
+        if (ETag === undefined) throw unreadable(resource, "an object without an ETag");
         return { kind: "created" };
       } catch (error) {
         if (isTaken(error)) return { kind: "exists" };
@@ -62,11 +110,10 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
 
     async get(key) {
       try {
-        const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: root + key }));
-        const body = await bodyOf(found, key);
+        const { body } = await read(key);
         return { kind: "found", body, size: body.length };
       } catch (error) {
-        if (isAbsence(error)) return { kind: "absent" };
+        if (awsErrorName(error) === "NoSuchKey") return { kind: "absent" };
         throw error;
       }
     },
@@ -80,10 +127,10 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
       if (length === 0) return nothing();
       try {
         const range = `bytes=${offset}-${Math.min(offset + length, Number.MAX_SAFE_INTEGER) - 1}`;
-        const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: root + key, Range: range }));
-        return { kind: "found", body: await bodyOf(found, key), size: sizeIn(found.ContentRange) };
+        const { body, contentRange } = await read(key, range);
+        return { kind: "found", body, size: sizeIn(contentRange) };
       } catch (error) {
-        if (isAbsence(error)) return { kind: "absent" };
+        if (awsErrorName(error) === "NoSuchKey") return { kind: "absent" };
         if (awsErrorName(error) === "InvalidRange" || awsStatus(error) === 416) return nothing();
         throw error;
       }
@@ -101,6 +148,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
           ...(after !== undefined && { StartAfter: root + after }),
         }),
       );
+      if (page.IsTruncated === undefined) throw unreadable(resource, "no list");
       const objects = (page.Contents ?? []).map(({ Key, Size }) => ({ key: listedKey(Key, page.EncodingType, root), size: Size ?? 0 }));
       return { objects, ...(page.IsTruncated && objects.length > 0 && { next: objects[objects.length - 1].key }) };
     },
@@ -112,7 +160,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
         new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: keys.map((key) => ({ Key: root + key })), Quiet: true }, ChecksumAlgorithm: "CRC32" }),
       );
       const refused = (answer.Errors ?? []).filter(({ Code }) => Code !== "NoSuchKey");
-      return { failed: refused.map(({ Key = root, Code, Message }) => ({ key: Key.slice(root.length), reason: `${Code}: ${Message}` })) };
+      return { failed: refused.map(({ Key = root, Code, Message }) => ({ key: Key.slice(root.length), reason: `${Code}: ${Message}${lacking(Code)}` })) };
     },
 
     async createUpload(key) {
@@ -139,7 +187,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     async completeUpload({ key, uploadId, parts }) {
       areInOrder(parts); // S3 itself says which of several faults comes first.
       try {
-        await client.send(
+        const { ETag } = await client.send(
           new CompleteMultipartUploadCommand({
             Bucket: bucket,
             Key: root + key,
@@ -148,6 +196,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
             MultipartUpload: { Parts: parts.map(completedPart) },
           }),
         );
+        if (ETag === undefined) throw unreadable(resource, "a completion without an ETag");
         return { kind: "completed" };
       } catch (error) {
         const outcome = completeOutcome(error);
@@ -165,36 +214,47 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     },
 
     async listUploads({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
-      const page = await client.send(
-        new ListMultipartUploadsCommand({
-          Bucket: bucket,
-          Prefix: root + prefix,
-          MaxUploads: Math.min(limit, S3_LIST_PAGE_MAX),
-          EncodingType: "url",
-          ...(after !== undefined && { KeyMarker: root + after.key, UploadIdMarker: after.uploadId }),
-        }),
-      );
-      const uploads = (page.Uploads ?? []).map(({ Key, UploadId = "" }) => ({ key: listedKey(Key, page.EncodingType, root), uploadId: UploadId }));
-      return { uploads, ...(page.IsTruncated && uploads.length > 0 && { next: uploads[uploads.length - 1] }) };
+      if (after === undefined) return uploadsPage({ prefix, limit });
+      try {
+        return await uploadsPage({ prefix, limit, keyAfter: after.key, idAfter: after.uploadId });
+      } catch (error) {
+        // The upload to go on behind has ended meanwhile; and some servers never begin a page within a key.
+        if (awsErrorName(error) !== "InvalidArgument") throw error;
+      }
+      const { uploads } = await uploadsPage({ prefix: after.key, limit: S3_LIST_PAGE_MAX });
+      const ofKey = uploads.filter(({ key }) => key === after.key);
+      const start = ofKey.findIndex(({ uploadId }) => uploadId === after.uploadId) + 1;
+      const rest = ofKey.slice(start, start + limit);
+      return rest.length > 0 ? { uploads: rest, next: rest[rest.length - 1] } : uploadsPage({ prefix, limit, keyAfter: after.key });
     },
   };
 
   return withFaults(store, resource);
 }
 
+/** S3 answers "access denied" for an object that is absent, to a caller that may not list: without the second right nothing is ever absent. */
+const READING = "s3:GetObject on its objects, and s3:ListBucket on the bucket, without which S3 denies what is absent";
+const UPLOADING = "s3:PutObject";
+const DELETING = "s3:DeleteObject";
+
+/** S3 takes the call, and denies each of its keys. */
+function lacking(code: string | undefined): string {
+  return code === "AccessDenied" ? `; this needs ${DELETING}` : "";
+}
+
 function withFaults(store: ObjectStore, resource: string): ObjectStore {
   return {
-    createIfAbsent: (key, body) => orAwsFault(resource, () => store.createIfAbsent(key, body)),
-    get: (key) => orAwsFault(resource, () => store.get(key)),
-    getRange: (key, range) => orAwsFault(resource, () => store.getRange(key, range)),
-    head: (key) => orAwsFault(resource, () => store.head(key)),
-    list: (request) => orAwsFault(resource, () => store.list(request)),
-    deleteMany: (keys) => orAwsFault(resource, () => store.deleteMany(keys)),
-    createUpload: (key) => orAwsFault(resource, () => store.createUpload(key)),
-    uploadPart: (request) => orAwsFault(resource, () => store.uploadPart(request)),
-    completeUpload: (request) => orAwsFault(resource, () => store.completeUpload(request)),
-    abortUpload: (upload) => orAwsFault(resource, () => store.abortUpload(upload)),
-    listUploads: (request) => orAwsFault(resource, () => store.listUploads(request)),
+    createIfAbsent: (key, body) => orAwsFault(resource, () => store.createIfAbsent(key, body), UPLOADING),
+    get: (key) => orAwsFault(resource, () => store.get(key), READING),
+    getRange: (key, range) => orAwsFault(resource, () => store.getRange(key, range), READING),
+    head: (key) => orAwsFault(resource, () => store.head(key), READING),
+    list: (request) => orAwsFault(resource, () => store.list(request), "s3:ListBucket"),
+    deleteMany: (keys) => orAwsFault(resource, () => store.deleteMany(keys), DELETING),
+    createUpload: (key) => orAwsFault(resource, () => store.createUpload(key), UPLOADING),
+    uploadPart: (request) => orAwsFault(resource, () => store.uploadPart(request), UPLOADING),
+    completeUpload: (request) => orAwsFault(resource, () => store.completeUpload(request), UPLOADING),
+    abortUpload: (upload) => orAwsFault(resource, () => store.abortUpload(upload), "s3:AbortMultipartUpload"),
+    listUploads: (request) => orAwsFault(resource, () => store.listUploads(request), "s3:ListBucketMultipartUploads"),
   };
 }
 
@@ -223,12 +283,6 @@ function isTaken(error: unknown): boolean {
   return awsErrorName(error) === "PreconditionFailed" || awsStatus(error) === 412;
 }
 
-/** HEAD has no body, so its 404 bears no code: a bucket that is missing shows at the next other call. */
-function isAbsence(error: unknown): boolean {
-  const name = awsErrorName(error);
-  return name === "NoSuchKey" || name === "NotFound" || (awsStatus(error) === 404 && name !== "NoSuchBucket");
-}
-
 async function bodyOf({ Body, ContentLength }: GetObjectCommandOutput, key: string): Promise<Buffer> {
   const bytes = await Body?.transformToByteArray();
   if (bytes === undefined || (ContentLength !== undefined && bytes.length !== ContentLength)) throw unreadable(key, "a body that was cut off");
@@ -246,6 +300,13 @@ function sizeIn(contentRange: string | undefined): number {
 function listedKey(key: string | undefined, encoding: string | undefined, root: string): string {
   const plain = encoding === "url" ? decodeURIComponent((key ?? "").replaceAll("+", " ")) : (key ?? "");
   return plain.slice(root.length);
+}
+
+interface UploadsRequest {
+  readonly prefix: string;
+  readonly limit: number;
+  readonly keyAfter?: string;
+  readonly idAfter?: string;
 }
 
 function crc32Base64(body: Uint8Array): string {
@@ -266,6 +327,6 @@ function completedPart({ number, etag }: UploadedPart): CompletedPart {
   return { PartNumber: number, ETag: etag.slice(0, border), ChecksumCRC32: etag.slice(border + ETAG_BORDER.length) };
 }
 
-function unreadable(place: string, what: string): TidemarkError {
-  return new TidemarkError("retry", "unreadable-answer", `${place}: S3 answered with ${what}; call again`);
+function unreadable(place: string, what: string, cause?: unknown): TidemarkError {
+  return new TidemarkError("retry", "unreadable-answer", `${place}: S3 answered with ${what}; call again`, { cause });
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { jobItem } from "../../../lib/checkpoint/items.ts";
-import { lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
+import { captureShard, cleanupAfter, lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
 import { appendEach, appendTogether, id, memoryWorld, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
 
@@ -108,4 +108,47 @@ test("a shard that was never written gets no items", async () => {
   const world = await worldWithTable();
   expect((await snapshotShard(world, { id })).outcome).toEqual({ kind: "ignored", reason: "nothing-new", index: 0 });
   expect(world.checkpoints.items.map(({ key }) => key.partition)).toEqual(["tables"]);
+});
+
+test("captured by one and cleaned by another, a job ends with its cleanup", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  expect(await captureShard(world, { id })).toMatchObject({ outcome: { kind: "completed", index: 1 }, next: "cleanup" });
+  expect(await lastJob(world, id)).toMatchObject({ stage: "cleanup", outcome: "completed", durationMs: 0 });
+  world.clock.advance(40);
+  expect(await cleanupAfter(world, id)).toMatchObject({ kind: "cleaned" });
+  expect(await lastJob(world, id)).toMatchObject({ stage: "complete", outcome: "completed", index: 1, durationMs: 40 });
+});
+
+test("a cleanup that comes late, or twice, does not end the job that began meanwhile", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await captureShard(world, { id });
+  await world.checkpoints.write([{ item: jobItem(id), when: [], set: { stage: "snapshot" } }]);
+  await cleanupAfter(world, id);
+  expect(await lastJob(world, id)).toMatchObject({ stage: "snapshot" });
+});
+
+test("a capture that is told to stop asks to be gone on with, and the one that has another's shard asks for nothing", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  expect(await captureShard(world, { id, signal: AbortSignal.abort() })).toMatchObject({ outcome: { kind: "aborted" }, next: "capture" });
+  const inside: unknown[] = [];
+  const contended = withObjects(world, (objects) => ({
+    async createUpload(key) {
+      inside.push(await captureShard(world, { id }));
+      return objects.createUpload(key);
+    },
+  }));
+  expect(await captureShard(contended, { id })).toMatchObject({ outcome: { kind: "completed" }, next: "cleanup" });
+  expect(inside).toMatchObject([{ outcome: { kind: "rejected" }, next: "nothing" }]);
+});
+
+test("a failed cleanup is kept on the job", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await captureShard(world, { id });
+  const broken = withObjects(world, () => ({ list: () => Promise.reject(noAnswer()) }));
+  await expect(cleanupAfter(broken, id)).rejects.toThrow();
+  expect(await lastJob(world, id)).toMatchObject({ stage: "cleanup", outcome: "failed", index: 1 });
 });

@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 afterEach(() => double.close());
 
-const OK: Reply = { status: 200 };
+const OK: Reply = { status: 200, headers: { etag: `"e"` } };
 const BODY = Buffer.from("body");
 const UPLOAD = { key: "k", uploadId: "id" };
 const PARTS = [
@@ -38,7 +38,7 @@ describe("what is asked of S3", () => {
     double.play(
       xml("<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>"),
       { status: 200, headers: { etag: `"e1"` } },
-      xml("<CompleteMultipartUploadResult/>"),
+      xml("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"),
     );
     expect(await store.createUpload("k")).toEqual({ uploadId: "id" });
     const stored = await store.uploadPart({ ...UPLOAD, number: 1, body: BODY });
@@ -98,7 +98,7 @@ describe("what is asked of S3", () => {
         "<DeleteResult><Error><Key>pre fix/a</Key><Code>AccessDenied</Code><Message>no</Message></Error><Error><Key>pre fix/b</Key><Code>NoSuchKey</Code></Error></DeleteResult>",
       ),
     );
-    expect(await store.deleteMany(["a", "b", "c"])).toEqual({ failed: [{ key: "a", reason: "AccessDenied: no" }] });
+    expect(await store.deleteMany(["a", "b", "c"])).toEqual({ failed: [{ key: "a", reason: "AccessDenied: no; this needs s3:DeleteObject" }] });
     expect(double.requests[0].headers["x-amz-checksum-crc32"]).toBeDefined();
     expect(await store.deleteMany([])).toEqual({ failed: [] });
     expect(double.requests).toHaveLength(1);
@@ -133,7 +133,7 @@ describe("what S3's answers mean", () => {
   });
 
   test("absence is an outcome", async () => {
-    double.play(s3Error(404, "NoSuchKey"), s3Error(404, "NoSuchKey"), { status: 404 });
+    double.play(s3Error(404, "NoSuchKey"), s3Error(404, "NoSuchKey"), { status: 404 }, { status: 200 });
     expect(await store.get("k")).toEqual({ kind: "absent" });
     expect(await store.getRange("k", { offset: 0, length: 1 })).toEqual({ kind: "absent" });
     expect(await store.head("k")).toEqual({ kind: "absent" });

@@ -1,0 +1,31 @@
+// Three workloads to compare one's own with. docs/cost.md shows what they cost.
+
+import type { Workload } from "./cost.ts";
+
+/** A table as a deployment makes it, that nobody writes to. */
+const IDLE: Workload = {
+  shards: 1,
+  mutationsPerSecond: 0,
+  bytesPerMutation: 250,
+  activeHoursPerDay: 24,
+  through: "url",
+  mutationsPerCall: 10,
+  lingerSeconds: 1,
+  captureAfterSeconds: 3_600,
+  captureAfterMutations: 1_000_000,
+  stateBytes: 0,
+  keepSnapshots: 2,
+  planEveryMinutes: 1,
+  alarms: true,
+  ingestQueue: true,
+  events: true,
+  dashboard: false,
+};
+
+export const WORKLOADS = {
+  idle: IDLE,
+  /** A service with ten changes a second in office hours, ten in each call. */
+  small: { ...IDLE, mutationsPerSecond: 10, activeHoursPerDay: 12, stateBytes: 100e6 },
+  /** 20,000 changes a second day and night, by programs with the library; a day's state of 100 GB. */
+  large: { ...IDLE, shards: 32, mutationsPerSecond: 20_000, through: "library", stateBytes: 100e9, captureAfterMutations: 10_000_000, dashboard: true },
+} as const satisfies Readonly<Record<string, Workload>>;

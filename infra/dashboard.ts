@@ -1,0 +1,53 @@
+// One page to look at: how far behind, what was captured, what was appended, what was cleaned, what went wrong.
+
+import { Duration } from "aws-cdk-lib";
+import { Dashboard, GraphWidget, type IMetric, type IWidget } from "aws-cdk-lib/aws-cloudwatch";
+import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
+import type { IQueue } from "aws-cdk-lib/aws-sqs";
+import type { Construct } from "constructs";
+import { type PipelineMetric, pipelineMetric } from "./metrics.ts";
+
+export interface Shown {
+  readonly pipelineName: string;
+  readonly queues: readonly IQueue[];
+  readonly deadLetters: readonly IQueue[];
+  readonly functions: readonly LambdaFunction[];
+}
+
+export function pipelineDashboard(scope: Construct, { pipelineName, queues, deadLetters, functions }: Shown): Dashboard {
+  const own = (...names: readonly PipelineMetric[]) => names.map((name) => pipelineMetric(pipelineName, name));
+  return new Dashboard(scope, "Dashboard", {
+    defaultInterval: Duration.hours(12),
+    widgets: [
+      [graph("Checkpoint lag (s)", own("CheckpointLag")), graph("Dirty shards", own("DirtyShards"))],
+      [graph("Captures", own("SnapshotsCompleted", "SnapshotsFailed")), graph("Bytes sent by captures", own("SnapshotBytesSent"))],
+      [graph("Capture (ms)", own("SnapshotMs")), graph("Appended", own("MutationsAppended", "RedoFilesAppended"))],
+      [graph("Cleanup", own("CleanupPasses", "CleanupsFailed", "ObjectsExpired")), graph("Messages waiting", depths(queues))],
+      [
+        graph("Dead letters", depths(deadLetters)),
+        graph(
+          "Function errors",
+          functions.map((one) => one.metricErrors()),
+        ),
+      ],
+      [
+        graph(
+          "Function throttles",
+          functions.map((one) => one.metricThrottles()),
+        ),
+        graph(
+          "Function duration (ms)",
+          functions.map((one) => one.metricDuration()),
+        ),
+      ],
+    ],
+  });
+}
+
+function depths(queues: readonly IQueue[]): readonly IMetric[] {
+  return queues.map((queue) => queue.metricApproximateNumberOfMessagesVisible());
+}
+
+function graph(title: string, metrics: readonly IMetric[]): IWidget {
+  return new GraphWidget({ title, left: [...metrics], width: 12, leftYAxis: { min: 0 } });
+}

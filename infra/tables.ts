@@ -1,0 +1,43 @@
+// The pipeline's tables as a custom resource: its function makes those that lack and changes those that differ. Taking a
+// table off the list, or the whole stack away, deletes nothing.
+
+import { CustomResource, Duration } from "aws-cdk-lib";
+import type { Construct } from "constructs";
+import { POLICY_DEFAULTS, type TablePolicy } from "../lib/model/table.ts";
+import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./functions.ts";
+import { tablesPermissions } from "./permissions.ts";
+import type { PipelineTable, SnapshotPipelineProps } from "./props.ts";
+
+/** What the function is sent for each table, with every setting: one that was taken off goes back to its default. */
+export interface TableSettings extends TablePolicy {
+  readonly name: string;
+  readonly shards: number;
+  readonly codec: "json" | "bytes";
+}
+
+export function tableSettings(table: PipelineTable): TableSettings {
+  return {
+    name: table.name,
+    shards: table.shards ?? 1,
+    codec: table.codec ?? "json",
+    captureAfterMutations: table.capture?.afterMutations ?? POLICY_DEFAULTS.captureAfterMutations,
+    captureAfterMs: table.capture?.every?.toMilliseconds() ?? POLICY_DEFAULTS.captureAfterMs,
+    keepSnapshots: table.keep?.last ?? POLICY_DEFAULTS.keepSnapshots,
+    keepForMs: table.keep?.for?.toMilliseconds() ?? POLICY_DEFAULTS.keepForMs,
+    compactionOverhead: table.compactionOverhead ?? POLICY_DEFAULTS.compactionOverhead,
+  };
+}
+
+export function tablesOf(scope: Construct, settings: FunctionSettings, { tables = [] }: SnapshotPipelineProps) {
+  if (tables.length === 0) return undefined;
+  const permissions = tablesPermissions(settings.storage);
+  const handler = pipelineFunction(scope, settings, { name: "tables", timeout: TIMEOUT.work, memorySize: MEMORY_MIB.small, permissions });
+  new CustomResource(scope, "Tables", {
+    resourceType: "Custom::TidemarkTables",
+    serviceToken: handler.functionArn,
+    serviceTimeout: Duration.minutes(5),
+    // One JSON text, for CloudFormation makes texts of the numbers in properties.
+    properties: { Tables: JSON.stringify(tables.map(tableSettings)) },
+  });
+  return { functions: { tables: handler } };
+}

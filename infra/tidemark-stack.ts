@@ -1,0 +1,107 @@
+// One pipeline as a stack of its own, with what others need to know of it as outputs.
+
+import { CfnOutput, Duration, Stack } from "aws-cdk-lib";
+import type { IAlarmAction } from "aws-cdk-lib/aws-cloudwatch";
+import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
+import { type CfnTable, Table } from "aws-cdk-lib/aws-dynamodb";
+import { EventBus } from "aws-cdk-lib/aws-events";
+import { Alias, type IKey, Key } from "aws-cdk-lib/aws-kms";
+import { Bucket, type CfnBucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
+import { Topic } from "aws-cdk-lib/aws-sns";
+import { EmailSubscription } from "aws-cdk-lib/aws-sns-subscriptions";
+import type { Construct } from "constructs";
+import { pascal } from "./functions.ts";
+import type { Settings } from "./settings.ts";
+import { type PipelineTable, SnapshotPipeline, type SnapshotPipelineProps } from "./snapshot-pipeline.ts";
+
+export class TidemarkStack extends Stack {
+  readonly pipeline: SnapshotPipeline;
+
+  constructor(scope: Construct, settings: Settings) {
+    super(scope, settings.stackName, { description: "Tidemark: snapshots of keyed state on object storage" });
+    this.pipeline = new SnapshotPipeline(this, "Pipeline", pipelineProps(this, settings));
+    nameResources(this.pipeline, settings);
+    for (const [name, value] of Object.entries(outputs(this.pipeline, this.region))) new CfnOutput(this, name, { value });
+  }
+}
+
+function pipelineProps(stack: Stack, settings: Settings): SnapshotPipelineProps {
+  const { existingBucket, existingTable, existingTableStream, objectLockDays, eventBusName } = settings;
+  return {
+    ...(existingBucket !== undefined && { bucket: Bucket.fromBucketName(stack, "ExistingBucket", existingBucket) }),
+    ...(existingTable !== undefined && {
+      table: Table.fromTableAttributes(stack, "ExistingTable", {
+        tableArn: existingTable,
+        ...(existingTableStream !== undefined && { tableStreamArn: existingTableStream }),
+      }),
+    }),
+    ...(settings.prefix !== undefined && { prefix: settings.prefix }),
+    ...(settings.kms !== undefined && { encryptionKey: encryptionKey(stack, settings.kms) }),
+    ...(objectLockDays !== undefined && { objectLock: ObjectLockRetention.governance(Duration.days(objectLockDays)) }),
+    tables: settings.tables.map(pipelineTable),
+    plan: { every: Duration.minutes(settings.planEveryMinutes), reserveConcurrency: settings.planReservedConcurrency },
+    snapshot: {
+      timeout: Duration.seconds(settings.snapshotTimeoutSeconds),
+      memorySize: settings.snapshotMemoryMb,
+      maxConcurrency: settings.snapshotConcurrency,
+    },
+    cleanup: { every: Duration.minutes(settings.cleanupEveryMinutes), timeout: Duration.seconds(settings.cleanupTimeoutSeconds) },
+    ingest: { queue: settings.ingestQueue },
+    ...(!settings.events && { events: false }),
+    ...(settings.events && eventBusName !== undefined && { events: { bus: EventBus.fromEventBusName(stack, "EventBus", eventBusName) } }),
+    alarms: settings.alarms && { actions: alarmActions(stack, settings), checkpointLag: Duration.minutes(settings.checkpointLagMinutes) },
+    dashboard: settings.dashboard,
+    logRetention: settings.logRetentionDays,
+    logLevel: settings.logLevel,
+    ...(settings.functionNamePrefix !== undefined && { functionNamePrefix: settings.functionNamePrefix }),
+    ...(settings.bundles !== undefined && { bundles: settings.bundles }),
+  };
+}
+
+function pipelineTable(table: Settings["tables"][number]): PipelineTable {
+  const { captureEverySeconds, captureAfterMutations: afterMutations, keepLast: last, keepForSeconds, ...others } = table;
+  return {
+    ...others,
+    capture: { ...(captureEverySeconds !== undefined && { every: Duration.seconds(captureEverySeconds) }), afterMutations },
+    keep: { last, ...(keepForSeconds !== undefined && { for: Duration.seconds(keepForSeconds) }) },
+  };
+}
+
+function encryptionKey(stack: Stack, kms: string): IKey {
+  if (kms === "new") return new Key(stack, "Key", { enableKeyRotation: true, description: `Tidemark: state of ${stack.stackName}` });
+  return kms.startsWith("alias/") ? Alias.fromAliasName(stack, "Key", kms) : Key.fromKeyArn(stack, "Key", kms);
+}
+
+function alarmActions(stack: Stack, { alarmTopicArn, alarmEmail }: Settings): readonly IAlarmAction[] {
+  if (alarmTopicArn !== undefined) return [new SnsAction(Topic.fromTopicArn(stack, "AlarmTopic", alarmTopicArn))];
+  if (alarmEmail === undefined) return [];
+  const topic = new Topic(stack, "AlarmTopic", { enforceSSL: true });
+  topic.addSubscription(new EmailSubscription(alarmEmail));
+  return [new SnsAction(topic)];
+}
+
+/** The construct leaves names to CloudFormation; a stack that stands alone may want its own. */
+function nameResources({ bucket, table }: SnapshotPipeline, { bucketName, tableName }: Settings): void {
+  if (bucketName !== undefined) (bucket.node.defaultChild as CfnBucket).bucketName = bucketName;
+  if (tableName !== undefined) (table.node.defaultChild as CfnTable).tableName = tableName;
+}
+
+function outputs(pipeline: SnapshotPipeline, region: string): Readonly<Record<string, string>> {
+  const { bucket, table, prefix, queues, eventBus } = pipeline;
+  const names = Object.entries(pipeline.functions).map(([name, { functionName }]) => [`${pascal(name)}FunctionName`, functionName]);
+  return {
+    StoreUrl: `s3://${bucket.bucketName}/${prefix}?table=${table.tableName}&region=${region}`,
+    IngestUrl: pipeline.ingestUrl.url,
+    RequestsUrl: pipeline.requestsUrl.url,
+    BucketName: bucket.bucketName,
+    TableName: table.tableName,
+    SnapshotQueueUrl: queues.snapshot.queue.queueUrl,
+    SnapshotDeadLetterQueueUrl: queues.snapshot.deadLetters.queueUrl,
+    CleanupQueueUrl: queues.cleanup.queue.queueUrl,
+    CleanupDeadLetterQueueUrl: queues.cleanup.deadLetters.queueUrl,
+    ...(queues.ingest && { IngestQueueUrl: queues.ingest.queue.queueUrl, IngestDeadLetterQueueUrl: queues.ingest.deadLetters.queueUrl }),
+    ...(queues.eventsDeadLetters && { EventsDeadLetterQueueUrl: queues.eventsDeadLetters.queueUrl }),
+    ...(eventBus && { EventBusName: eventBus.eventBusName }),
+    ...Object.fromEntries(names),
+  };
+}

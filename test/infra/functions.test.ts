@@ -1,0 +1,174 @@
+import { Duration } from "aws-cdk-lib";
+import { SecurityGroup, Vpc } from "aws-cdk-lib/aws-ec2";
+import { RetentionDays } from "aws-cdk-lib/aws-logs";
+import { describe, expect, test } from "vitest";
+import { FUNCTION_NAMES, pascal } from "../../infra/functions.ts";
+import { statementsOf } from "./policies.ts";
+import { propertiesOf, synthesize } from "./scene.ts";
+
+const FUNCTION = "AWS::Lambda::Function";
+const plain = synthesize({ tables: [{ name: "players" }] });
+
+function functionsOf(scene: Parameters<typeof propertiesOf>[0]) {
+  return FUNCTION_NAMES.map((name) => [name, propertiesOf(scene, FUNCTION, `${pascal(name)}Function`)] as const);
+}
+
+describe("every function", () => {
+  test("runs on Node 24 for ARM, is traced, and is a bundle's handler", () => {
+    for (const [, properties] of functionsOf(plain)) {
+      expect(properties).toMatchObject({ Runtime: "nodejs24.x", Architectures: ["arm64"], TracingConfig: { Mode: "Active" }, Handler: "index.handler" });
+    }
+  });
+
+  test("there is no function but ours", () => {
+    plain.template.resourceCountIs(FUNCTION, FUNCTION_NAMES.length);
+  });
+
+  test("knows the store, the pipeline and its own name", () => {
+    for (const [name, properties] of functionsOf(plain)) {
+      expect(properties.Environment).toMatchObject({
+        Variables: {
+          TIDEMARK_BUCKET: { Ref: "PipelineBucket5BC3F8EA" },
+          TIDEMARK_PREFIX: "",
+          TIDEMARK_TABLE: { Ref: "PipelineTable0C1A5F45" },
+          TIDEMARK_PIPELINE: "Test/Pipeline",
+          POWERTOOLS_SERVICE_NAME: `tidemark-${name}`,
+          POWERTOOLS_METRICS_NAMESPACE: "Tidemark",
+          POWERTOOLS_LOG_LEVEL: "INFO",
+        },
+      });
+    }
+  });
+
+  test("knows the queues that it sends to, and where its dead letters go", () => {
+    const variables = functionsOf(plain).map(([name, { Environment }]) => {
+      const { Variables } = Object(Environment);
+      return [name, Object.keys(Variables).filter((key) => /_(QUEUE|MAX|BUS)$/.test(key))];
+    });
+    expect(Object.fromEntries(variables)).toEqual({
+      plan: ["TIDEMARK_SNAPSHOT_QUEUE"],
+      snapshot: ["TIDEMARK_SNAPSHOT_QUEUE", "TIDEMARK_CLEANUP_QUEUE", "TIDEMARK_DEAD_LETTER_QUEUE", "TIDEMARK_RECEIVES_MAX"],
+      cleanup: ["TIDEMARK_CLEANUP_QUEUE", "TIDEMARK_DEAD_LETTER_QUEUE", "TIDEMARK_RECEIVES_MAX"],
+      ingest: [],
+      "ingest-queue": ["TIDEMARK_DEAD_LETTER_QUEUE", "TIDEMARK_RECEIVES_MAX"],
+      requests: ["TIDEMARK_SNAPSHOT_QUEUE"],
+      events: ["TIDEMARK_EVENT_BUS"],
+      tables: [],
+    });
+  });
+
+  test("logs to a group of its own, which forgets after a month or as it is told", () => {
+    const retentions = [plain, synthesize({ logRetention: RetentionDays.ONE_WEEK })].map(({ template }) =>
+      Object.values(template.findResources("AWS::Logs::LogGroup")).map(({ Properties }) => Properties.RetentionInDays),
+    );
+    expect(retentions).toEqual([Array(8).fill(30), Array(7).fill(7)]);
+  });
+
+  test("has the time and memory that it is given", () => {
+    const sized = synthesize({
+      snapshot: { timeout: Duration.seconds(70), memorySize: 3_008 },
+      cleanup: { timeout: Duration.seconds(80), memorySize: 300 },
+      ingest: { timeout: Duration.seconds(20), memorySize: 400, reservedConcurrency: 7 },
+    });
+    const sizes = ["Snapshot", "Cleanup", "Ingest", "IngestQueue"].map((id) => {
+      const { Timeout, MemorySize, ReservedConcurrentExecutions } = propertiesOf(sized, FUNCTION, `${id}Function`);
+      return [Timeout, MemorySize, ReservedConcurrentExecutions];
+    });
+    expect(sizes).toEqual([
+      [70, 3_008, undefined],
+      [80, 300, undefined],
+      [20, 400, 7],
+      [20, 400, undefined],
+    ]);
+  });
+
+  test("can have a name that begins with a prefix", () => {
+    const named = synthesize({ functionNamePrefix: "game-state" });
+    expect(propertiesOf(named, FUNCTION, "IngestQueueFunction").FunctionName).toBe("game-state-ingest-queue");
+  });
+
+  test("runs in the VPC that is given, and may make its network interfaces there", () => {
+    const inVpc = synthesize((stack) => {
+      const vpc = new Vpc(stack, "Vpc");
+      return { vpc, securityGroups: [new SecurityGroup(stack, "Group", { vpc })] };
+    });
+    const group = { "Fn::GetAtt": ["GroupC77FDACD", "GroupId"] };
+    const { VpcConfig } = propertiesOf(inVpc, FUNCTION, "SnapshotFunction");
+    expect([VpcConfig, statementsOf(inVpc.template, "SnapshotRole").some(({ actions }) => actions.includes("ec2:CreateNetworkInterface"))]).toEqual([
+      { SecurityGroupIds: [group], SubnetIds: [expect.anything(), expect.anything()] },
+      true,
+    ]);
+  });
+
+  test("whose bundle is missing is told of with the remedy", () => {
+    expect(() => synthesize({ bundles: "/nowhere" })).toThrow('/nowhere/plan/index.mjs is missing, the bundle of the function plan: run "npm run build" first');
+  });
+});
+
+describe("one function and another", () => {
+  test("the planner runs once at a time, and a run that failed is not repeated", () => {
+    expect(propertiesOf(plain, FUNCTION, "PlanFunction").ReservedConcurrentExecutions).toBe(1);
+    plain.template.hasResourceProperties("AWS::Lambda::EventInvokeConfig", { MaximumRetryAttempts: 0, MaximumEventAgeInSeconds: 60 });
+  });
+
+  test("an account without executions to spare can have the planner without its own", () => {
+    const shared = synthesize({ plan: { reserveConcurrency: false } });
+    expect(propertiesOf(shared, FUNCTION, "PlanFunction").ReservedConcurrentExecutions).toBeUndefined();
+  });
+
+  test("those that send messages to themselves are not ended as loops", () => {
+    const allowed = functionsOf(plain).flatMap(([name, { RecursiveLoop }]) => (RecursiveLoop === "Allow" ? [name] : []));
+    expect(allowed).toEqual(["snapshot", "cleanup"]);
+  });
+
+  test("both function URLs ask for a signature, and no other site's page may call them", () => {
+    const urls = Object.values(plain.template.findResources("AWS::Lambda::Url")).map(({ Properties }) => [Properties.AuthType, Properties.Cors]);
+    expect([urls, plain.template.findResources("AWS::Lambda::Permission")]).toEqual([Array(2).fill(["AWS_IAM", undefined]), {}]);
+  });
+});
+
+describe("tables", () => {
+  test("their function is sent all settings of each as one text, those left away at their defaults", () => {
+    const { template } = synthesize({
+      tables: [
+        { name: "players" },
+        {
+          name: "scores",
+          shards: 4,
+          codec: "bytes",
+          capture: { every: Duration.minutes(5), afterMutations: 9 },
+          keep: { last: 3, for: Duration.days(1) },
+          compactionOverhead: 7,
+        },
+      ],
+    });
+    const [{ Properties }] = Object.values(template.findResources("Custom::TidemarkTables"));
+    expect(JSON.parse(Properties.Tables)).toEqual([
+      {
+        name: "players",
+        shards: 1,
+        codec: "json",
+        captureAfterMutations: 1_000_000,
+        captureAfterMs: 3_600_000,
+        keepSnapshots: 2,
+        keepForMs: 0,
+        compactionOverhead: 0,
+      },
+      {
+        name: "scores",
+        shards: 4,
+        codec: "bytes",
+        captureAfterMutations: 9,
+        captureAfterMs: 300_000,
+        keepSnapshots: 3,
+        keepForMs: 86_400_000,
+        compactionOverhead: 7,
+      },
+    ]);
+  });
+
+  test("where none is named there is neither resource nor function", () => {
+    const { pipeline, template } = synthesize();
+    expect([pipeline.functions.tables, template.findResources("Custom::TidemarkTables")]).toEqual([undefined, {}]);
+  });
+});

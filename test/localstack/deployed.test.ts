@@ -1,0 +1,41 @@
+// What is deployed does what it is for. One stack for all: the side by side tests first, then an update, then its end.
+
+import { describe, expect, inject, test } from "vitest";
+import { DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
+import { badCallsAreRefused, aRequestedCaptureTellsItsOutcome } from "./deployed/doors.ts";
+import { eventsAreSent } from "./deployed/events.ts";
+import { aPoisonedMessageEndsWithItsReason, killedInAnUploadItGoesOn } from "./deployed/killed.ts";
+import { cloudformation } from "./clients.ts";
+import { cleanupExpires, recordsGoInByBothDoors, theScheduleCaptures, theStateIsTheModels } from "./deployed/story.ts";
+import { deploy, destroy } from "./deployment.ts";
+import { CONTEXT } from "./context.ts";
+
+describe.concurrent("side by side", () => {
+  test("records go in by both doors, the schedule captures them, cleanup expires what is superseded, and recovery by the CLI equals a model", async () => {
+    await recordsGoInByBothDoors();
+    await theScheduleCaptures();
+    await cleanupExpires();
+    await theStateIsTheModels();
+  });
+  test("killed in the middle of an upload, a capture goes on from its stored parts", killedInAnUploadItGoesOn);
+  test("a poisoned message ends in the dead letters with its reason", aPoisonedMessageEndsWithItsReason);
+  test("bad calls and events are refused, and nothing is written", badCallsAreRefused);
+  test("a requested capture tells its outcome", aRequestedCaptureTellsItsOutcome);
+  test("every commit, expiry and failure sends its event", eventsAreSent);
+});
+
+describe("at the end", () => {
+  const { stackName, endpoint } = inject("localstack");
+
+  test("the state survives an update of the stack", async () => {
+    const updated = await deploy({ localstack: { endpoint }, stackName, context: { ...CONTEXT, dashboard: "true", snapshotMemoryMb: "2048" } });
+    expect(updated.outputs).toEqual(inject("localstack").outputs);
+    await theStateIsTheModels();
+  });
+
+  test("without the stack, the data is still there", async () => {
+    await destroy({ localstack: { endpoint }, stackName, context: CONTEXT });
+    await expect(cloudformation().send(new DescribeStacksCommand({ StackName: stackName }))).rejects.toThrow(/does not exist/);
+    await theStateIsTheModels();
+  });
+});

@@ -1,0 +1,130 @@
+// The snapshot function is killed in the middle of a multipart upload, by its own limit and SIGKILL: the next delivery goes
+// on from the parts that are stored (protocol rules 14 and 15). And messages that cannot succeed end with their reason.
+
+import { randomBytes } from "node:crypto";
+import { expect, inject } from "vitest";
+import { GetFunctionConfigurationCommand, UpdateFunctionConfigurationCommand } from "@aws-sdk/client-lambda";
+import { ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
+import { readControl } from "../../../lib/checkpoint/control.ts";
+import { listObjects, listUploads } from "../../../lib/cleanup/sweep.ts";
+import { tableWriter } from "../../../lib/jobs/append.ts";
+import { createTable } from "../../../lib/jobs/tables.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
+import { lambda, s3, sqs } from "../clients.ts";
+import { deployedWorld, output, until } from "./stack.ts";
+import { startProxy } from "./proxy.ts";
+import { PutObjectCommand } from "@aws-sdk/client-s3";
+
+const TABLE = "large";
+/** Never due by itself. */
+const NEVER = { captureAfterMs: 365 * 24 * 3_600_000, captureAfterMutations: Number.MAX_SAFE_INTEGER };
+const RECORD_BYTES = 1024 * 1024;
+/** Four parts of 8 MiB. */
+const RECORDS = 28;
+/** Stored by S3, but the function never learns of it. */
+const LOST_PART = 3;
+/** The function's limit, then the message's invisibility, then the capture again. */
+const GOES_ON_MS = 200_000;
+
+export async function killedInAnUploadItGoesOn(): Promise<void> {
+  const world = deployedWorld();
+  const id = { table: TABLE, shard: 0 };
+  const table = await createTable(world, { name: TABLE, codec: "bytes", ...NEVER });
+  const values = Array.from({ length: RECORDS }, () => randomBytes(RECORD_BYTES));
+  const writer = tableWriter(world, table);
+  for (const [n, value] of values.entries()) await writer.append({ mutations: [{ kind: "put", key: Buffer.from(`key/${n}`), value }] });
+  await writer.close();
+
+  const proxy = await startProxy(inject("localstack").endpoint);
+  const restore = await overrideS3(output("SnapshotFunctionName"), proxy.url);
+  try {
+    proxy.keepReplyOf((request) => partNumber(request) === LOST_PART);
+    await sqs().send(
+      new SendMessageCommand({ QueueUrl: output("SnapshotQueueUrl"), MessageBody: JSON.stringify({ table: TABLE, shard: 0 }), MessageGroupId: TABLE }),
+    );
+    await until("the part whose reply is lost", 60_000, async () => proxy.kept);
+    const before = await readControl(world.checkpoints, id);
+    expect(before?.checkpoint).toBeUndefined();
+    expect(await listUploads(world.objects, `${TABLE}/0/`)).toHaveLength(1);
+
+    const checkpoint = await until("the capture that goes on", GOES_ON_MS, async () => (await readControl(world.checkpoints, id))?.checkpoint);
+    expect(checkpoint).toMatchObject({ index: RECORDS });
+    const parts = proxy.passed.flatMap((request) => partNumber(request) ?? []);
+    // That one is sent again, since nobody knows that it is stored; those before it are not.
+    expect(parts).toEqual([1, 2, 3, 3, 4]);
+    const created = proxy.passed.filter((request) => request.startsWith("POST") && request.includes(`/${TABLE}/0/`) && /[?&]uploads/.test(request));
+    expect(created).toHaveLength(1);
+    expect(await listUploads(world.objects, `${TABLE}/0/`)).toEqual([]);
+    const view = await recover(world, { id, codec: "bytes" });
+    for (const [n, value] of values.entries()) expect((await view.get(Buffer.from(`key/${n}`)))?.value.equals(value)).toBe(true);
+    await view.close();
+  } finally {
+    await restore();
+    proxy.close();
+  }
+}
+
+/** The part that a request uploads to the large table's snapshot. */
+function partNumber(request: string): number | undefined {
+  const number = request.startsWith("PUT") && request.includes(`/${TABLE}/0/`) ? /partNumber=([0-9]+)/.exec(request)?.[1] : undefined;
+  return number === undefined ? undefined : Number(number);
+}
+
+/** Sends a function's calls of S3 elsewhere; returns what puts its settings back. */
+async function overrideS3(FunctionName: string, url: string): Promise<() => Promise<void>> {
+  const { Environment } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
+  const change = async (Variables: Record<string, string>): Promise<void> => {
+    await lambda().send(new UpdateFunctionConfigurationCommand({ FunctionName, Environment: { Variables } }));
+    await until("the changed function", 30_000, async () => {
+      const { LastUpdateStatus } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
+      return LastUpdateStatus === "Successful" || undefined;
+    });
+  };
+  const before = Environment?.Variables ?? {};
+  await change({ ...before, AWS_ENDPOINT_URL_S3: url });
+  return () => change(before);
+}
+
+export async function aPoisonedMessageEndsWithItsReason(): Promise<void> {
+  const queue = output("SnapshotQueueUrl");
+  await sqs().send(new SendMessageCommand({ QueueUrl: queue, MessageBody: "{not json", MessageGroupId: "poison" }));
+  await sqs().send(new SendMessageCommand({ QueueUrl: queue, MessageBody: JSON.stringify({ table: "../x", shard: 0 }), MessageGroupId: "poison" }));
+  await damagedTable("broken");
+  await sqs().send(new SendMessageCommand({ QueueUrl: queue, MessageBody: JSON.stringify({ table: "broken", shard: 0 }), MessageGroupId: "broken" }));
+  const reasons: string[] = [];
+  await until("the dead letters", 60_000, async () => {
+    const { Messages = [] } = await sqs().send(
+      new ReceiveMessageCommand({
+        QueueUrl: output("SnapshotDeadLetterQueueUrl"),
+        MessageAttributeNames: ["All"],
+        MaxNumberOfMessages: 10,
+        WaitTimeSeconds: 1,
+      }),
+    );
+    // LocalStack hands a JSON body over with other spaces.
+    for (const { Body = "", MessageAttributes } of Messages) {
+      reasons.push(`${Body.replaceAll(" ", "")} ${MessageAttributes?.["code"]?.StringValue} ${MessageAttributes?.["reason"]?.StringValue}`);
+    }
+    return reasons.length >= 3 || undefined;
+  });
+  expect(reasons.sort()).toEqual([
+    expect.stringMatching(/^\{"table":"..\/x","shard":0\} malformed-message .*table/),
+    expect.stringMatching(/^\{"table":"broken","shard":0\} damaged-object broken\/0\/.*\.redo is damaged/),
+    expect.stringMatching(/^\{notjson malformed-message .*not JSON/),
+  ]);
+}
+
+/** A table whose one redo file has a flipped byte. */
+async function damagedTable(name: string): Promise<void> {
+  const world = deployedWorld();
+  const table = await createTable(world, { name, ...NEVER });
+  const writer = tableWriter(world, table);
+  await writer.append({ mutations: [{ kind: "put", key: Buffer.from("a"), value: Buffer.from("1") }] });
+  await writer.close();
+  const [{ key }] = await listObjects(world.objects, `${name}/0/`);
+  const found = await world.objects.get(key);
+  if (found.kind !== "found") throw new Error("the redo file was there just now");
+  const bytes = Buffer.from(found.body);
+  bytes[bytes.length - 1] ^= 1;
+  await s3().send(new PutObjectCommand({ Bucket: output("BucketName"), Key: key, Body: bytes }));
+}

@@ -1,0 +1,56 @@
+// A door to S3 that the test watches: it passes every request on, keeps what was asked, and can keep back one reply for ever.
+
+import { createServer, request as send } from "node:http";
+import { once } from "node:events";
+
+export interface Proxy {
+  readonly url: string;
+  /** Method and path with query of each request that was passed on, in their order. */
+  readonly passed: readonly string[];
+  /** Of the first request that matches, and only of that one, the reply never comes: S3 has done what was asked. */
+  keepReplyOf(matches: (request: string) => boolean): void;
+  /** The request whose reply was kept back, once it was. */
+  readonly kept: string | undefined;
+  close(): void;
+}
+
+export async function startProxy(endpoint: string): Promise<Proxy> {
+  const { hostname, port } = new URL(endpoint);
+  const passed: string[] = [];
+  let matches: ((request: string) => boolean) | undefined;
+  let kept: string | undefined;
+  const server = createServer((incoming, reply) => {
+    const asked = `${incoming.method} ${incoming.url}`;
+    passed.push(asked);
+    const isKept = kept === undefined && matches?.(asked) === true;
+    const onward = send({ hostname, port, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
+      if (isKept) {
+        kept = asked;
+        answer.resume();
+        return;
+      }
+      reply.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(reply);
+    });
+    onward.on("error", () => reply.destroy());
+    incoming.pipe(onward);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    passed,
+    keepReplyOf(wanted) {
+      matches = wanted;
+    },
+    get kept() {
+      return kept;
+    },
+    close() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}

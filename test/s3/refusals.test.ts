@@ -1,0 +1,62 @@
+// What a real S3 server refuses, and what the caller is told to correct.
+
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { awsClients } from "../../lib/adapters/aws/clients.ts";
+import { s3ObjectStore } from "../../lib/adapters/aws/object-store.ts";
+import type { ObjectStore } from "../../lib/ports/object-store.ts";
+import { CREDENTIALS, INSTALL_MS_MAX, missing, REGION, startVersitygw, type Versitygw } from "./versitygw.ts";
+
+const BODY = Buffer.from("body");
+const UPLOAD = { key: "k", uploadId: "5f4e1f4e-7c9c-4b0e-8a53-0a9d3d0b8f7a" };
+
+const CALLS: Readonly<Record<string, (store: ObjectStore) => Promise<unknown>>> = {
+  createIfAbsent: (store) => store.createIfAbsent("k", BODY),
+  get: (store) => store.get("k"),
+  getRange: (store) => store.getRange("k", { offset: 0, length: 1 }),
+  "getRange of nothing": (store) => store.getRange("k", { offset: 0, length: 0 }),
+  head: (store) => store.head("k"),
+  list: (store) => store.list({ prefix: "" }),
+  deleteMany: (store) => store.deleteMany(["k"]),
+  createUpload: (store) => store.createUpload("k"),
+  uploadPart: (store) => store.uploadPart({ ...UPLOAD, number: 1, body: BODY }),
+  completeUpload: (store) => store.completeUpload({ ...UPLOAD, parts: [{ number: 1, etag: `"841a2d689ad86bd1611447453c22c6fc"` }] }),
+  abortUpload: (store) => store.abortUpload(UPLOAD),
+  listUploads: (store) => store.listUploads({ prefix: "" }),
+};
+
+const lacks = await missing();
+if (lacks !== undefined) test("refusals of versitygw", ({ skip }) => skip(lacks));
+else proveRefusals();
+
+function proveRefusals(): void {
+  let server: Versitygw | undefined;
+  let endpoint: string;
+  beforeAll(async () => {
+    server = await startVersitygw();
+    endpoint = server.endpoint;
+  }, INSTALL_MS_MAX);
+  afterAll(() => server?.stop());
+
+  for (const [name, call] of Object.entries(CALLS)) {
+    test(`${name} in a bucket that is missing says so`, async () => {
+      const clients = awsClients({ region: REGION, endpoint, credentials: CREDENTIALS });
+      await expect(call(s3ObjectStore(clients.s3, { bucket: "nowhere" }))).rejects.toMatchObject({
+        kind: "call",
+        code: "no-bucket",
+        message: expect.stringContaining("tidemark init"),
+      });
+      clients.close();
+    });
+
+    test(`${name} with a wrong secret says that the credentials are wrong`, async () => {
+      const clients = awsClients({ region: REGION, endpoint, credentials: { ...CREDENTIALS, secretAccessKey: "wrong" } });
+      const { code } = await call(s3ObjectStore(clients.s3, { bucket: "nowhere" })).then(
+        () => ({ code: "none" }),
+        (error) => error,
+      );
+      // An answer to HEAD has no body that could tell more.
+      expect(code).toBe(["head", "getRange of nothing"].includes(name) ? "no-access" : "no-credentials");
+      clients.close();
+    });
+  }
+}

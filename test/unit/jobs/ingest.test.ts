@@ -1,0 +1,118 @@
+import { describe, expect, test } from "vitest";
+import { ingest } from "../../../lib/jobs/ingest.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
+import { SESSIONS_MAX } from "../../../lib/model/limits.ts";
+import type { World } from "../../../lib/ports/world.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
+import { openWriter } from "../../../lib/jobs/append.ts";
+import { contentOf, id, mark, memoryWorld, noAnswer, put, stored, withObjects, worldWithTable } from "./world.ts";
+
+async function state(world: World): Promise<readonly string[]> {
+  const view = await recover(world, { id });
+  try {
+    return (await contentOf(view)).map((row) => row.split("@")[0]);
+  } finally {
+    await view.close();
+  }
+}
+
+test("batches of a call lie in one redo file in each shard, in their order, and tell where they lie", async () => {
+  const world = await worldWithTable({ shards: 2 });
+  const { append } = await ingest(world).open("players");
+  const batches = Array.from({ length: 50 }, (_, i) => ({ mutations: [put("a", i), put("b", i), put("c", i), put("d", i)] }));
+  const shares = await append(batches);
+  expect(shares.map((share) => share.reduce((sum, { last }) => sum + last, 0))).toEqual(batches.map((_, i) => (i + 1) * 4));
+  expect(world.objects.objects.size).toBe(2);
+});
+
+test("a batch that is refused has written nothing of the call, whatever came before it", async () => {
+  const world = await worldWithTable();
+  const { append } = await ingest(world).open("players");
+  const before = stored(world);
+  await expect(append([{ mutations: [put("a", 1)] }, { mutations: [] }])).rejects.toMatchObject({ kind: "call", code: "empty-batch" });
+  await expect(append([{ mutations: [put("a", 1)] }, { mutations: [put("a", 2)], mark: mark("", 1) }])).rejects.toMatchObject({ code: "bad-producer" });
+  expect(stored(world)).toEqual(before);
+});
+
+test("the tail is looked for once, not for each call", async () => {
+  const world = await worldWithTable();
+  let reads = 0;
+  const counted = withObjects(world, (objects) => ({
+    getRange: (key, range) => {
+      reads += 1;
+      return objects.getRange(key, range);
+    },
+  }));
+  const door = ingest(counted);
+  await (await door.open("players")).append([{ mutations: [put("a", 0)] }]);
+  const first = reads;
+  for (let i = 1; i <= 5; i++) await (await door.open("players")).append([{ mutations: [put("a", i)] }]);
+  expect([first > 0, reads]).toEqual([true, first]);
+});
+
+describe("a call that fails", () => {
+  test("asks for a repetition, and leaves no doubt behind in this process", async () => {
+    const world = await worldWithTable();
+    let silent = true;
+    const failing = withObjects(world, (objects) => ({
+      async createIfAbsent(key, body) {
+        const created = await objects.createIfAbsent(key, body);
+        return silent ? Promise.reject(noAnswer()) : created;
+      },
+    }));
+    const door = ingest(failing);
+    const first = [{ mutations: [put("a", 1)], mark: mark("p", 1) }];
+    await expect((await door.open("players")).append(first)).rejects.toMatchObject({ kind: "retry" });
+    silent = false;
+    await (await ingest(world).open("players")).append(first);
+    await (await door.open("players")).append([{ mutations: [put("a", 2)], mark: mark("p", 2) }]);
+    expect(await state(world)).toEqual(["a=2"]);
+  });
+
+  test("for a missing answer says so, though another fault came with it", async () => {
+    const world = await worldWithTable({ shards: 2 });
+    const failing = withObjects(world, (objects) => ({
+      createIfAbsent: async (key, body) => {
+        if (key.startsWith("players/0/")) throw new TypeError("a bug");
+        await objects.createIfAbsent(key, body);
+        throw noAnswer();
+      },
+    }));
+    const { append } = await ingest(failing).open("players");
+    const batches = ["a", "b", "c", "d"].map((key) => ({ mutations: [put(key, 1)] }));
+    await expect(append(batches)).rejects.toMatchObject({ kind: "retry" });
+  });
+});
+
+test("an unknown table is the caller's to correct, and is found once it is there", async () => {
+  const world = memoryWorld();
+  const door = ingest(world);
+  await expect(door.open("players")).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  await createTable(world, { name: "players" });
+  expect(await (await door.open("players")).append([{ mutations: [put("a", 1)] }])).toEqual([[{ shard: 0, last: 1 }]]);
+});
+
+test("a table that was deleted is not written to, and one that was made anew is looked at afresh", async () => {
+  const world = await worldWithTable();
+  const door = ingest(world);
+  const batches = [{ mutations: [put("a", 1)] }];
+  await (await door.open("players")).append(batches);
+  await deleteTable(world, "players");
+  await expect((await door.open("players")).append(batches)).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+  await expect(door.open("players")).rejects.toMatchObject({ code: "unknown-table" });
+  await createTable(world, { name: "players", shards: 3 });
+  expect((await door.open("players")).table.shards).toBe(3);
+});
+
+test("a new batch after more producers than a shard remembers is taken on the second call", async () => {
+  const world = await worldWithTable();
+  const door = ingest(world);
+  await (await door.open("players")).append([{ mutations: [put("a", 0)], mark: mark("old", 1) }]);
+  const other = openWriter(world, { id, codec: "json" });
+  const producers = Array.from({ length: SESSIONS_MAX + 10 }, (_, i) => other.append({ mutations: [put("b", i)], mark: mark(`p${i}`, 1) }));
+  await Promise.all(producers);
+  const fresh = [{ mutations: [put("a", 1)], mark: mark("new", 1) }];
+  await expect((await door.open("players")).append(fresh)).rejects.toMatchObject({ kind: "retry", code: "stale-writer" });
+  await (await door.open("players")).append(fresh);
+  expect(await state(world)).toContain("a=1");
+});
