@@ -11,7 +11,7 @@ import type { RetentionDays } from "aws-cdk-lib/aws-logs";
 import type { IBucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
 
 export interface SnapshotPipelineProps {
-  /** Where redo files and snapshots go. Versioning off, TLS only, no lifecycle rule that deletes or archives objects. Default: a bucket of its own. */
+  /** Where redo files and snapshots go. With objects of an earlier pipeline only beside that one's `table`: cleanup deletes what no item accounts for. Versioning off, TLS only, no lifecycle rule that deletes or archives objects. Default: a bucket of its own. */
   readonly bucket?: IBucket;
   /** Goes before the key of every object; ends with a slash. Two prefixes of one bucket need two DynamoDB tables. Default: none. */
   readonly prefix?: string;

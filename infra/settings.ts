@@ -70,7 +70,9 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   if (!parsed.success) throw badSetting(parsed.error.issues[0], own);
   const settings = { ...parsed.data, tables: parseTables(parsed.data.tables) };
   refuseTogether(settings, "bucketName", "existingBucket");
-  refuseTogether(settings, "tableName", "existingTable");
+  // Cleanup believes the table: beside an empty one it takes every object of the bucket for what a deleted table left.
+  needTogether(settings, "existingBucket", "existingTable");
+  needTogether(settings, "bucketName", "tableName");
   refuseTogether(settings, "objectLockDays", "existingBucket");
   refuseTogether(settings, "alarmTopicArn", "alarmEmail");
   if (settings.existingTableStream !== undefined && settings.existingTable === undefined) {
@@ -111,6 +113,11 @@ function readJson(json: string, where: string): unknown {
 function refuseTogether(settings: Settings, one: keyof Settings, other: keyof Settings): void {
   if (settings[one] === undefined || settings[other] === undefined) return;
   throw callError("bad-setting", `-c ${one} and -c ${other} are both given: leave one of them away`);
+}
+
+function needTogether(settings: Settings, one: keyof Settings, other: keyof Settings): void {
+  if ((settings[one] === undefined) === (settings[other] === undefined)) return;
+  throw callError("bad-setting", `-c ${one} and -c ${other} belong together: give both, or neither`);
 }
 
 function badSetting(issue: z.core.$ZodIssue, own: Readonly<Record<string, unknown>>): Error {

@@ -1,6 +1,7 @@
 // The construct: a whole pipeline in one's own stack. Its parts are put together here and made in the files beside it.
 // The ids of its constructs are contract: bucket and table keep their logical ids, so that no update replaces them.
 
+import { Annotations } from "aws-cdk-lib";
 import type { Alarm, Metric, MetricOptions } from "aws-cdk-lib/aws-cloudwatch";
 import type { ITable } from "aws-cdk-lib/aws-dynamodb";
 import type { IEventBus } from "aws-cdk-lib/aws-events";
@@ -68,6 +69,7 @@ export class SnapshotPipeline extends Construct {
   constructor(scope: Construct, id: string, props: SnapshotPipelineProps = {}) {
     super(scope, id);
     checkProps(props);
+    warnOfLoneBucket(this, props);
     this.#storage = pipelineStorage(this, props);
     this.bucket = this.#storage.bucket;
     this.table = this.#storage.table;
@@ -177,4 +179,13 @@ export class SnapshotPipeline extends Construct {
       functions: Object.values(this.functions).filter((one) => one !== undefined),
     };
   }
+}
+
+/** Cleanup believes the table: beside an empty one it takes every object for what a deleted table left. */
+function warnOfLoneBucket(scope: Construct, { bucket, table }: SnapshotPipelineProps): void {
+  if (bucket === undefined || table !== undefined) return;
+  Annotations.of(scope).addWarningV2(
+    "tidemark:bucket-without-table",
+    "bucket is given and table is not: what an earlier pipeline left below this prefix would be deleted by the first cleanup. Give its table, too; acknowledge this where there is nothing.",
+  );
 }

@@ -49,8 +49,10 @@ export async function runCleanupTask(world: World, task: CleanupTask, signal: Ab
       const finished = table?.state !== "deleting" || (await finishDeletion(world, table, signal));
       return { cleaned: [], failures: [], ...(!finished && { rest: task }) };
     }
-    case "strays":
-      return { cleaned: await cleanupStrays(world, signal), failures: [], ...(signal.aborted && { rest: task }) };
+    case "strays": {
+      const cleaned = await cleanupStrays(world, signal);
+      return { cleaned, failures: [], ...(signal.aborted && cleaned.length > 0 && { rest: task }) };
+    }
   }
 }
 

@@ -30,7 +30,10 @@ export interface ObjectStore {
     readonly body: Uint8Array;
   }): Promise<{ readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" }>;
 
-  /** Makes the object of the listed parts, in their order, only where no object has the key. */
+  /**
+   * Makes the object of the listed parts, in their order, only where no object has the key. Repeated, it may answer
+   * `completed` again, even if the object is gone by then, and makes no second object: look at the object itself.
+   */
   completeUpload(request: { readonly key: string; readonly uploadId: string; readonly parts: readonly UploadedPart[] }): Promise<CompleteOutcome>;
 
   /** Ends the upload and frees its parts; one that is gone counts as ended. */

@@ -59,6 +59,8 @@ describe("settings", () => {
     [{ tables: "[{}]" }, "-c tables: 0.name: "],
     [{ tables: '[{"name":"players","shard":4}]' }, "-c tables: 0: Unrecognized key"],
     [{ tables: "/nowhere/tables.json" }, "-c tables=/nowhere/tables.json: no such file, nor a JSON list"],
+    [{ existingBucket: "a-bucket" }, "-c existingBucket and -c existingTable belong together: give both, or neither"],
+    [{ tableName: "a-table" }, "-c bucketName and -c tableName belong together: give both, or neither"],
     [{ bucketName: "a-bucket", existingBucket: "b-bucket" }, "-c bucketName and -c existingBucket are both given: leave one of them away"],
     [{ existingTableStream: "arn:aws:dynamodb:eu-west-1:123456789012:table/own/stream/x" }, "existingTableStream is given without existingTable"],
   ];

@@ -1,4 +1,5 @@
 import { RemovalPolicy } from "aws-cdk-lib";
+import { Annotations, Match } from "aws-cdk-lib/assertions";
 import { AttributeType, Table } from "aws-cdk-lib/aws-dynamodb";
 import { Key } from "aws-cdk-lib/aws-kms";
 import { Bucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
@@ -115,6 +116,12 @@ describe("storage that is given", () => {
       table: Table.fromTableName(stack, "OwnTable", "own-table"),
     }));
     expect(["AWS::S3::Bucket", "AWS::DynamoDB::Table"].map((type) => template.findResources(type))).toEqual([{}, {}]);
+  });
+
+  test("a bucket without its table is warned of, for cleanup would empty it", () => {
+    const { stack } = synthesize((around) => ({ bucket: Bucket.fromBucketName(around, "Own", "own-bucket") }));
+    const warnings = Annotations.fromStack(stack).findWarning("*", Match.stringLikeRegexp("^bucket is given and table is not"));
+    expect(warnings.map(({ id }) => id)).toEqual(["/Test/Pipeline"]);
   });
 
   test("without a stream on the table there are no events", () => {

@@ -58,7 +58,7 @@ test("a task out of time hands on its rest, until every shard is clean", async (
     await appendEach(world, [[put("a", 1)]], { table: "players", shard });
     await world.objects.createUpload(`players/${shard}/0123456789abcdef/snapshots/0000000000000001-e1.parquet`);
   }
-  expect(await runAll(world, { kind: "shards", table: "players", from: 0, to: 7 }, 1)).toBe(4);
+  expect(await runAll(world, { kind: "shards", table: "players", from: 0, to: 7 }, 2)).toBe(4);
   expect(world.objects.uploads.size).toBe(0);
 });
 
