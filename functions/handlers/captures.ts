@@ -2,13 +2,13 @@
 
 import { type CaptureRequest, findRequest, requestCapture, requestCaptures } from "../../lib/jobs/requests.ts";
 import { getShards, getTable } from "../../lib/jobs/tables.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld } from "../../lib/ports/world.ts";
 import { checkQuery, type HttpReply, type HttpRequest } from "../runtime/http.ts";
 import type { SnapshotMessage } from "../runtime/messages.ts";
 import { type Queue, sendAll } from "../runtime/queue.ts";
 import { pageOf, shardIn } from "./statuses.ts";
 
-export function captureRoutes({ world, captures }: { readonly world: World; readonly captures: Queue }) {
+export function captureRoutes({ world, captures }: { readonly world: ItemWorld; readonly captures: Queue }) {
   return { ofShard, ofTable, outcome };
 
   async function ofShard(request: HttpRequest): Promise<HttpReply> {

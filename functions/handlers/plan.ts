@@ -3,14 +3,14 @@
 import * as z from "zod/mini";
 import { askForCaptures } from "../../lib/jobs/plan.ts";
 import { shardName } from "../../lib/model/names.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld } from "../../lib/ports/world.ts";
 import type { SnapshotMessage } from "../runtime/messages.ts";
 import type { Queue } from "../runtime/queue.ts";
 import { lambdaHandler } from "../runtime/stack.ts";
 import { type Instruments, publish } from "../runtime/telemetry.ts";
 
 export interface PlanDeps extends Instruments {
-  readonly world: World;
+  readonly world: ItemWorld;
   readonly captures: Queue;
 }
 

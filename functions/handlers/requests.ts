@@ -2,13 +2,13 @@
 
 import { captureRoutes } from "./captures.ts";
 import { statusRoutes } from "./statuses.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld } from "../../lib/ports/world.ts";
 import { httpHandler } from "../runtime/http.ts";
 import type { Queue } from "../runtime/queue.ts";
 import type { Instruments } from "../runtime/telemetry.ts";
 
 export interface RequestsDeps extends Instruments {
-  readonly world: World;
+  readonly world: ItemWorld;
   readonly captures: Queue;
 }
 

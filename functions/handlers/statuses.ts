@@ -6,7 +6,7 @@ import type { HistoryRow } from "../../lib/model/control.ts";
 import { SHARDS_MAX } from "../../lib/model/limits.ts";
 import { parseTarget } from "../../lib/model/names.ts";
 import type { Table } from "../../lib/model/table.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld } from "../../lib/ports/world.ts";
 import { checkQuery, type HttpReply, type HttpRequest, wholeParameter } from "../runtime/http.ts";
 
 const TABLES_MAX = 1_000;
@@ -14,7 +14,7 @@ const TABLES_MAX = 1_000;
 const SHARDS_AT_ONCE = 10;
 const SHARDS_PER_PAGE = 100;
 
-export function statusRoutes(world: World) {
+export function statusRoutes(world: ItemWorld) {
   return { tables, table, shard };
 
   async function tables(request: HttpRequest): Promise<HttpReply> {

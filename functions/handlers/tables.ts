@@ -4,13 +4,13 @@
 import * as z from "zod/mini";
 import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld } from "../../lib/ports/world.ts";
 import { faultsOf, loggable } from "../runtime/faults.ts";
 import { lambdaHandler } from "../runtime/stack.ts";
 import type { Instruments } from "../runtime/telemetry.ts";
 
 export interface TablesDeps extends Instruments {
-  readonly world: World;
+  readonly world: ItemWorld;
   readonly respond: Respond;
 }
 

@@ -7,11 +7,11 @@ import { Tracer } from "@aws-lambda-powertools/tracer";
 import { EventBridgeClient } from "@aws-sdk/client-eventbridge";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { dynamodbCheckpointStore } from "../../lib/adapters/aws/checkpoint-store.ts";
-import { awsClients } from "../../lib/adapters/aws/clients.ts";
+import { dynamodbClient, s3Client } from "../../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../../lib/adapters/aws/object-store.ts";
 import { systemClock } from "../../lib/adapters/local/clock.ts";
 import { cryptoRandom } from "../../lib/adapters/local/random.ts";
-import type { World } from "../../lib/ports/world.ts";
+import type { ItemWorld, World } from "../../lib/ports/world.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
 import type { EventBus } from "../handlers/events.ts";
 import { needed, readEnvironment } from "./environment.ts";
@@ -33,13 +33,19 @@ export const instruments: Instruments = { logger, metrics, tracer };
 export const pipeline = environment.TIDEMARK_PIPELINE;
 
 export function openWorld(): World {
-  const { s3, dynamodb } = awsClients();
   return {
-    objects: s3ObjectStore(tracer.captureAWSv3Client(s3), { bucket: environment.TIDEMARK_BUCKET, prefix: environment.TIDEMARK_PREFIX }),
-    checkpoints: dynamodbCheckpointStore(tracer.captureAWSv3Client(dynamodb), { table: environment.TIDEMARK_TABLE }),
+    ...openItems(),
+    objects: s3ObjectStore(tracer.captureAWSv3Client(s3Client()), { bucket: environment.TIDEMARK_BUCKET, prefix: environment.TIDEMARK_PREFIX }),
+    telemetry: functionTelemetry(instruments),
+  };
+}
+
+/** For a function that has no business with objects, and no right to them. */
+export function openItems(): ItemWorld {
+  return {
+    checkpoints: dynamodbCheckpointStore(tracer.captureAWSv3Client(dynamodbClient()), { table: environment.TIDEMARK_TABLE }),
     clock: systemClock(),
     random: cryptoRandom(),
-    telemetry: functionTelemetry(instruments),
   };
 }
 

@@ -86,16 +86,18 @@ export function ingest(world: World): Ingest {
 }
 
 function sharesOf({ name }: Table, outcomes: readonly ShardOutcome[]): readonly ShardShare[] {
-  return outcomes.map(({ shard, outcome }) => {
-    const where = shardName({ table: name, shard });
-    switch (outcome.kind) {
-      case "appended":
-        return { shard, last: outcome.last };
-      case "sealed":
-        // Deleted, or made anew, perhaps with other shards: the next call looks at it afresh.
-        throw new TidemarkError("retry", "sealed", `${where} began a new life, or its table was deleted; call again`);
-      case "forgotten":
-        throw new TidemarkError("retry", "stale-writer", `${where} has heard many producers since it was last written to from here; call again`);
-    }
-  });
+  return outcomes.map((share) => shareOf(name, share));
+}
+
+function shareOf(table: string, { shard, outcome }: ShardOutcome): ShardShare {
+  const where = shardName({ table, shard });
+  switch (outcome.kind) {
+    case "appended":
+      return { shard, last: outcome.last };
+    case "sealed":
+      // Deleted, or made anew, perhaps with other shards: the next call looks at it afresh.
+      throw new TidemarkError("retry", "sealed", `${where} began a new life, or its table was deleted; call again`);
+    case "forgotten":
+      throw new TidemarkError("retry", "stale-writer", `${where} has heard many producers since it was last written to from here; call again`);
+  }
 }

@@ -8,7 +8,7 @@ import type { Table } from "../model/table.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
 import type { ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
-import type { World } from "../ports/world.ts";
+import type { ItemWorld } from "../ports/world.ts";
 import { publishAsked } from "../redo-log/tail.ts";
 import { listTables } from "./tables.ts";
 
@@ -19,7 +19,7 @@ export interface PlannedShard {
 }
 
 /** Every dirty shard of a live table, with its qualification. */
-export async function plan(world: World): Promise<readonly PlannedShard[]> {
+export async function plan(world: ItemWorld): Promise<readonly PlannedShard[]> {
   const planned: PlannedShard[] = [];
   let tables: ReadonlyMap<string, Table> | undefined;
   for await (const page of pages<ItemKey, ItemPage<ItemKey>>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
@@ -52,7 +52,7 @@ export const ASK_TOGETHER = 10;
  * Asks for a capture of every shard that is due, where others do the work. What was asked for is noted, and is not asked
  * for again while it may still wait its turn: a backlog does not grow by a message a minute.
  */
-export async function askForCaptures(world: World, ask: Ask): Promise<AskReport> {
+export async function askForCaptures(world: ItemWorld, ask: Ask): Promise<AskReport> {
   const planned = await plan(world);
   const nowMs = world.clock.now();
   const due = planned.filter(({ qualification }) => qualification.kind === "qualifies");

@@ -6,7 +6,7 @@ import { callError } from "../model/errors.ts";
 import { REQUEST_KEPT_MS } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
-import type { World } from "../ports/world.ts";
+import type { ItemWorld } from "../ports/world.ts";
 import { getShards } from "./tables.ts";
 
 const REQUEST_DIGITS = 16;
@@ -24,13 +24,13 @@ export interface CaptureRequest {
  * Puts a request for a shard on record: `pending` until a job begins with it. Whoever asked must see to that.
  * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
  */
-export async function requestCapture(world: World, id: ShardId): Promise<CaptureRequest> {
+export async function requestCapture(world: ItemWorld, id: ShardId): Promise<CaptureRequest> {
   await getShards(world, id);
   return recordRequest(world, id);
 }
 
 /** The same for each of several shards that are known to be there. */
-export async function requestCaptures(world: World, ids: readonly ShardId[]): Promise<readonly CaptureRequest[]> {
+export async function requestCaptures(world: ItemWorld, ids: readonly ShardId[]): Promise<readonly CaptureRequest[]> {
   const requests: CaptureRequest[] = [];
   for (let at = 0; at < ids.length; at += TOGETHER_MAX) {
     requests.push(...(await Promise.all(ids.slice(at, at + TOGETHER_MAX).map((id) => recordRequest(world, id)))));
@@ -38,7 +38,7 @@ export async function requestCaptures(world: World, ids: readonly ShardId[]): Pr
   return requests;
 }
 
-async function recordRequest({ checkpoints, clock, random }: World, id: ShardId): Promise<CaptureRequest> {
+async function recordRequest({ checkpoints, clock, random }: ItemWorld, id: ShardId): Promise<CaptureRequest> {
   const request = random.id(REQUEST_DIGITS);
   const nowMs = clock.now();
   // DynamoDB counts in seconds.
@@ -51,7 +51,7 @@ async function recordRequest({ checkpoints, clock, random }: World, id: ShardId)
  * What became of a request: its `state` is "pending", "running" or "done"; then `outcome` tells how it ended.
  * @throws {TidemarkError} `call` "unknown-request"
  */
-export async function findRequest({ checkpoints }: World, id: ShardId, request: string): Promise<Attributes> {
+export async function findRequest({ checkpoints }: ItemWorld, id: ShardId, request: string): Promise<Attributes> {
   const item = REQUEST.test(request) ? await checkpoints.get(requestItem(id, request)) : undefined;
   if (item === undefined) {
     throw callError("unknown-request", `${shardName(id)} has no request ${JSON.stringify(request)}: it was never made, or it was a week ago`);

@@ -46,7 +46,9 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
   }
   for (const table of cleanAll ? await listTables(world) : []) {
     if (table.state === "deleting") {
-      await attempt({ table: table.name, shard: 0 }, () => finishDeletion(world, table));
+      await attempt({ table: table.name, shard: 0 }, async () => {
+        await finishDeletion(world, table, signal);
+      });
       continue;
     }
     for (const id of shardsOf(table)) {
@@ -56,7 +58,7 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
       });
     }
   }
-  if (cleanAll) cleaned.push(...(await cleanupStrays(world)));
+  if (cleanAll) cleaned.push(...(await cleanupStrays(world, signal)));
   return { dirty: planned.length, captured, cleaned, failures };
 }
 

@@ -8,7 +8,7 @@ import { type ShardId, shardName } from "../model/names.ts";
 import type { Index, Position } from "../model/position.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
 import type { JobStage } from "../ports/telemetry.ts";
-import type { World } from "../ports/world.ts";
+import type { ItemWorld, World } from "../ports/world.ts";
 import { type CaptureOutcome, type Captured, capture } from "../snapshot/capture.ts";
 import { type CleanupReport, cleanupShard } from "./cleanup.ts";
 import { findTable } from "./tables.ts";
@@ -123,7 +123,7 @@ async function endJob({ checkpoints, clock, telemetry }: World, id: ShardId, fai
 }
 
 /** The shard's last snapshot job, as its item has it; absent before the first. */
-export async function lastJob({ checkpoints }: World, id: ShardId): Promise<Attributes | undefined> {
+export async function lastJob({ checkpoints }: ItemWorld, id: ShardId): Promise<Attributes | undefined> {
   const item = await checkpoints.get(jobItem(id));
   if (item === undefined) return undefined;
   const { formatVersion: _, ...job } = item.attributes;

@@ -7,7 +7,7 @@ import { type Index, ORIGIN } from "../model/position.ts";
 import type { Table } from "../model/table.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
-import type { World } from "../ports/world.ts";
+import type { ItemWorld } from "../ports/world.ts";
 import { readTail } from "../redo-log/tail.ts";
 import { lastJob } from "./snapshot.ts";
 
@@ -26,7 +26,7 @@ export interface ShardStatus {
   readonly lastJob?: Attributes;
 }
 
-export async function shardStatus(world: World, table: Table, shard: number): Promise<ShardStatus> {
+export async function shardStatus(world: ItemWorld, table: Table, shard: number): Promise<ShardStatus> {
   const id: ShardId = { table: table.name, shard };
   const control = await readControl(world.checkpoints, id);
   if (control === undefined) {

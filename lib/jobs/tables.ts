@@ -8,7 +8,7 @@ import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
 import type { ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
-import type { World } from "../ports/world.ts";
+import type { ItemWorld, World } from "../ports/world.ts";
 import { sweep } from "../cleanup/sweep.ts";
 
 export interface CreateTableRequest extends Partial<TablePolicy> {
@@ -20,7 +20,7 @@ export interface CreateTableRequest extends Partial<TablePolicy> {
 }
 
 /** @throws {TidemarkError} `call` "table-exists", or for a setting that cannot be kept */
-export async function createTable({ checkpoints, clock }: World, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
+export async function createTable({ checkpoints, clock }: ItemWorld, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
   const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, createdAtMs: clock.now(), state: "live" };
   checkTable(table);
   const written = await checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
@@ -29,7 +29,7 @@ export async function createTable({ checkpoints, clock }: World, { name, shards 
 }
 
 /** @throws {TidemarkError} `call` "unknown-table" */
-export async function getTable(world: World, name: string): Promise<Table> {
+export async function getTable(world: ItemWorld, name: string): Promise<Table> {
   const table = await findTable(world, name);
   if (table === undefined || table.state === "deleting") {
     throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
@@ -42,7 +42,7 @@ export async function getTable(world: World, name: string): Promise<Table> {
  * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
  */
 export async function getShards(
-  world: World,
+  world: ItemWorld,
   { table: name, shard }: { readonly table: string; readonly shard?: number },
 ): Promise<{ readonly table: Table; readonly ids: readonly ShardId[] }> {
   const table = await getTable(world, name);
@@ -52,21 +52,21 @@ export async function getShards(
 }
 
 /** The table in whatever state it is. */
-export async function findTable({ checkpoints }: World, name: string): Promise<Table | undefined> {
+export async function findTable({ checkpoints }: ItemWorld, name: string): Promise<Table | undefined> {
   checkTableName(name);
   const item = await checkpoints.get(tableItem(name));
   return item && parseTable(item);
 }
 
 /** All tables by name, those that are being deleted included. */
-export async function listTables({ checkpoints }: World): Promise<readonly Table[]> {
+export async function listTables({ checkpoints }: ItemWorld): Promise<readonly Table[]> {
   const tables: Table[] = [];
   for await (const page of pages<string, ItemPage<string>>((after) => checkpoints.query({ partition: TABLES_PARTITION, ...after })))
     tables.push(...page.items.map(parseTable));
   return tables;
 }
 
-export async function updateTable(world: World, name: string, policy: Partial<TablePolicy>): Promise<Table> {
+export async function updateTable(world: ItemWorld, name: string, policy: Partial<TablePolicy>): Promise<Table> {
   if (Object.keys(policy).length === 0) throw callError("nothing-to-change", `no setting of table ${name} was given: name at least one`);
   const table: Table = { ...(await getTable(world, name)), ...policy };
   checkTable(table);

@@ -6,6 +6,9 @@ import type { ObjectStore } from "./object-store.ts";
 import type { Random } from "./random.ts";
 import type { Telemetry } from "./telemetry.ts";
 
+/** What a job is handed that touches no object. */
+export type ItemWorld = Pick<World, "checkpoints" | "clock" | "random">;
+
 export interface World {
   readonly objects: ObjectStore;
   readonly checkpoints: CheckpointStore;

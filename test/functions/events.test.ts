@@ -124,7 +124,9 @@ test("a job that failed is told once, with its error", async () => {
   const failing = withObjects(world, () => ({ createUpload: () => Promise.reject(noAnswer()) }));
   const bus = keptBus();
   await teller(bus)(...(await streamOf(world, () => snapshotShard(failing, { id }).catch(() => undefined))));
-  expect(bus.sent).toMatchObject([{ type: "SnapshotFailed", detail: { stage: "snapshot", error: "the reply was lost", startedAt: "2023-11-14T22:13:20.000Z" } }]);
+  expect(bus.sent).toMatchObject([
+    { type: "SnapshotFailed", detail: { stage: "snapshot", error: "the reply was lost", startedAt: "2023-11-14T22:13:20.000Z" } },
+  ]);
 });
 
 test("a table that is deleted tells of its generations", async () => {
@@ -144,7 +146,7 @@ describe("a bus that does not take an event", () => {
 
   test("nor in the end, lets the stream be read again from there", async () => {
     const records = await lifeOf(await worldWithTable());
-      const bus = keptBus((event) => event.type !== "RedoLogExpired");
+    const bus = keptBus((event) => event.type !== "RedoLogExpired");
     const { batchItemFailures } = await teller(bus)(...records);
     expect(batchItemFailures.length).toBe(1);
     const place = records.findIndex((one) => JSON.stringify(one).includes(`"SequenceNumber":"${batchItemFailures[0].itemIdentifier}"`));

@@ -30,7 +30,11 @@ export function wired<W extends World>(world: W): Instruments & { readonly world
 }
 
 /** Everything that is written during a test, line by line. */
-export function keptOutput(): { readonly lines: () => readonly string[]; readonly logs: () => readonly LogLine[]; readonly metrics: () => readonly MetricLine[] } {
+export function keptOutput(): {
+  readonly lines: () => readonly string[];
+  readonly logs: () => readonly LogLine[];
+  readonly metrics: () => readonly MetricLine[];
+} {
   let written: string[] = [];
   beforeEach(() => {
     written = [];
@@ -60,7 +64,11 @@ export interface LogLine {
 
 export interface MetricLine {
   readonly _aws: {
-    readonly CloudWatchMetrics: readonly { readonly Namespace: string; readonly Dimensions: readonly (readonly string[])[]; readonly Metrics: readonly object[] }[];
+    readonly CloudWatchMetrics: readonly {
+      readonly Namespace: string;
+      readonly Dimensions: readonly (readonly string[])[];
+      readonly Metrics: readonly object[];
+    }[];
   };
   readonly [member: string]: unknown;
 }

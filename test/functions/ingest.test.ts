@@ -20,7 +20,7 @@ function post(body: string | Buffer, more: Partial<Call> = {}): Call {
 }
 
 async function state(world: World, shard = 0): Promise<readonly string[]> {
-  const view = await recover(world, { id: { table: "players", shard } });
+  const view = await recover(world, { id: { table: "players", shard }, codec: "json" });
   try {
     return await contentOf(view);
   } finally {

@@ -31,7 +31,10 @@ describe("status", () => {
       shards: [{ shard: 0, opened: true, tail: 1, checkpoint: { index: 1 }, generations: 1 }],
     });
     const shard = await call(handler, { path: "/tables/players/shards/0" });
-    expect(shard).toMatchObject({ status: 200, body: { table: "players", shard: 0, generations: [{ index: 1, pins: 0, capturedAt: "2023-11-14T22:13:20.000Z" }] } });
+    expect(shard).toMatchObject({
+      status: 200,
+      body: { table: "players", shard: 0, generations: [{ index: 1, pins: 0, capturedAt: "2023-11-14T22:13:20.000Z" }] },
+    });
     expect(shard.headers["cache-control"]).toBe("no-store");
   });
 
@@ -45,7 +48,10 @@ describe("status", () => {
       from = body.next;
     }
     expect(seen).toEqual(Array.from({ length: 250 }, (_, shard) => shard));
-    expect((await call(handler, { path: "/tables/players", query: { from: "240", limit: "3" } })).body).toMatchObject({ shards: [{ shard: 240 }, {}, {}], next: 243 });
+    expect((await call(handler, { path: "/tables/players", query: { from: "240", limit: "3" } })).body).toMatchObject({
+      shards: [{ shard: 240 }, {}, {}],
+      next: 243,
+    });
   });
 
   test("of tables goes on from a name", async () => {
@@ -101,7 +107,10 @@ describe("a request for a capture", () => {
   });
 
   test("that the queue does not take is to be asked again", async () => {
-    const { handler } = service(await worldWithTable(), keptQueue(() => true));
+    const { handler } = service(
+      await worldWithTable(),
+      keptQueue(() => true),
+    );
     const reply = await call(handler, { method: "POST", path: "/tables/players/shards/0/captures" });
     expect(reply).toMatchObject({ status: 503, headers: { "retry-after": "1" }, body: { error: { code: "unsent-message" } } });
   });

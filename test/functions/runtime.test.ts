@@ -32,7 +32,12 @@ describe("a fault in the log", () => {
   test("of the deployment or the store has its words, its place and its causes", () => {
     const cause = Object.assign(new Error("the reply was lost"), { name: "TimeoutError", Item: { value: { S: SECRET } }, $response: SECRET });
     const fault = loggable(new TidemarkError("retry", "no-answer", "bucket: no answer", { cause }));
-    expect(fault).toMatchObject({ kind: "retry", code: "no-answer", message: "bucket: no answer", cause: { name: "TimeoutError", message: "the reply was lost" } });
+    expect(fault).toMatchObject({
+      kind: "retry",
+      code: "no-answer",
+      message: "bucket: no answer",
+      cause: { name: "TimeoutError", message: "the reply was lost" },
+    });
     expect(fault.stack?.[0]).toMatch(/^at .*runtime\.test\.ts/);
     expect(JSON.stringify(fault)).not.toContain(SECRET);
     expect(loggable(callError("no-access", "access is denied"))).toMatchObject({ code: "no-access", message: "access is denied" });
@@ -108,7 +113,9 @@ describe("the environment", () => {
   });
 
   test("that is wrong is told with every variable that is", () => {
-    expect(() => readEnvironment({ TIDEMARK_TABLE: "t", TIDEMARK_PREFIX: "a" })).toThrow(/TIDEMARK_BUCKET must be of type string; TIDEMARK_PREFIX must be empty or end.*deploy again/);
+    expect(() => readEnvironment({ TIDEMARK_TABLE: "t", TIDEMARK_PREFIX: "a" })).toThrow(
+      /TIDEMARK_BUCKET must be of type string; TIDEMARK_PREFIX must be empty or end.*deploy again/,
+    );
     expect(() => needed(readEnvironment(variables), "TIDEMARK_EVENT_BUS")).toThrow(/lacks TIDEMARK_EVENT_BUS/);
   });
 });
@@ -177,8 +184,17 @@ describe("on SQS", () => {
     const { seen, client } = await server(() => ({ MessageId: "1" }));
     const letters = sqsDeadLetters(new SQSClient({ ...client, md5: false }), { url: "http://localhost/d", receivesMax: 5 });
     const reason = { code: "bad-line", message: `\u0000${"x".repeat(2_000)}` };
-    await letters.put({ ...queueRecord("body", { group: "players/0", sequence: "7", id: "m" }), attributes: { ApproximateReceiveCount: 1, MessageGroupId: "players/0", SequenceNumber: "7" } }, reason);
-    await letters.put({ ...queueRecord("body", { id: "n" }), attributes: { ApproximateReceiveCount: 1, MessageGroupId: "players" } }, { code: "unknown", message: "" });
+    await letters.put(
+      {
+        ...queueRecord("body", { group: "players/0", sequence: "7", id: "m" }),
+        attributes: { ApproximateReceiveCount: 1, MessageGroupId: "players/0", SequenceNumber: "7" },
+      },
+      reason,
+    );
+    await letters.put(
+      { ...queueRecord("body", { id: "n" }), attributes: { ApproximateReceiveCount: 1, MessageGroupId: "players" } },
+      { code: "unknown", message: "" },
+    );
     const [ordered, plain] = seen.map(({ body }) => JSON.parse(body));
     expect(ordered).toMatchObject({ MessageBody: "body", MessageGroupId: "players/0", MessageDeduplicationId: "m" });
     expect(ordered.MessageAttributes).toMatchObject({ code: { StringValue: "bad-line" }, messageId: { StringValue: "m" } });
@@ -188,7 +204,9 @@ describe("on SQS", () => {
   });
 
   test("a queue tells when it was made", async () => {
-    const { seen, client, endpoint } = await server(({ target }) => (target.endsWith("GetQueueUrl") ? { QueueUrl: `${endpoint}/0/q.fifo` } : { Attributes: { CreatedTimestamp: "17" } }));
+    const { seen, client, endpoint } = await server(({ target }) =>
+      target.endsWith("GetQueueUrl") ? { QueueUrl: `${endpoint}/0/q.fifo` } : { Attributes: { CreatedTimestamp: "17" } },
+    );
     expect(await queueMadeAt(new SQSClient(client), "arn:aws:sqs:eu-central-1:000000000000:q.fifo")).toBe("17");
     expect(JSON.parse(seen[0].body)).toEqual({ QueueName: "q.fifo", QueueOwnerAWSAccountId: "000000000000" });
   });
@@ -196,12 +214,20 @@ describe("on SQS", () => {
 
 test("on EventBridge events go by tens, and those that were refused are told", async () => {
   const { seen, client } = await server(({ body }) => ({
-    Entries: JSON.parse(body).Entries.map(({ Detail }: { Detail: string }) => (Detail === `{"place":10}` ? { ErrorCode: "ThrottlingException" } : { EventId: "e" })),
+    Entries: JSON.parse(body).Entries.map(({ Detail }: { Detail: string }) =>
+      Detail === `{"place":10}` ? { ErrorCode: "ThrottlingException" } : { EventId: "e" },
+    ),
   }));
   const bus = eventBridgeBus(new EventBridgeClient(client), { bus: "default", logger: instruments().logger });
   const taken = await bus.put(Array.from({ length: 12 }, (_, place) => ({ type: "SnapshotCompleted", detail: { place }, atMs: 1_700_000_000_000 })));
   expect([...taken]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11]);
-  expect(JSON.parse(seen[0].body).Entries[0]).toEqual({ EventBusName: "default", Source: "tidemark", DetailType: "SnapshotCompleted", Detail: `{"place":0}`, Time: 1_700_000_000 });
+  expect(JSON.parse(seen[0].body).Entries[0]).toEqual({
+    EventBusName: "default",
+    Source: "tidemark",
+    DetailType: "SnapshotCompleted",
+    Detail: `{"place":0}`,
+    Time: 1_700_000_000,
+  });
 });
 
 describe("CloudFormation", () => {

@@ -70,10 +70,38 @@ test("the resource keeps its name, whatever the list", async () => {
 
 describe("refused with the reason, before anything is written, is", () => {
   test.each<[string, unknown, RegExp]>([
-    ["another number of shards", [{ ...PLAYERS, name: "new" }, { ...PLAYERS, shards: 2 }], /table players was made with shards 1 and cannot get shards 2/],
-    ["another codec", [{ ...PLAYERS, name: "new" }, { ...PLAYERS, codec: "bytes" }], /table players was made with codec json/],
-    ["a setting that cannot be kept", [{ ...PLAYERS, name: "new" }, { ...PLAYERS, name: "newer", keepSnapshots: 1 }], /keep-snapshots is 1/],
-    ["a name twice", [{ ...PLAYERS, name: "new" }, { ...PLAYERS, name: "new" }], /in the list twice/],
+    [
+      "another number of shards",
+      [
+        { ...PLAYERS, name: "new" },
+        { ...PLAYERS, shards: 2 },
+      ],
+      /table players was made with shards 1 and cannot get shards 2/,
+    ],
+    [
+      "another codec",
+      [
+        { ...PLAYERS, name: "new" },
+        { ...PLAYERS, codec: "bytes" },
+      ],
+      /table players was made with codec json/,
+    ],
+    [
+      "a setting that cannot be kept",
+      [
+        { ...PLAYERS, name: "new" },
+        { ...PLAYERS, name: "newer", keepSnapshots: 1 },
+      ],
+      /keep-snapshots is 1/,
+    ],
+    [
+      "a name twice",
+      [
+        { ...PLAYERS, name: "new" },
+        { ...PLAYERS, name: "new" },
+      ],
+      /in the list twice/,
+    ],
     ["no name", [{ ...PLAYERS, name: "NO NAME" }], /is not a table name/],
     ["a member too many", [{ ...PLAYERS, name: "new", other: 1 }], /members that mean nothing/],
     ["a text for a number", [{ ...PLAYERS, name: "new", shards: "2" }], /0.shards must be of type/],

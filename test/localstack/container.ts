@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { GenericContainer, getContainerRuntimeClient, getReaper, LABEL_TESTCONTAINERS_SESSION_ID, Network, RandomPortGenerator, Wait } from "testcontainers";
+import { BEHAVIOUR } from "./behaviour.ts";
 import type { LocalStack } from "./localstack.ts";
 
 const IMAGE = "localstack/localstack:4.13.1";
@@ -59,17 +60,3 @@ export async function startContainer(): Promise<LocalStack> {
   };
   return { endpoint: `http://${container.getHost()}:${port}`, how: "container", stop };
 }
-
-/** Settings of LocalStack for both ways to run it. */
-export const BEHAVIOUR = {
-  // The older provider, still the default, misses records of a stream.
-  PROVIDER_OVERRIDE_DYNAMODB: "v2",
-  PROVIDER_OVERRIDE_DYNAMODBSTREAMS: "v2",
-  DYNAMODB_IN_MEMORY: "1",
-  SQS_ENDPOINT_STRATEGY: "path",
-  // Event source mappings that found nothing would wait for up to 10 s.
-  LAMBDA_EVENT_SOURCE_MAPPING_POLL_INTERVAL_SEC: "0.2",
-  LAMBDA_EVENT_SOURCE_MAPPING_MAX_BACKOFF_ON_EMPTY_POLL_SEC: "0.5",
-  DISABLE_EVENTS: "1",
-  LS_LOG: "debug",
-};

@@ -39,25 +39,9 @@ export interface AwsClients {
 }
 
 /** Nothing is sent before a client is used, so that one which is not needed costs nothing. */
-export function awsClients({ region, endpoint, credentials, attemptsMax = ATTEMPTS_MAX, silenceMsMax }: AwsClientsOptions = {}): AwsClients {
-  const common = {
-    ...(region !== undefined && { region }),
-    ...(endpoint !== undefined && { endpoint }),
-    ...(credentials !== undefined && { credentials }),
-    maxAttempts: attemptsMax,
-    // Not "adaptive": it holds back calls of this process before they are sent, for as long as it sees fit.
-    retryMode: "standard",
-  };
-  const s3 = new S3Client({
-    ...common,
-    // Other endpoints than AWS seldom serve a name for each bucket.
-    forcePathStyle: endpoint !== undefined,
-    requestHandler: patience(silenceMsMax ?? S3_SILENCE_MS_MAX),
-  });
-  const dynamodb = new DynamoDBClient({
-    ...common,
-    requestHandler: { ...patience(silenceMsMax ?? DYNAMODB_SILENCE_MS_MAX), requestTimeout: DYNAMODB_ANSWER_MS_MAX, throwOnRequestTimeout: true },
-  });
+export function awsClients(options: AwsClientsOptions = {}): AwsClients {
+  const s3 = s3Client(options);
+  const dynamodb = dynamodbClient(options);
   return {
     s3,
     dynamodb,
@@ -65,6 +49,30 @@ export function awsClients({ region, endpoint, credentials, attemptsMax = ATTEMP
       s3.destroy();
       dynamodb.destroy();
     },
+  };
+}
+
+/** For a bundle that is to hold one of them. */
+export function s3Client(options: AwsClientsOptions = {}): S3Client {
+  const { endpoint, silenceMsMax = S3_SILENCE_MS_MAX } = options;
+  // Other endpoints than AWS seldom serve a name for each bucket.
+  return new S3Client({ ...common(options), forcePathStyle: endpoint !== undefined, requestHandler: patience(silenceMsMax) });
+}
+
+export function dynamodbClient(options: AwsClientsOptions = {}): DynamoDBClient {
+  const { silenceMsMax = DYNAMODB_SILENCE_MS_MAX } = options;
+  const requestHandler = { ...patience(silenceMsMax), requestTimeout: DYNAMODB_ANSWER_MS_MAX, throwOnRequestTimeout: true };
+  return new DynamoDBClient({ ...common(options), requestHandler });
+}
+
+function common({ region, endpoint, credentials, attemptsMax = ATTEMPTS_MAX }: AwsClientsOptions) {
+  return {
+    ...(region !== undefined && { region }),
+    ...(endpoint !== undefined && { endpoint }),
+    ...(credentials !== undefined && { credentials }),
+    maxAttempts: attemptsMax,
+    // Not "adaptive": it holds back calls of this process before they are sent, for as long as it sees fit.
+    retryMode: "standard",
   };
 }
 

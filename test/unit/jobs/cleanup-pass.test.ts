@@ -16,7 +16,9 @@ test("the tasks of a pass have every shard once, and none more than fits a call"
       const world = memoryWorld();
       for (const [place, shards] of sizes.entries()) await createTable(world, { name: `t${place}`, shards });
       const tasks = await planPass(world);
-      const seen = tasks.flatMap((task) => (task.kind === "shards" ? Array.from({ length: task.to - task.from }, (_, at) => `${task.table}/${task.from + at}`) : []));
+      const seen = tasks.flatMap((task) =>
+        task.kind === "shards" ? Array.from({ length: task.to - task.from }, (_, at) => `${task.table}/${task.from + at}`) : [],
+      );
       expect(seen.sort()).toEqual(sizes.flatMap((shards, place) => Array.from({ length: shards }, (_, shard) => `t${place}/${shard}`)).sort());
       for (const task of tasks) if (task.kind === "shards") expect(task.to - task.from).toBeLessThanOrEqual(CLEANUP_TASK_SHARDS_MAX);
       expect(tasks.filter(({ kind }) => kind === "strays")).toHaveLength(1);

@@ -7,7 +7,11 @@ import { memoryWorld, stored, withCheckpoints, worldWithTable } from "./world.ts
 test("what lacks is made, what differs is changed, what is as it shall be is left", async () => {
   const world = await worldWithTable();
   await createTable(world, { name: "same", shards: 2, keepSnapshots: 4 });
-  const wanted = [{ name: "players", keepSnapshots: 3 }, { name: "same", shards: 2, keepSnapshots: 4 }, { name: "new", shards: 5 }];
+  const wanted = [
+    { name: "players", keepSnapshots: 3 },
+    { name: "same", shards: 2, keepSnapshots: 4 },
+    { name: "new", shards: 5 },
+  ];
   expect(await ensureTables(world, wanted)).toEqual([
     { table: "players", kind: "updated" },
     { table: "same", kind: "unchanged" },

@@ -8,7 +8,7 @@ import { openWriter } from "../../../lib/jobs/append.ts";
 import { contentOf, id, mark, memoryWorld, noAnswer, put, stored, withObjects, worldWithTable } from "./world.ts";
 
 async function state(world: World): Promise<readonly string[]> {
-  const view = await recover(world, { id });
+  const view = await recover(world, { id, codec: "json" });
   try {
     return (await contentOf(view)).map((row) => row.split("@")[0]);
   } finally {

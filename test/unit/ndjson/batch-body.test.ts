@@ -46,12 +46,18 @@ function parse(body: string, many = true): readonly object[] {
 
 test("one batch gives its mutations, each value's own bytes, and its mark", () => {
   fc.assert(
-    fc.property(fc.array(mutation, { minLength: 1, maxLength: 5 }), fc.option(fc.tuple(text, sequence)), space, fc.boolean(), (mutations, mark, gap, turned) => {
-      const members = [mutationsText(mutations, gap), ...(mark ? [`"producer":${gap}${JSON.stringify(mark[0])}`, `"sequence"${gap}:"${mark[1]}"`] : [])];
-      const body = `${gap}{${gap}${(turned ? members.reverse() : members).join(`${gap},${gap}`)}${gap}}${gap}`;
-      const batch = { mutations: wanted(mutations), ...(mark && { producer: mark[0], sequence: mark[1] }) };
-      expect([parse(body), parse(body, false)]).toEqual([[batch], [batch]]);
-    }),
+    fc.property(
+      fc.array(mutation, { minLength: 1, maxLength: 5 }),
+      fc.option(fc.tuple(text, sequence)),
+      space,
+      fc.boolean(),
+      (mutations, mark, gap, turned) => {
+        const members = [mutationsText(mutations, gap), ...(mark ? [`"producer":${gap}${JSON.stringify(mark[0])}`, `"sequence"${gap}:"${mark[1]}"`] : [])];
+        const body = `${gap}{${gap}${(turned ? members.reverse() : members).join(`${gap},${gap}`)}${gap}}${gap}`;
+        const batch = { mutations: wanted(mutations), ...(mark && { producer: mark[0], sequence: mark[1] }) };
+        expect([parse(body), parse(body, false)]).toEqual([[batch], [batch]]);
+      },
+    ),
     { numRuns: 300 },
   );
 });
@@ -73,15 +79,22 @@ test("whatever is sent is read or refused as the caller's to correct, and what i
   const bodies = [`{"producer":"p","sequence":1,"mutations":[{"key":"a","value":[1,{"b":null}]}]}`, `{"batches":[{"mutations":[{"op":"delete","key":"a"}]}]}`];
   const spoilt = fc.tuple(fc.constantFrom(...bodies), fc.nat(), fc.constantFrom("", "{", "}", "[", "]", `"`, ",", ":", "\\", "0", "null", "\u0001", "é"));
   fc.assert(
-    fc.property(fc.oneof(spoilt.map(([body, at, by]) => body.slice(0, at % body.length) + by + body.slice((at % body.length) + 1)), fc.json(), fc.string()), (body) => {
-      try {
-        parse(body);
-      } catch (error) {
-        if (!isTidemarkError(error) || error.kind !== "call") throw error;
-        return;
-      }
-      expect(() => JSON.parse(body)).not.toThrow();
-    }),
+    fc.property(
+      fc.oneof(
+        spoilt.map(([body, at, by]) => body.slice(0, at % body.length) + by + body.slice((at % body.length) + 1)),
+        fc.json(),
+        fc.string(),
+      ),
+      (body) => {
+        try {
+          parse(body);
+        } catch (error) {
+          if (!isTidemarkError(error) || error.kind !== "call") throw error;
+          return;
+        }
+        expect(() => JSON.parse(body)).not.toThrow();
+      },
+    ),
     { numRuns: 1_000 },
   );
 });
