@@ -8,10 +8,12 @@ import { dollarsOf, type Prices } from "./prices.ts";
 import {
   APPEND,
   ASK,
+  BECOME_DIRTY,
   captureRequests,
   CLEANUP_AT_REST,
   CLEANUP_PASS,
   cleanupRequests,
+  LOOK,
   NO_REQUESTS,
   PLAN,
   type Requests,
@@ -96,7 +98,7 @@ const DAYS = 30;
 const MINUTES = DAYS * 1_440;
 /** A row group of a snapshot, as it is stored. */
 const GROUP_BYTES = 1_750_000;
-const TAIL_ITEM_BYTES = 400;
+const INDEX_ENTRY_BYTES = 150;
 const INDEX_PAGE_BYTES = 4_096;
 /** Sent, received, deleted. */
 const MESSAGE: Requests = { ...NO_REQUESTS, messages: 3 };
@@ -177,15 +179,15 @@ function captureStep(workload: Workload, { redoFiles, captures }: Rhythm): Reque
   const kept = perCapture * workload.keepSnapshots;
   const work = captureRequests({ redoFiles: perCapture, parts, baseGroups: groups, groups });
   const cleanup = cleanupRequests({ parts, objects: kept + workload.keepSnapshots });
-  return [work, cleanup, ASK, MESSAGE].reduce(sumOf);
+  return [work, cleanup, BECOME_DIRTY, ASK, MESSAGE].reduce(sumOf);
 }
 
-/** The planner's query; while shards are dirty, it reads them, and the list of tables. */
+/** The planner's query; while shards are dirty, it reads their tail hints, and the list of tables. */
 function planStep({ shards, planEveryMinutes }: Workload, { activeSeconds }: Rhythm): Requests {
   const active = activeSeconds / 60 / planEveryMinutes;
   const atRest = MINUTES / planEveryMinutes - active;
-  const dirty = { ...PLAN, readUnits: PLAN.readUnits * Math.ceil((shards * TAIL_ITEM_BYTES) / INDEX_PAGE_BYTES) + 1 };
-  return sumOf(times(PLAN, atRest), times(dirty, active));
+  const query = { ...PLAN, readUnits: PLAN.readUnits * Math.ceil((shards * INDEX_ENTRY_BYTES) / INDEX_PAGE_BYTES) + 1 };
+  return sumOf(times(PLAN, atRest), times(sumOf(query, times(LOOK, shards)), active));
 }
 
 interface Runs {

@@ -22,13 +22,19 @@ export interface Requests {
 export const NO_REQUESTS: Requests = { s3Writes: 0, s3Reads: 0, s3Deletes: 0, writeUnits: 0, readUnits: 0, messages: 0 };
 
 /** One redo file of a warm writer, however many batches are in it. */
-export const APPEND: Requests = { ...NO_REQUESTS, s3Writes: 1, writeUnits: 2, readUnits: 1 };
+export const APPEND: Requests = { ...NO_REQUESTS, s3Writes: 1, writeUnits: 1, readUnits: 1 };
+
+/** The index's entry, when a shard becomes dirty: once between two captures. */
+export const BECOME_DIRTY: Requests = { ...NO_REQUESTS, writeUnits: 1 };
 
 /** A run of the planner that finds nothing due, and no shard dirty. */
 export const PLAN: Requests = { ...NO_REQUESTS, readUnits: 0.5 };
 
-/** One shard that the planner asks a capture for, beside the query that found it. */
-export const ASK: Requests = { ...NO_REQUESTS, writeUnits: 2, messages: 3 };
+/** One dirty shard that a run of the planner looks at, beside the query that found it. */
+export const LOOK: Requests = { ...NO_REQUESTS, readUnits: 1 };
+
+/** One shard that the planner asks a capture for, once it has looked at it. */
+export const ASK: Requests = { ...NO_REQUESTS, writeUnits: 1, messages: 3 };
 
 /** A capture of a shard that has a snapshot, its message left out. */
 export function captureRequests(sizes: {

@@ -12,19 +12,31 @@ const NODE = "node24";
 /** Packages in the bundles that still call require() for Node's own modules find it here. */
 const REQUIRE = `import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);`;
 
-/** Lambda's credentials are in the environment, where the SDK looks first. These other ways to them it imports only when all before have failed. */
-const NOT_IN_LAMBDA = ["sso", "ini", "process", "web-identity", "http"]
-  .map((way) => `@aws-sdk/credential-provider-${way}`)
-  .concat("@smithy/credential-provider-imds");
+/**
+ * Lambda's credentials are in the environment, where the SDK looks first. Its other ways to them are imported only when
+ * all before have failed; in a bundle they would be a tenth of what a start reads.
+ */
+const NOT_IN_LAMBDA = [
+  "@aws-sdk/credential-provider-http",
+  "@aws-sdk/credential-provider-ini",
+  "@aws-sdk/credential-provider-process",
+  "@aws-sdk/credential-provider-sso",
+  "@aws-sdk/credential-provider-web-identity",
+  "@smithy/credential-provider-imds",
+];
 
-/** Each function's name and the bytes of its bundle. */
-export async function bundleFunctions(): Promise<readonly { readonly name: string; readonly bytes: number }[]> {
+export interface Bundle {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** Each function's bundle, as `NAME/index.mjs` below `out`; folders of functions that are no more go. */
+export async function bundleFunctions(out = OUT): Promise<readonly Bundle[]> {
   const files = await readdir(HERE);
   const names = files.filter((file) => file.endsWith(".ts") && file !== "bundle.ts").map((file) => file.slice(0, -".ts".length));
-  await rm(OUT, { recursive: true, force: true });
   const { metafile } = await build({
     entryPoints: names.map((name) => ({ in: `${HERE}${name}.ts`, out: `${name}/index` })),
-    outdir: OUT,
+    outdir: out,
     outExtension: { ".js": ".mjs" },
     bundle: true,
     minify: true,
@@ -39,6 +51,8 @@ export async function bundleFunctions(): Promise<readonly { readonly name: strin
     banner: { js: REQUIRE },
     logLevel: "warning",
   });
+  const left = (await readdir(out)).filter((folder) => !names.includes(folder));
+  for (const folder of left) await rm(`${out}/${folder}`, { recursive: true });
   return Object.entries(metafile.outputs).map(([path, { bytes }]) => ({ name: path.split("/").at(-2) ?? path, bytes }));
 }
 

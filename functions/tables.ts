@@ -2,6 +2,6 @@
 
 import { tablesHandler } from "./handlers/tables.ts";
 import { putResponse } from "./runtime/respond.ts";
-import { clock, instruments, openItems } from "./runtime/wiring.ts";
+import { clock, instruments, openWorld } from "./runtime/wiring.ts";
 
-export const handler = tablesHandler({ ...instruments, world: openItems(), respond: putResponse({ clock: clock() }) });
+export const handler = tablesHandler({ ...instruments, world: openWorld(), respond: putResponse({ clock: clock() }) });

@@ -33,6 +33,7 @@ export interface FunctionSettings {
   readonly bundles: string;
   readonly logRetention: RetentionDays;
   readonly logLevel: string;
+  readonly tracing: boolean;
   readonly namePrefix: string | undefined;
   readonly network: { readonly vpc?: IVpc; readonly vpcSubnets?: SubnetSelection; readonly securityGroups?: ISecurityGroup[] };
 }
@@ -59,6 +60,7 @@ export function functionSettings(storage: Storage, pipelineName: string, props: 
     bundles: props.bundles ?? packageBundles(),
     logRetention: props.logRetention ?? RetentionDays.ONE_MONTH,
     logLevel: props.logLevel ?? "INFO",
+    tracing: props.tracing ?? false,
     namePrefix: props.functionNamePrefix,
     network: { ...(vpc && { vpc }), ...(vpcSubnets && { vpcSubnets }), ...(securityGroups && { securityGroups }) },
   };
@@ -79,7 +81,7 @@ export function pipelineFunction(scope: Construct, settings: FunctionSettings, r
     handler: "index.handler",
     role,
     logGroup,
-    tracing: Tracing.ACTIVE,
+    tracing: settings.tracing ? Tracing.ACTIVE : Tracing.DISABLED,
     timeout: request.timeout,
     memorySize: request.memorySize,
     ...network,
@@ -94,6 +96,7 @@ export function pipelineFunction(scope: Construct, settings: FunctionSettings, r
       POWERTOOLS_SERVICE_NAME: `tidemark-${request.name}`,
       POWERTOOLS_METRICS_NAMESPACE: METRICS_NAMESPACE,
       POWERTOOLS_LOG_LEVEL: settings.logLevel,
+      POWERTOOLS_TRACE_ENABLED: String(settings.tracing),
       ...request.environment,
     },
   });

@@ -7,6 +7,7 @@ import type { IEventBus } from "aws-cdk-lib/aws-events";
 import type { IKey } from "aws-cdk-lib/aws-kms";
 import type { IFunction } from "aws-cdk-lib/aws-lambda";
 import type { IQueue } from "aws-cdk-lib/aws-sqs";
+import { STORE_KEY } from "../lib/model/names.ts";
 import { acknowledgeWildcards } from "./acknowledgements.ts";
 import { DIRTY_INDEX, type Storage } from "./storage.ts";
 
@@ -27,7 +28,7 @@ const READ_ITEMS = ["dynamodb:GetItem", "dynamodb:Query"];
 /** A transaction needs the rights of its parts, and a check of an item is a part of its own. */
 const WRITE_ITEMS = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:ConditionCheckItem"];
 const OF_SHARDS = { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["shard#*"] } };
-const OF_TABLES = { "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": ["tables"] } };
+const OF_TABLES = { "ForAllValues:StringEquals": { "dynamodb:LeadingKeys": ["tables", "store"] } };
 
 /** Creates and reads redo files; reads snapshots, which hold the producers' last sequences. */
 export function appendPermissions(storage: Storage): Permissions {
@@ -60,6 +61,7 @@ export function cleanupPermissions(storage: Storage): Permissions {
   return {
     statements: [
       { actions: ["s3:GetObject", "s3:DeleteObject"], resources: objects(storage) },
+      { actions: ["s3:GetObject"], resources: storeObject(storage) },
       { actions: ["s3:AbortMultipartUpload"], resources: snapshots(storage) },
       listObjects(storage),
       listUploads(storage),
@@ -92,11 +94,15 @@ export function requestPermissions(storage: Storage): Permissions {
   };
 }
 
-/** The settings of tables, and no other item. */
+/** The settings of tables and the store's id, and no other item or object. */
 export function tablesPermissions(storage: Storage): Permissions {
   return {
-    statements: [{ actions: [...READ_ITEMS, ...WRITE_ITEMS], resources: items(storage), conditions: OF_TABLES }],
-    keys: [{ key: storage.itemKey, use: "write" }],
+    statements: [
+      { actions: [...READ_ITEMS, ...WRITE_ITEMS], resources: items(storage), conditions: OF_TABLES },
+      { actions: ["s3:GetObject", "s3:PutObject"], resources: storeObject(storage) },
+      listObjects(storage),
+    ],
+    keys: writeBoth(storage),
   };
 }
 
@@ -155,6 +161,7 @@ export function operatePermissions(storage: Storage): Permissions {
   return {
     statements: [
       { actions: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], resources: objects(storage) },
+      { actions: ["s3:GetObject", "s3:PutObject"], resources: storeObject(storage) },
       listObjects(storage),
       listUploads(storage),
       { actions: [...READ_ITEMS, ...WRITE_ITEMS, "dynamodb:DeleteItem"], resources: items(storage) },
@@ -203,6 +210,10 @@ function redoFiles({ bucket, prefix }: Storage): readonly string[] {
 
 function snapshots({ bucket, prefix }: Storage): readonly string[] {
   return [bucket.arnForObjects(`${prefix}*/*/*/snapshots/*.parquet`)];
+}
+
+function storeObject({ bucket, prefix }: Storage): readonly string[] {
+  return [bucket.arnForObjects(`${prefix}${STORE_KEY}`)];
 }
 
 function objects(storage: Storage): readonly string[] {

@@ -17,7 +17,7 @@ export interface SnapshotPipelineProps {
   readonly prefix?: string;
   /**
    * Where control items go. Keys `partition` (S, hash) and `sort` (S, range); global index `dirty` with hash key `dirty` (S), range key
-   * `partition` (S), projection ALL; TTL attribute `expiresAt`; for events a stream with new and old images. Default: a table of its own.
+   * `partition` (S), projection KEYS_ONLY (a wider one costs a write unit more with each redo file); TTL attribute `expiresAt`; for events a stream with new and old images. Default: a table of its own.
    */
   readonly table?: ITable;
   /** Encrypts the bucket, the table and the ingest queues that the pipeline makes, and is taken for the key of a given bucket or table that names none. Default: S3's, DynamoDB's and SQS's own keys. */
@@ -46,6 +46,8 @@ export interface SnapshotPipelineProps {
   readonly logRetention?: RetentionDays;
   /** From which level on the functions log. Default: INFO. */
   readonly logLevel?: "DEBUG" | "INFO" | "WARN" | "ERROR";
+  /** Traces the functions and their calls of AWS by X-Ray, for up to 13 dollars a month for each function that is always busy. Default: false. */
+  readonly tracing?: boolean;
   /** Names the functions `PREFIX-plan`, `PREFIX-snapshot` …; at most 48 letters, digits, `-` and `_`. Default: names made by CloudFormation. */
   readonly functionNamePrefix?: string;
   /** The value of the metrics' dimension `pipeline`. Default: the stack's name, a slash, the construct's id. */

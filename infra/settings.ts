@@ -41,6 +41,7 @@ const SETTINGS = z.strictObject({
     .pipe(z.literal([...LOG_DAYS], { error: `one of ${LOG_DAYS.join(", ")}` }))
     .default(30),
   logLevel: z.enum(["DEBUG", "INFO", "WARN", "ERROR"], { error: "DEBUG, INFO, WARN or ERROR" }).default("INFO"),
+  tracing: yesOrNo.default(false),
   functionNamePrefix: text(`1 to 48 letters, digits, "-" and "_"`, /^[a-zA-Z0-9_-]{1,48}$/).optional(),
   planEveryMinutes: whole(1, 60).default(1),
   planReservedConcurrency: yesOrNo.default(true),

@@ -9,7 +9,7 @@ import type { Construct } from "constructs";
 import { acknowledge } from "./acknowledgements.ts";
 import type { SnapshotPipelineProps } from "./props.ts";
 
-/** Name of the sparse index that the planner queries. */
+/** Name of the sparse index that the planner queries. Of keys alone: a copy of each item in it would be written, and paid for, with each append. */
 export const DIRTY_INDEX = "dirty";
 
 /** Where a pipeline's state is. */
@@ -81,7 +81,7 @@ function pipelineTable(scope: Construct, encryptionKey: IKey | undefined): Table
     indexName: DIRTY_INDEX,
     partitionKey: { name: "dirty", type: AttributeType.STRING },
     sortKey: { name: "partition", type: AttributeType.STRING },
-    projectionType: ProjectionType.ALL,
+    projectionType: ProjectionType.KEYS_ONLY,
   });
   return table;
 }

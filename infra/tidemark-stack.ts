@@ -53,6 +53,7 @@ function pipelineProps(stack: Stack, settings: Settings): SnapshotPipelineProps 
     dashboard: settings.dashboard,
     logRetention: settings.logRetentionDays,
     logLevel: settings.logLevel,
+    tracing: settings.tracing,
     ...(settings.functionNamePrefix !== undefined && { functionNamePrefix: settings.functionNamePrefix }),
     ...(settings.bundles !== undefined && { bundles: settings.bundles }),
   };

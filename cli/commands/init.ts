@@ -1,5 +1,6 @@
 import { Command } from "commander";
-import type { Context, Run } from "../context.ts";
+import { pair } from "../../lib/jobs/pair.ts";
+import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { initStore, type StoreUrl } from "../store.ts";
 
@@ -17,8 +18,10 @@ Examples:
   tidemark --store file:/var/lib/tidemark init
   tidemark --store 's3://states/prod?table=tidemark&region=eu-north-1' init`;
 
-async function init({ output, store }: Context): Promise<ExitCode> {
+async function init(context: Context): Promise<ExitCode> {
+  const { output, store } = context;
   const { kind } = await initStore(store);
+  await withWorld(context, pair);
   const where = storeName(store);
   output.result({ store: where, kind }, kind === "created" ? `${where} is ready` : `${where} was ready before`);
   return EXIT.complete;

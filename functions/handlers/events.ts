@@ -5,21 +5,11 @@ import * as z from "zod/mini";
 import { unmarshalItem, type Values } from "../../lib/adapters/aws/expressions.ts";
 import { eventsOf, type ItemHistory, type PipelineEvent } from "../../lib/jobs/events.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
+import type { EventBus, SentEvent } from "../runtime/event-bus.ts";
 import type { BatchReply } from "../runtime/queue.ts";
 import { loggable } from "../runtime/faults.ts";
 import { lambdaHandler } from "../runtime/stack.ts";
 import type { Instruments } from "../runtime/telemetry.ts";
-
-export interface SentEvent {
-  readonly type: string;
-  readonly detail: object;
-  readonly atMs: number;
-}
-
-export interface EventBus {
-  /** Sends events; tells the places of those that the bus took. */
-  put(events: readonly SentEvent[]): Promise<ReadonlySet<number>>;
-}
 
 export interface EventsDeps extends Instruments {
   readonly bus: EventBus;

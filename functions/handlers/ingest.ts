@@ -3,7 +3,7 @@
 
 import { type Ingest, ingest, type IngestTable } from "../../lib/jobs/ingest.ts";
 import { callError } from "../../lib/model/errors.ts";
-import { BATCH_MUTATIONS_MAX, INGEST_BATCHES_MAX, INGEST_BODY_BYTES_MAX } from "../../lib/model/limits.ts";
+import { BATCH_MUTATIONS_MAX, INGEST_BODY_BYTES_MAX, REDO_FILE_BATCHES_MAX } from "../../lib/model/limits.ts";
 import type { ValueCodec } from "../../lib/model/mutation.ts";
 import { type BodyBatch, markOf, parseBatchBody } from "../../lib/ndjson/batch-body.ts";
 import { readBatches } from "../../lib/ndjson/batches.ts";
@@ -27,8 +27,9 @@ async function takeBatches(door: Ingest, request: HttpRequest): Promise<HttpRepl
   }
   const opened = await door.open(request.parameters.table);
   const batches = format === "json" ? parseJsonBody(request, opened.table.codec) : await parseLines(request, opened.table.codec);
-  if (batches.length > INGEST_BATCHES_MAX) {
-    throw callError("too-many-batches", `the body has ${batches.length} batches: at most ${INGEST_BATCHES_MAX} are taken; send several calls`);
+  // More would be two redo files, of which the second could be durable without the first (lib/jobs/ingest.ts).
+  if (batches.length > REDO_FILE_BATCHES_MAX) {
+    throw callError("too-many-batches", `the body has ${batches.length} batches: at most ${REDO_FILE_BATCHES_MAX} are taken; send several calls`);
   }
   return appendAll(opened, batches);
 }

@@ -4,18 +4,16 @@
 import * as z from "zod/mini";
 import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
-import type { ItemWorld } from "../../lib/ports/world.ts";
+import type { StoreWorld } from "../../lib/ports/world.ts";
 import { faultsOf, loggable } from "../runtime/faults.ts";
+import type { Respond } from "../runtime/respond.ts";
 import { lambdaHandler } from "../runtime/stack.ts";
 import type { Instruments } from "../runtime/telemetry.ts";
 
 export interface TablesDeps extends Instruments {
-  readonly world: ItemWorld;
+  readonly world: StoreWorld;
   readonly respond: Respond;
 }
-
-/** PUTs the answer to the address that CloudFormation gave, which is a key to it: it stands in no log. */
-export type Respond = (address: string, body: string) => Promise<void>;
 
 const EVENT = z.object({
   RequestType: z.enum(["Create", "Update", "Delete"]),

@@ -2,7 +2,17 @@
 
 import { type EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
 import type { Logger } from "@aws-lambda-powertools/logger";
-import type { EventBus } from "../handlers/events.ts";
+
+export interface SentEvent {
+  readonly type: string;
+  readonly detail: object;
+  readonly atMs: number;
+}
+
+export interface EventBus {
+  /** Sends events; tells the places of those that the bus took. */
+  put(events: readonly SentEvent[]): Promise<ReadonlySet<number>>;
+}
 
 /** EventBridge takes so many events at once. */
 const PUT_TOGETHER_MAX = 10;

@@ -2,7 +2,9 @@
 
 import { TidemarkError } from "../../lib/model/errors.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
-import type { Respond } from "../handlers/tables.ts";
+
+/** PUTs the answer to the address that CloudFormation gave, which is a key to it: it stands in no log. */
+export type Respond = (address: string, body: string) => Promise<void>;
 
 const ATTEMPTS_MAX = 3;
 const PAUSE_MS = 500;

@@ -19,6 +19,10 @@ export function shardPartition(id: ShardId): string {
   return `shard#${shardName(id)}`;
 }
 
+export function storeItem(): ItemKey {
+  return { partition: "store", sort: "id" };
+}
+
 export function tableItem(name: string): ItemKey {
   return { partition: TABLES_PARTITION, sort: name };
 }

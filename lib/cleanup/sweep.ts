@@ -4,10 +4,11 @@
 
 import { asRead, queryAll, readControl, readHistory, writeControl } from "../checkpoint/control.ts";
 import { controlItem, historyAttributes, historyItem, parsePartItem, PART_SORT, partItem } from "../checkpoint/items.ts";
+import { checkPaired } from "../checkpoint/pairing.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
-import { type ShardId, shardName } from "../model/names.ts";
+import { incarnationPrefix, type ShardId, shardName } from "../model/names.ts";
 import type { TablePolicy } from "../model/table.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -18,7 +19,7 @@ import type { Telemetry } from "../ports/telemetry.ts";
 import { type CleanupPlan, type DoomedObject, isIdle, type Listing, planCleanup } from "./plan.ts";
 
 export interface SweepDeps {
-  readonly objects: Pick<ObjectStore, "list" | "listUploads" | "deleteMany" | "abortUpload">;
+  readonly objects: Pick<ObjectStore, "list" | "listUploads" | "deleteMany" | "abortUpload" | "get">;
   readonly checkpoints: CheckpointStore;
   readonly clock: Clock;
   readonly random: Random;
@@ -52,6 +53,7 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
   const about = { plan, listing, control };
   if (request.dryRun === true) return { kind: "planned", ...about };
   if (isIdle(plan, control)) return { kind: "cleaned", failed: [], ...about };
+  if (isOfOtherLives(plan, control, id)) await checkPaired(deps);
   const now = await raise(deps, id, control, plan);
   if (now === "outrun") return { kind: "outrun", ...about };
   const failed = [...(await deleteObjects(deps, [...plan.redoFiles, ...plan.orphans])), ...(await letGo(deps, id, now, plan.generations))];
@@ -66,6 +68,13 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
     lowWater: plan.lowWater,
   });
   return { kind: "cleaned", failed, ...about };
+}
+
+/** Whether a plan deletes what the control item does not know: the leftovers of past lives, or the objects of another store. */
+function isOfOtherLives({ orphans, uploads }: CleanupPlan, control: Control | undefined, id: ShardId): boolean {
+  if (control === undefined) return true;
+  const prefix = incarnationPrefix(id, control.incarnation);
+  return [...orphans, ...uploads].some(({ key }) => !key.startsWith(prefix));
 }
 
 /**

@@ -3,7 +3,7 @@
 
 import { callError, isTidemarkError } from "../model/errors.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
-import type { ItemWorld } from "../ports/world.ts";
+import type { StoreWorld } from "../ports/world.ts";
 import { createTable, findTable, updateTable } from "./tables.ts";
 
 /** A setting that is not given has its default. */
@@ -26,7 +26,7 @@ type Step =
 type Settings = Omit<Table, "createdAtMs" | "state">;
 
 /** @throws {TidemarkError} `call` "fixed-setting", "table-being-deleted", "named-twice", or for a setting that cannot be kept; nothing was written */
-export async function ensureTables(world: ItemWorld, wanted: readonly WantedTable[]): Promise<readonly EnsuredTable[]> {
+export async function ensureTables(world: StoreWorld, wanted: readonly WantedTable[]): Promise<readonly EnsuredTable[]> {
   const tables = wanted.map((table): Settings => ({ shards: 1, codec: "json", ...POLICY_DEFAULTS, ...table }));
   checkList(tables);
   const steps: Step[] = [];
@@ -66,7 +66,7 @@ function fixed(name: string, setting: string, { is, wanted }: { readonly is: str
   );
 }
 
-async function take(world: ItemWorld, step: Step): Promise<EnsuredTable> {
+async function take(world: StoreWorld, step: Step): Promise<EnsuredTable> {
   switch (step.kind) {
     case "create":
       return { table: step.table.name, kind: (await createOnce(world, step.table)) ? "created" : "unchanged" };
@@ -79,7 +79,7 @@ async function take(world: ItemWorld, step: Step): Promise<EnsuredTable> {
 }
 
 /** False where the same table came in between: a call that is delivered twice runs beside itself. */
-async function createOnce(world: ItemWorld, table: Settings): Promise<boolean> {
+async function createOnce(world: StoreWorld, table: Settings): Promise<boolean> {
   try {
     await createTable(world, table);
     return true;

@@ -1,4 +1,4 @@
-// Which shards are to be captured now: one query over the dirty shards, nothing for those at rest.
+// Which shards are to be captured now: one query over the dirty shards, one read for each of them, nothing for those at rest.
 
 import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
 import type { TailHint } from "../model/control.ts";
@@ -6,7 +6,7 @@ import { ASK_AGAIN_AFTER_MS } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Table } from "../model/table.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
-import type { ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
+import type { ItemKey, KeyPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { ItemWorld } from "../ports/world.ts";
 import { publishAsked } from "../redo-log/tail.ts";
@@ -18,21 +18,34 @@ export interface PlannedShard {
   readonly hint: TailHint;
 }
 
+/** Tail items that are read at a time. */
+const READ_TOGETHER = 25;
+
 /** Every dirty shard of a live table, with its qualification. */
 export async function plan(world: ItemWorld): Promise<readonly PlannedShard[]> {
   const planned: PlannedShard[] = [];
   let tables: ReadonlyMap<string, Table> | undefined;
-  for await (const page of pages<ItemKey, ItemPage<ItemKey>>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
-    if (page.items.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
-    for (const item of page.items) {
-      const id = shardOfItem(item.key);
-      const table = tables?.get(id.table);
-      if (table?.state !== "live") continue;
-      const hint = parseTail(item);
-      planned.push({ id, hint, qualification: qualify(hint, table, world.clock.now()) });
-    }
+  for await (const { keys } of pages<ItemKey, KeyPage>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
+    if (keys.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
+    const live = keys.flatMap((key) => {
+      const table = tables?.get(shardOfItem(key).table);
+      return table?.state === "live" ? [{ key, table }] : [];
+    });
+    for (let at = 0; at < live.length; at += READ_TOGETHER)
+      planned.push(...(await Promise.all(live.slice(at, at + READ_TOGETHER).map((dirty) => planShard(world, dirty)))).flat());
   }
   return planned;
+}
+
+/** Nothing where the shard was captured, or deleted, since the index showed it as dirty. */
+async function planShard(
+  { checkpoints, clock }: ItemWorld,
+  { key, table }: { readonly key: ItemKey; readonly table: Table },
+): Promise<readonly PlannedShard[]> {
+  const item = await checkpoints.get(key);
+  if (item?.attributes.dirty !== DIRTY) return [];
+  const hint = parseTail(item);
+  return [{ id: shardOfItem(key), hint, qualification: qualify(hint, table, clock.now()) }];
 }
 
 export interface AskReport {

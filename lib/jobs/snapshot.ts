@@ -93,8 +93,10 @@ export async function captureShard(world: World, request: SnapshotRequest): Prom
     ]);
     if (request.request === undefined) return;
     const { outcome: _, ...rest } = put;
-    const set = state === "done" ? { ...put, state } : { ...rest, state };
-    await world.checkpoints.write([{ item: requestItem(id, request.request), when: [{ kind: "present" }], set }]);
+    const set: Attributes = state === "done" ? { ...put, state } : { ...rest, state };
+    // Of an attempt that failed before.
+    const remove = ["outcome", "error"].filter((name) => !(name in set));
+    await world.checkpoints.write([{ item: requestItem(id, request.request), when: [{ kind: "present" }], set, remove }]);
   }
 }
 

@@ -2,13 +2,14 @@
 
 import { queryAll } from "../checkpoint/control.ts";
 import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
+import { pairStore } from "../checkpoint/pairing.ts";
 import { callError, TidemarkError } from "../model/errors.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
 import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
 import type { ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
-import type { ItemWorld, World } from "../ports/world.ts";
+import type { ItemWorld, StoreWorld, World } from "../ports/world.ts";
 import { sweep } from "../cleanup/sweep.ts";
 
 export interface CreateTableRequest extends Partial<TablePolicy> {
@@ -19,11 +20,12 @@ export interface CreateTableRequest extends Partial<TablePolicy> {
   readonly codec?: Table["codec"];
 }
 
-/** @throws {TidemarkError} `call` "table-exists", or for a setting that cannot be kept */
-export async function createTable({ checkpoints, clock }: ItemWorld, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
-  const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, createdAtMs: clock.now(), state: "live" };
+/** @throws {TidemarkError} `call` "table-exists", "foreign-store", or for a setting that cannot be kept */
+export async function createTable(world: StoreWorld, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
+  const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, createdAtMs: world.clock.now(), state: "live" };
   checkTable(table);
-  const written = await checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
+  await pairStore(world);
+  const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
   if (written.kind === "refused") throw callError("table-exists", `table ${name} exists: choose another name, or change it with "table update"`);
   return table;
 }

@@ -42,8 +42,6 @@ export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
 /** Batches that wait in one writer; a caller that appends more waits. */
 export const WRITER_WAITING_BYTES_MAX = 32 * MIB;
 
-/** Batches of one call that appends. */
-export const INGEST_BATCHES_MAX = REDO_FILE_BATCHES_MAX;
 /** Body of one call that appends. Lambda counts a body as the text that its event holds, which may be base64, and its headers with it. */
 export const INGEST_BODY_BYTES_MAX = 4 * MIB;
 

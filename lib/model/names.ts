@@ -1,11 +1,15 @@
 // Names are checked before they become keys or paths, and keys are made and parsed nowhere else.
 //   {table}/{shard}/{incarnation}/redo/{first index, 16 digits}.redo
 //   {table}/{shard}/{incarnation}/snapshots/{index, 16 digits}-e{epoch}.parquet
+//   _store.json
 // Numbers are padded so that the order of names is the order of indexes.
 
 import { callError } from "./errors.ts";
 import { SHARDS_MAX, TABLE_NAME_LENGTH_MAX } from "./limits.ts";
 import { type Epoch, type Index, toEpoch, toIndex } from "./position.ts";
+
+/** The object that bears the store's id. No table's name begins so. */
+export const STORE_KEY = "_store.json";
 
 const INDEX_DIGITS = 16;
 const TABLE_NAME = /^[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*$/;

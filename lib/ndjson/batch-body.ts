@@ -4,12 +4,12 @@
 //
 // Guarantees: as for a line. A JSON value is the body's own bytes; the grammar is lib/model/json.ts's, for the whole body;
 // what is not understood is refused with its place, and nothing of the body is handed out before all of it was read.
-// Hot: every mutation of a body passes here once to find its end, and once in parseMutation.
+// Hot: every mutation of a body passes here. Its bytes are gone over as a whole, for the grammar, before anything is taken of
+// them; nothing is allocated but what parseMutation makes, and a batch.
 
-import { checkJson, skipSpace, textEnd, valueEnd } from "../model/json.ts";
-import { isUtf8 } from "node:buffer";
+import { checkJson, skipSpace, valueEnd } from "../model/json.ts";
 import { callError, type TidemarkError } from "../model/errors.ts";
-import { type Mutation, type ValueCodec, checkProducer } from "../model/mutation.ts";
+import { checkProducer, type Mutation, type ValueCodec } from "../model/mutation.ts";
 import { parseMutation } from "./mutation-line.ts";
 
 /** A batch as its sender numbered it; without a mark, applied at least once. */
@@ -26,7 +26,7 @@ export interface BodyOptions {
 
 /** @throws {TidemarkError} `call`, naming the place: mutations are counted from 1, over the whole body. */
 export function parseBatchBody(bytes: Buffer, { codec, many }: BodyOptions): readonly BodyBatch[] {
-  if (!isUtf8(bytes) || textEnd(bytes) < 0) checkJson(bytes, "the body");
+  checkJson(bytes, "the body");
   const reader = { bytes, codec, mutations: 0 };
   const body = membersAt(reader, skipSpace(bytes, 0, bytes.length), "the body", many ? BODY : ONE);
   const producer = body.producer && textAt(bytes, body.producer, "the producer");
@@ -35,9 +35,10 @@ export function parseBatchBody(bytes: Buffer, { codec, many }: BodyOptions): rea
     throw callError("bad-body", "the body has batches, and mutations or a sequence beside them: write those into a batch");
   }
   const batches: BodyBatch[] = [];
-  for (const from of elementsAt(bytes, body.batches, "batches")) {
+  for (let at = firstElement(bytes, body.batches, "batches"); bytes[at] !== ARRAY_CLOSE; ) {
     const what = `batch ${batches.length + 1}`;
-    batches.push(batchOf(reader, membersAt(reader, from, what, BATCH), what, producer));
+    batches.push(batchOf(reader, membersAt(reader, at, what, BATCH), what, producer));
+    at = behindComma(bytes, valueEnd(bytes, at, bytes.length));
   }
   if (batches.length === 0) throw callError("empty-body", "the body has no batches: send at least one");
   checkOrder(batches);
@@ -45,7 +46,7 @@ export function parseBatchBody(bytes: Buffer, { codec, many }: BodyOptions): rea
 }
 
 /** A sequence that is not above the one before would be taken for a repetition, and its batch for one that was applied. */
-export function checkOrder(batches: readonly BodyBatch[]): void {
+function checkOrder(batches: readonly BodyBatch[]): void {
   for (const [place, { mark }] of batches.entries()) {
     const before = place === 0 ? undefined : batches[place - 1].mark;
     if (mark === undefined || before === undefined || mark.sequence > before.sequence) continue;
@@ -100,9 +101,11 @@ function batchOf(reader: Reader, members: Partial<Record<MemberName, Span>>, wha
   const mark = markOf(producer, sequence, what);
   if (members.mutations === undefined) throw callError("bad-body", `${what} has no mutations: write it as ${FORM}`);
   const mutations: Mutation[] = [];
-  for (const from of elementsAt(bytes, members.mutations, "mutations")) {
+  for (let at = firstElement(bytes, members.mutations, "mutations"); bytes[at] !== ARRAY_CLOSE; ) {
+    const end = valueEnd(bytes, at, bytes.length);
     reader.mutations += 1;
-    mutations.push(parseMutation(bytes, from, valueEnd(bytes, from, bytes.length), reader.mutations, codec, "mutation"));
+    mutations.push(parseMutation(bytes, at, end, reader.mutations, codec, "mutation"));
+    at = behindComma(bytes, end);
   }
   if (mutations.length === 0) throw callError("empty-batch", `${what} has no mutations: send at least one`);
   return { mutations, ...(mark && { mark }) };
@@ -129,14 +132,10 @@ function membersAt({ bytes }: Reader, start: number, what: string, names: readon
   return members;
 }
 
-/** Where each element of an array starts. The body is known to be JSON. */
-function* elementsAt(bytes: Buffer, { from }: Span, what: string): Generator<number> {
+/** Where an array's first element starts, or where the array ends. The body is known to be JSON. */
+function firstElement(bytes: Buffer, { from }: Span, what: string): number {
   if (bytes[from] !== ARRAY_OPEN) throw callError("bad-body", `its ${what} are no JSON array: write them as [{…},{…}]`);
-  let at = skipSpace(bytes, from + 1, bytes.length);
-  while (bytes[at] !== ARRAY_CLOSE) {
-    yield at;
-    at = behindComma(bytes, valueEnd(bytes, at, bytes.length));
-  }
+  return skipSpace(bytes, from + 1, bytes.length);
 }
 
 /** The next token behind a value, and behind the comma that may follow it. */

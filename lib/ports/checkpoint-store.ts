@@ -18,10 +18,11 @@ export interface CheckpointStore {
   }): Promise<ItemPage<string>>;
 
   /**
-   * One page of the items whose attribute `dirty` equals `value`, in byte order of their keys: a sparse index, for which
-   * an item without the attribute costs nothing. It may lag behind writes; nothing's safety may rest on it.
+   * One page of the keys of the items whose attribute `dirty` equals `value`, in byte order: a sparse index of keys alone,
+   * for which an item without the attribute costs nothing, and neither does a write that leaves the attribute as it is.
+   * It may lag behind writes, so read the item; nothing's safety may rest on it.
    */
-  queryDirty(request: { readonly value: string; readonly after?: ItemKey; readonly limit?: number }): Promise<ItemPage<ItemKey>>;
+  queryDirty(request: { readonly value: string; readonly after?: ItemKey; readonly limit?: number }): Promise<KeyPage>;
 
   /** All changes or none. Each names another item. */
   write(changes: readonly ItemChange[]): Promise<WriteOutcome>;
@@ -69,4 +70,9 @@ export type WriteOutcome = { readonly kind: "written" } | { readonly kind: "refu
 export interface ItemPage<Cursor> {
   readonly items: readonly Item[];
   readonly next?: Cursor;
+}
+
+export interface KeyPage {
+  readonly keys: readonly ItemKey[];
+  readonly next?: ItemKey;
 }

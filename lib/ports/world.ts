@@ -16,3 +16,6 @@ export interface World {
   readonly random: Random;
   readonly telemetry: Telemetry;
 }
+
+/** What the tables are made with: items, and the object that pairs them with the store's objects. */
+export type StoreWorld = ItemWorld & Pick<World, "objects">;

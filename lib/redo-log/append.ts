@@ -29,12 +29,14 @@ export interface AppendDeps {
 /**
  * `appended`: durable, in every later recovery. `sealed`: the shard has another incarnation than the batches were meant
  * for, or none; open the table again. `forgotten`: batches (by place) that the shard may have applied and forgotten;
- * nothing of the request was appended.
+ * nothing of the request was appended. `misled`: only for an untried belief, which is of another life or far behind;
+ * the log of the shard's life has nothing of this request: walk, and append again.
  */
 export type AppendOutcome =
   | { readonly kind: "appended"; readonly first: Index; readonly last: Index; readonly timeMs: number; readonly bytes: number; readonly belief: Belief }
   | { readonly kind: "sealed" }
-  | { readonly kind: "forgotten"; readonly batches: readonly number[] };
+  | { readonly kind: "forgotten"; readonly batches: readonly number[] }
+  | { readonly kind: "misled" };
 
 export interface AppendRequest {
   readonly id: ShardId;
@@ -42,6 +44,8 @@ export interface AppendRequest {
   readonly batches: readonly Batch[];
   /** What the writer believes. Its incarnation is the life that the batches are meant for. */
   readonly belief: Belief;
+  /** The belief was read, as `firstBelief` reads it, and nothing has shown yet that its life is the shard's. */
+  readonly untried?: boolean;
 }
 
 const WRITE_ID_DIGITS = 32;
@@ -55,11 +59,17 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
   const life = { id, incarnation };
   const body = encodeRedoBody(batches);
   let belief: Belief | undefined = request.belief;
+  // Until a claim of this request may count in the shard's life, a writer that began with a published tail can begin
+  // again: it told nobody which life its batches are meant for, and none of them has a `since` that must be kept.
+  let { untried = false } = request;
   for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
     belief ??= await findTail(deps, id, deps.clock.now());
-    if (belief.incarnation !== incarnation) return { kind: "sealed" };
-    const forgotten = await forgottenBatches(deps, life, belief, batches);
-    if (forgotten.length > 0) return { kind: "forgotten", batches: forgotten };
+    if (belief.incarnation !== incarnation) return { kind: untried ? "misled" : "sealed" };
+    if (someMayBeForgotten(belief, batches)) {
+      if (untried) return { kind: "misled" };
+      const forgotten = await forgottenBatches(deps, life, belief, batches);
+      if (forgotten.length > 0) return { kind: "forgotten", batches: forgotten };
+    }
     const timeMs = Math.max(deps.clock.now(), belief.border.timeMs);
     const writeId = deps.random.id(WRITE_ID_DIGITS);
     const file = encodeRedoFile({
@@ -75,7 +85,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
     const claim = await claimName(deps, life, belief, { bytes: file.bytes, writeId });
     if (claim.kind === "mine") {
       const control = await readControl(deps.checkpoints, id);
-      if (control === undefined || control.incarnation !== incarnation) return { kind: "sealed" };
+      if (control === undefined || control.incarnation !== incarnation) return { kind: untried ? "misled" : "sealed" };
       if (control.lowWater <= file.header.first) {
         const border = borderBehind(file.header);
         const last = toIndex(border.next - 1);
@@ -83,6 +93,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       }
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.
       belief = undefined;
+      untried = false;
     } else {
       // Where a second claim is lost, the published tail is nearer than the next name: others may be far ahead.
       belief = attempt === 0 ? claim.behind : undefined;
@@ -122,10 +133,13 @@ async function createPatiently({ objects }: AppendDeps, key: string, bytes: Buff
   throw fault;
 }
 
+function someMayBeForgotten({ border }: Belief, batches: readonly Batch[]): boolean {
+  const end = toIndex(batches.reduce<number>((next, { mutations }) => next + mutations.length, border.next));
+  return batches.some(({ mark }) => mark !== undefined && mayBeForgotten(mark, end));
+}
+
 /** Which batches replay would refuse, in their order: each that applies may make the shard forget the producer of a later one. */
 async function forgottenBatches(deps: AppendDeps, life: Life, { border }: Belief, batches: readonly Batch[]): Promise<readonly number[]> {
-  const end = toIndex(batches.reduce<number>((next, { mutations }) => next + mutations.length, border.next));
-  if (!batches.some(({ mark }) => mark !== undefined && mayBeForgotten(mark, end))) return [];
   const sessions = await deps.sessionsAt(life, border.next);
   const forgotten: number[] = [];
   let last = border.next - 1;

@@ -7,10 +7,12 @@ import { SCENARIOS } from "../../bench/request-scenarios.ts";
 import {
   APPEND,
   ASK,
+  BECOME_DIRTY,
   captureRequests,
   CLEANUP_AT_REST,
   CLEANUP_PASS,
   cleanupRequests,
+  LOOK,
   NO_REQUESTS,
   PLAN,
   type Requests,
@@ -18,21 +20,21 @@ import {
 } from "../../cli/request-counts.ts";
 import { dynamodbCheckpointStore } from "../../lib/adapters/aws/checkpoint-store.ts";
 import { s3ObjectStore } from "../../lib/adapters/aws/object-store.ts";
-import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
+import type { Attributes, CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import { type HttpDouble, httpDouble, json, type Played, s3Error, type SeenRequest, xml } from "../unit/adapters/aws/http-double.ts";
 
 /** PUT, POST and LIST; GET and HEAD; DELETE; write units; read units; messages. */
 const COUNTS: Readonly<Record<string, readonly [number, number, number, number, number, number]>> = {
-  "first append to a new shard": [2, 1, 0, 8, 6, 0],
-  "first append of a cold writer": [2, 1, 0, 2, 6, 0],
-  "append of a warm writer": [1, 0, 0, 2, 1, 0],
-  "append of 10 batches together": [1, 0, 0, 2, 1, 0],
+  "first append to a new shard": [1, 0, 0, 8, 4, 0],
+  "first append of a cold writer": [1, 0, 0, 2, 3, 0],
+  "append of a warm writer": [1, 0, 0, 1, 1, 0],
+  "append of 10 batches together": [1, 0, 0, 1, 1, 0],
   "capture, 1 part": [4, 8, 0, 20, 9, 0],
   "capture, 4 parts": [7, 24, 0, 32, 9, 0],
   "capture with nothing new": [1, 1, 0, 8, 4, 0],
   "minute of the planner, nothing due": [0, 0, 0, 0, 0.5, 0],
-  "minute of the planner, 1 shard due": [0, 0, 0, 2, 1.5, 3],
+  "minute of the planner, 1 shard due": [0, 0, 0, 1, 2.5, 3],
   "cleanup after a capture": [2, 0, 2, 8, 6, 0],
   "cleanup of a shard at rest": [2, 0, 0, 0, 5, 0],
   "cleanup pass beside its shards": [3, 0, 0, 0, 2, 6],
@@ -51,9 +53,11 @@ describe("the requests of", () => {
   test("a month are computed from the same counts", () => {
     expect(counts("append of a warm writer")).toEqual(APPEND);
     expect(counts("append of 10 batches together")).toEqual(APPEND);
+    // Two more units read the table's settings and the published tail. The shard was clean.
+    expect(counts("first append of a cold writer")).toEqual([APPEND, BECOME_DIRTY, { readUnits: 2 }].reduce<Requests>(sumOf, NO_REQUESTS));
     expect(counts("minute of the planner, nothing due")).toEqual(PLAN);
     // One more unit reads the list of tables.
-    expect(counts("minute of the planner, 1 shard due")).toEqual([PLAN, ASK, { readUnits: 1 }].reduce<Requests>(sumOf, NO_REQUESTS));
+    expect(counts("minute of the planner, 1 shard due")).toEqual([PLAN, LOOK, ASK, { readUnits: 1 }].reduce<Requests>(sumOf, NO_REQUESTS));
     expect(counts("capture, 1 part")).toEqual(captureRequests({ redoFiles: 2, parts: 1, baseGroups: 1, groups: 1 }));
     expect(counts("capture, 4 parts")).toEqual(captureRequests({ redoFiles: 5, parts: 4, baseGroups: 1, groups: 14 }));
     expect(counts("cleanup after a capture")).toEqual(cleanupRequests({ parts: 1, objects: 6 }));
@@ -139,9 +143,15 @@ describe("an item is billed by its size", () => {
     expect(await write(4_200, false)).toEqual([5, 5, 2]);
   });
 
-  test("and once more in the index, if it is dirty", async () => {
-    expect(await write(900, true)).toEqual([2, 2, 1]);
-    expect(await write(1_100, true)).toEqual([4, 4, 1]);
+  test("and once more in the index when it gets dirty, or clean, and not while it stays so", async () => {
+    expect(await write(900, true)).toEqual([2, 1, 1]);
+    expect(await write(1_100, true)).toEqual([3, 2, 1]);
+    const { checkpoints, count } = countedWorld({ startMs: 0 });
+    const item = { partition: "p", sort: "s" };
+    await checkpoints.write([{ item, when: [], put: { dirty: "dirty" } }]);
+    const units = async (set: Attributes, remove: readonly string[] = []) =>
+      (await count(() => checkpoints.write([{ item, when: [], set, remove }]))).writeUnits;
+    expect([await units({ dirty: "dirty" }), await units({ dirty: "other" }), await units({}, ["dirty"]), await units({}, ["dirty"])]).toEqual([1, 3, 2, 1]);
   });
 });
 

@@ -2,7 +2,8 @@
 // holds up those behind it.
 
 import { describe, expect, test } from "vitest";
-import { type EventBus, eventsHandler, type SentEvent } from "../../functions/handlers/events.ts";
+import { eventsHandler } from "../../functions/handlers/events.ts";
+import type { EventBus, SentEvent } from "../../functions/runtime/event-bus.ts";
 import { marshalItem } from "../../lib/adapters/aws/expressions.ts";
 import { shardOfItem } from "../../lib/checkpoint/items.ts";
 import { snapshotShard } from "../../lib/jobs/snapshot.ts";

@@ -4,11 +4,11 @@ import { describe, expect, test } from "vitest";
 import { ingestHandler } from "../../functions/handlers/ingest.ts";
 import { deleteTable } from "../../lib/jobs/tables.ts";
 import { TidemarkError } from "../../lib/model/errors.ts";
-import { INGEST_BATCHES_MAX, INGEST_BODY_BYTES_MAX } from "../../lib/model/limits.ts";
+import { INGEST_BODY_BYTES_MAX, REDO_FILE_BATCHES_MAX } from "../../lib/model/limits.ts";
 import { shardOf } from "../../lib/model/table.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";
-import { contentOf, type MemoryWorld, noAnswer, stored, withObjects, worldWithTable } from "../unit/jobs/world.ts";
+import { contentOf, keysOf, type MemoryWorld, noAnswer, stored, withObjects, worldWithTable } from "../unit/jobs/world.ts";
 import { type Call, call, context, keptOutput, wired } from "./harness.ts";
 
 const output = keptOutput();
@@ -80,7 +80,7 @@ describe("a call that is taken", () => {
     const world = await worldWithTable();
     const lines = Array.from({ length: 100 }, (_, i) => `{"key":"k${i}","value":${i}}`).join("\n\n");
     expect(await call(ingestHandler(wired(world)), post(lines, { type: LINES_TYPE }))).toMatchObject({ body: { batches: 100, mutations: 100 } });
-    expect(world.objects.objects.size).toBe(1);
+    expect(keysOf(world).length).toBe(1);
   });
 
   test("is counted, and leaves no key, value or signature in the log", async () => {
@@ -125,7 +125,7 @@ const refused: readonly (readonly [name: string, status: number, code: string, c
     "bad-sequence",
     post(`{"producer":"p","batches":[{"sequence":2,"mutations":[{"key":"a","value":1}]},{"sequence":2,"mutations":[{"key":"${SECRET}","value":1}]}]}`),
   ],
-  ["with too many batches", 400, "too-many-batches", post(`{"k":"a","v":1}\n\n`.repeat(INGEST_BATCHES_MAX + 1), { type: LINES_TYPE })],
+  ["with too many batches", 400, "too-many-batches", post(`{"k":"a","v":1}\n\n`.repeat(REDO_FILE_BATCHES_MAX + 1), { type: LINES_TYPE })],
 ];
 
 describe("a call that is refused", () => {

@@ -10,7 +10,7 @@ import { readControl } from "../../lib/checkpoint/control.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { ASK_AGAIN_AFTER_MS, CAPTURE_TURNS_MAX } from "../../lib/model/limits.ts";
 import type { World } from "../../lib/ports/world.ts";
-import { appendEach, id, memoryWorld, noAnswer, put, withObjects, worldWithTable } from "../unit/jobs/world.ts";
+import { appendEach, id, keysOf, memoryWorld, noAnswer, put, withObjects, worldWithTable } from "../unit/jobs/world.ts";
 import { context, keptDeadLetters, keptOutput, type KeptQueue, keptQueue, queueRecord, wired } from "./harness.ts";
 
 const output = keptOutput();
@@ -230,7 +230,9 @@ test("from an append to a clean log, by messages alone", async () => {
     world.clock.advance(60_000);
   }
   expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(4);
-  const kinds = [...world.objects.objects.keys()].map((key) => key.split("/")[3]).sort();
+  const kinds = keysOf(world)
+    .map((key) => key.split("/")[3])
+    .sort();
   expect(kinds).toEqual(["redo", "snapshots", "snapshots"]);
   expect(output.logs().filter(({ level }) => level !== "INFO" && level !== "DEBUG")).toEqual([]);
 });

@@ -21,6 +21,7 @@ const RESOURCES = {
   "ingest queue": "<IngestQueue.Arn>",
   "ingest dead letters": "<IngestDeadLetterQueue.Arn>",
   "events dead letters": "<EventsDeadLetterQueue.Arn>",
+  "store object": "<Bucket.Arn>/_store.json",
   bus: "arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:event-bus/default",
   plan: "<PlanFunction.Arn>",
   cleanup: "<CleanupFunction.Arn>",
@@ -64,6 +65,7 @@ const ROLES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
   },
   CleanupRole: {
     redo: ["s3:DeleteObject", "s3:GetObject"],
+    "store object": ["s3:GetObject"],
     snapshots: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"],
     bucket: ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
     items: DELETE,
@@ -78,7 +80,7 @@ const ROLES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     bus: ["events:PutEvents"],
     "events dead letters": ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"],
   },
-  TablesRole: {},
+  TablesRole: { "store object": ["s3:GetObject", "s3:PutObject"], bucket: ["s3:ListBucket"] },
   PlanScheduleRole: { plan: ["lambda:InvokeFunction"] },
   CleanupScheduleRole: { cleanup: ["lambda:InvokeFunction"] },
 };
@@ -104,14 +106,16 @@ describe("each role may do exactly what its work needs", () => {
   });
 
   test("no statement has a wildcard in an action, or names an action that is not in these tables", () => {
-    const beside = ["logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"];
+    const beside = ["logs:CreateLogStream", "logs:PutLogEvents"];
     const actions = Object.keys(ROLES).flatMap((role) => statementsOf(scene.template, role).flatMap((statement) => statement.actions));
     expect(actions.filter((action) => ![...ACTIONS, ...beside].includes(action))).toEqual([]);
   });
 
-  test("only tracing, which knows no resource, is allowed on every resource", () => {
-    const everywhere = Object.keys(ROLES).flatMap((role) => statementsOf(scene.template, role).filter(({ resources }) => resources.includes("*")));
-    expect(new Set(everywhere.flatMap(({ actions }) => actions))).toEqual(new Set(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]));
+  test("nothing is allowed on every resource but tracing, which knows none", () => {
+    const everywhere = ({ template }: Scene) =>
+      Object.keys(ROLES).flatMap((role) => statementsOf(template, role).flatMap(({ actions, resources }) => (resources.includes("*") ? actions : [])));
+    expect(everywhere(scene)).toEqual([]);
+    expect(new Set(everywhere(synthesize({ tables: TABLES, tracing: true })))).toEqual(new Set(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]));
   });
 
   test("a function writes to its own log group and to no other", () => {
@@ -126,8 +130,10 @@ describe("each role may do exactly what its work needs", () => {
 });
 
 describe("rights that depend on the item or the object", () => {
-  test("the function that makes tables writes items of tables and no other", () => {
-    expect(allowed(scene, "TablesRole", OF_TABLES)).toEqual({ items: WRITE });
+  test("the function that makes tables writes items of tables and the store's id, and no other", () => {
+    for (const partition of ["tables", "store"]) {
+      expect(allowed(scene, "TablesRole", { "dynamodb:LeadingKeys": [partition] })).toEqual({ ...ROLES.TablesRole, items: WRITE });
+    }
   });
 
   test("the planner reads the settings of tables and does not change them", () => {
@@ -175,6 +181,7 @@ describe("a grant gives exactly what it is for", () => {
     grantIngest: { "ingest queue": SEND, ingest: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"] },
     grantRequest: { requests: ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"] },
     grantOperate: {
+      "store object": ["s3:GetObject", "s3:PutObject"],
       redo: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
       snapshots: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
       bucket: ["s3:ListBucket", "s3:ListBucketMultipartUploads"],

@@ -13,6 +13,7 @@ describe("settings", () => {
       tables: [],
       logRetentionDays: 30,
       logLevel: "INFO",
+      tracing: false,
       planEveryMinutes: 1,
       planReservedConcurrency: true,
       snapshotTimeoutSeconds: 900,

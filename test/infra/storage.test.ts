@@ -79,7 +79,7 @@ describe("table", () => {
             { AttributeName: "dirty", KeyType: "HASH" },
             { AttributeName: "partition", KeyType: "RANGE" },
           ],
-          Projection: { ProjectionType: "ALL" },
+          Projection: { ProjectionType: "KEYS_ONLY" },
         },
       ],
       BillingMode: "PAY_PER_REQUEST",

@@ -1,4 +1,10 @@
-// Settings of LocalStack for both ways to run it.
+// What both ways to run LocalStack have in common: what they give, and its settings.
+
+export interface LocalStack {
+  readonly endpoint: string;
+  readonly how: "container" | "host";
+  stop(): Promise<void>;
+}
 
 export const BEHAVIOUR = {
   // The older provider, still the default, misses records of a stream.

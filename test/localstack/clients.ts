@@ -6,11 +6,9 @@ import { type IncomingMessage, request } from "node:http";
 import { buffer } from "node:stream/consumers";
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { CloudFormationClient } from "@aws-sdk/client-cloudformation";
-import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { EventBridgeClient } from "@aws-sdk/client-eventbridge";
 import { LambdaClient } from "@aws-sdk/client-lambda";
 import { S3Client } from "@aws-sdk/client-s3";
-import { SchedulerClient } from "@aws-sdk/client-scheduler";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { SignatureV4 } from "@smithy/signature-v4";
 import { inject } from "vitest";
@@ -20,12 +18,10 @@ const credentials = { accessKeyId: "test", secretAccessKey: "test" };
 const config = () => ({ endpoint: inject("localstack").endpoint, region: REGION, credentials });
 
 export const s3 = () => new S3Client({ ...config(), forcePathStyle: true });
-export const dynamodb = () => new DynamoDBClient(config());
 export const sqs = () => new SQSClient(config());
 export const lambda = () => new LambdaClient(config());
 export const cloudformation = () => new CloudFormationClient(config());
 export const events = () => new EventBridgeClient(config());
-export const scheduler = () => new SchedulerClient(config());
 
 export interface UrlRequest {
   readonly method?: string;

@@ -3,8 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { GenericContainer, getContainerRuntimeClient, getReaper, LABEL_TESTCONTAINERS_SESSION_ID, Network, RandomPortGenerator, Wait } from "testcontainers";
-import { BEHAVIOUR } from "./behaviour.ts";
-import type { LocalStack } from "./localstack.ts";
+import { BEHAVIOUR, type LocalStack } from "./behaviour.ts";
 
 const IMAGE = "localstack/localstack:4.13.1";
 const ENGINE_LIMIT_MS = 5_000;

@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { awsEnvironment, type LocalStack, REGION } from "./localstack.ts";
+import type { LocalStack } from "./behaviour.ts";
+import { awsEnvironment, REGION } from "./localstack.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const CDK = join(ROOT, "node_modules", "aws-cdk", "bin", "cdk");

@@ -1,15 +1,10 @@
 // LocalStack for the tests: in a container where an engine runs, else as a process of this host, or one that runs already.
 
+import type { LocalStack } from "./behaviour.ts";
 import { engineRuns, startContainer } from "./container.ts";
 import { startOnHost } from "./host/host.ts";
 
 export const REGION = "us-east-1";
-
-export interface LocalStack {
-  readonly endpoint: string;
-  readonly how: "container" | "host";
-  stop(): Promise<void>;
-}
 
 /** $TIDEMARK_LOCALSTACK chooses by hand: `container`, `host`, or the URL of one that runs already, which is left running. */
 export async function startLocalStack(): Promise<LocalStack> {

@@ -38,19 +38,22 @@ describe("holes in the log", () => {
 
   test("a3 a writer that looks for the tail does not take a ghost for it", async () => {
     const of = await scene();
+    const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
+    const W9 = of.process("W9");
+    const w9 = { process: W9, part: of.writer(W9) };
+    for (const sequence of [1, 2]) await of.append(w9, batch({ z: sequence }, "p9", sequence));
     const w2 = await stalledWriter(of, "W2", batch({ d: 4, e: 5 }, "p2"));
-    const W1 = of.process("W1");
-    const appended = of.writer(W1).append(batch({ c: 3 }, "p1"));
-    await of.stage.until(W1, ({ method }) => method === "getRange");
+    // Two claims are lost; then it walks, from the published tail on.
+    await of.stage.until(w1.process, ({ method, args }) => method === "getRange" && args[0] === of.redoKey(3));
     await freeFirstFile(of);
 
     await of.stage.play(w2.step);
     of.stage.kill(w2.process);
-    const outcome = await of.stage.finish(W1, appended);
+    const outcome = await of.stage.finish(w1.process, w1.appended);
 
     expect(of.promises.met.ghosts).toBe(1);
-    expect(outcome).toMatchObject({ kind: "appended", first: 3, last: 3 });
-    expect(await of.read()).toMatchObject({ index: 3, values: { a: 1, b: 2, c: 3 } });
+    expect(outcome).toMatchObject({ kind: "appended", first: 5, last: 5 });
+    expect(await of.read()).toMatchObject({ index: 5, values: { z: 2, a: 1, b: 2, c: 3 } });
   });
 
   /** A reader that has chosen its base, when cleanup frees the file behind it and a stalled writer takes the name. */
@@ -113,6 +116,48 @@ describe("holes in the log", () => {
     expect(await of.stage.finish(W0, writer.append(one))).toMatchObject({ kind: "appended", first: 1 });
     expect(await of.stage.finish(W0, writer.append(two))).toMatchObject({ kind: "appended", first: 2 });
     expect(await of.read()).toMatchObject({ index: 2, values: { a: 1, b: 2 } });
+  });
+});
+
+describe("holes where a writer begins with the published tail", () => {
+  test("a1 a writer that stalled behind the published tail is not acknowledged below the mark", async () => {
+    const of = await scene();
+    const W9 = of.process("W9");
+    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
+    await freeFirstFile(of);
+
+    await of.stage.play(w1.step);
+    expect(of.promises.met.ghosts).toBe(1);
+    expect(await of.stage.finish(w1.process, w1.appended)).toMatchObject({ kind: "appended", first: 4, last: 4 });
+    expect(await of.read()).toMatchObject({ index: 4, values: { z: 0, a: 1, b: 2, c: 3 } });
+  });
+
+  test("a2 of two writers that begin at once, the loser appends behind the winner, and each batch applies once", async () => {
+    const of = await scene();
+    const W9 = of.process("W9");
+    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    const [w1, w2] = [await stalledWriter(of, "W1", batch({ c: 3 }, "p1")), await stalledWriter(of, "W2", batch({ d: 4 }, "p2"))];
+
+    await of.stage.play(w2.step);
+    expect(await of.stage.finish(w1.process, w1.appended)).toMatchObject({ kind: "appended", first: 3 });
+    expect(await of.stage.finish(w2.process, w2.appended)).toMatchObject({ kind: "appended", first: 2 });
+    expect(await of.read()).toMatchObject({ index: 3, values: { z: 0, c: 3, d: 4 } });
+    expect([of.promises.log.applied("p1", 1n), of.promises.log.applied("p2", 1n)]).toEqual([1, 1]);
+  });
+
+  test("a2 a writer that begins behind a ghost at the published tail does not move behind it", async () => {
+    const of = await scene();
+    const W9 = of.process("W9");
+    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
+    const w2 = await stalledWriter(of, "W2", batch({ d: 4, e: 5 }, "p2"));
+    await freeFirstFile(of);
+
+    await of.stage.play(w2.step);
+    of.stage.kill(w2.process);
+    expect(await of.stage.finish(w1.process, w1.appended)).toMatchObject({ kind: "appended", first: 4, last: 4 });
+    expect(await of.read()).toMatchObject({ index: 4, values: { z: 0, a: 1, b: 2, c: 3 } });
   });
 });
 

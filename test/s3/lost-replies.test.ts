@@ -143,7 +143,7 @@ function proveJobs(): void {
         }
         expect(losses).toEqual([]);
         await cleanupShard(world, { id: SHARD, policy: POLICY_DEFAULTS });
-        const held = (await world.objects.list({ prefix: "" })).objects.map(({ key }) =>
+        const held = (await world.objects.list({ prefix: `${SHARD.table}/` })).objects.map(({ key }) =>
           key
             .split("/")
             .slice(3)

@@ -4,7 +4,7 @@
 import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, shardPartition } from "../../lib/checkpoint/items.ts";
 import type { Control, HistoryRow } from "../../lib/model/control.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
-import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../../lib/model/names.ts";
+import { incarnationPrefix, parseObjectName, redoKey, type ShardId, STORE_KEY } from "../../lib/model/names.ts";
 import type { Index } from "../../lib/model/position.ts";
 import type { Rows } from "../../lib/model/rows.ts";
 import type { TablePolicy } from "../../lib/model/table.ts";
@@ -111,6 +111,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   return self;
 
   function created(key: string, process: Process): void {
+    if (key === STORE_KEY) return;
     const body = stage().objects.objects.get(key);
     const rest = control === undefined ? undefined : parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
     if (control === undefined || body === undefined || rest?.kind !== "redo")
@@ -278,13 +279,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     const lowWater = control.lowWater;
     const redo = log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(prefix, first as Index));
     const expected = [...redo, ...[...rows.values()].map(({ key }) => key)].sort();
-    const stored = [...objects.objects.keys()].sort();
+    const stored = [...objects.objects.keys()].filter((key) => key !== STORE_KEY).sort();
     if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
     if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);
     const items = await checkpoints.query({ partition: shardPartition(id) });
     const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
     const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot");
     if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
-    if ((await checkpoints.queryDirty({ value: "dirty" })).items.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
+    if ((await checkpoints.queryDirty({ value: "dirty" })).keys.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
   }
 }

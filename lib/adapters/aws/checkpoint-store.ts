@@ -19,7 +19,7 @@ import {
 } from "@aws-sdk/client-dynamodb";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { DYNAMODB_ITEM_BYTES_MAX, DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
-import type { CheckpointStore, ItemChange, WriteOutcome } from "../../ports/checkpoint-store.ts";
+import type { CheckpointStore, ItemChange, ItemKey, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { compareByBytes } from "../byte-order.ts";
 import { checkChanges, checkItemKey, DIRTY, PARTITION, SORT } from "../item-changes.ts";
 import { awsAttempts, awsFault, orAwsFault } from "./errors.ts";
@@ -127,8 +127,7 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
         "dynamodb:Query on its index dirty",
       );
       const last = page.LastEvaluatedKey;
-      const next = last === undefined ? undefined : unmarshalItem(last).key;
-      return { items: (page.Items ?? []).map(unmarshalItem), ...(next !== undefined && { next }) };
+      return { keys: (page.Items ?? []).map(keyOf), ...(last !== undefined && { next: keyOf(last) }) };
     },
 
     async write(changes) {
@@ -149,6 +148,10 @@ function startOf(prefix: string, after: string | undefined, descending: boolean)
   if (after.startsWith(prefix) && after !== "") return "afterItem";
   const isBefore = compareByBytes(after, prefix) <= 0;
   return isBefore === descending ? "behindAll" : "beforeAll";
+}
+
+function keyOf(values: Values): ItemKey {
+  return unmarshalItem(values).key;
 }
 
 function isEmptyCheck(change: ItemChange): boolean {

@@ -94,12 +94,12 @@ export function localCheckpointStore(path: string, options: LocalCheckpointStore
     },
 
     async queryDirty({ value, after, limit = DYNAMODB_PAGE_ITEMS_MAX }) {
-      const sql = `SELECT partition, sort, attributes FROM items WHERE dirty = ?
+      const sql = `SELECT partition, sort FROM items WHERE dirty = ?
         ${after === undefined ? "" : "AND (partition, sort) > (?, ?)"} ORDER BY partition, sort LIMIT ?`;
       const values = [value, ...(after === undefined ? [] : [after.partition, after.sort]), limit + 1];
-      const found = guarded(path, () => rows(sql, ...values));
-      const items = found.slice(0, limit);
-      return { items, ...(found.length > limit && { next: items[items.length - 1].key }) };
+      const found = guarded(path, () => prepared(sql).all(...values));
+      const keys = found.slice(0, limit).map(({ partition, sort }) => ({ partition: String(partition), sort: String(sort) }));
+      return { keys, ...(found.length > limit && { next: keys[keys.length - 1] }) };
     },
 
     async write(changes) {

@@ -52,8 +52,8 @@ export function memoryCheckpointStore(): MemoryCheckpointStore {
 
     async queryDirty({ value, after, limit = DYNAMODB_PAGE_ITEMS_MAX }) {
       const matching = allItems().filter(({ key, attributes }) => attributes[DIRTY] === value && (after === undefined || compareKeys(key, after) > 0));
-      const items = matching.slice(0, limit);
-      return { items, ...(matching.length > limit && { next: items[items.length - 1].key }) };
+      const keys = matching.slice(0, limit).map(({ key }) => key);
+      return { keys, ...(matching.length > limit && { next: keys[keys.length - 1] }) };
     },
 
     async write(changes) {

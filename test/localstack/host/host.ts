@@ -7,8 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { BEHAVIOUR } from "../behaviour.ts";
-import type { LocalStack } from "../localstack.ts";
+import { BEHAVIOUR, type LocalStack } from "../behaviour.ts";
+
 import { startLeashed, tailOf } from "./leashed.ts";
 import { type Installation, setUp } from "./set-up.ts";
 

@@ -7,7 +7,7 @@ import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { pin } from "../../../lib/recovery/pin.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { rowAt } from "../checkpoint/samples.ts";
-import { appendEach, id, type MemoryWorld, put, START_MS, stored, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, id, itemsOf, keysOf, type MemoryWorld, put, START_MS, stored, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 
 const request = { id, policy: POLICY_DEFAULTS };
 
@@ -27,7 +27,9 @@ async function prefixOf(world: MemoryWorld): Promise<string> {
 
 async function namesOf(world: MemoryWorld): Promise<readonly string[]> {
   const prefix = await prefixOf(world);
-  return [...world.objects.objects.keys()].map((key) => key.replace(prefix, "")).sort();
+  return keysOf(world)
+    .map((key) => key.replace(prefix, ""))
+    .sort();
 }
 
 const TIDY = ["redo/0000000000000005.redo", "redo/0000000000000006.redo", "snapshots/0000000000000004-e2.parquet", "snapshots/0000000000000006-e3.parquet"];
@@ -42,7 +44,7 @@ test("at rest the bucket holds what the newest two generations need, and the ite
     [4, "kept"],
     [6, "kept"],
   ]);
-  expect(world.checkpoints.items.filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);
+  expect(itemsOf(world).filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);
   expect(world.events.filter(({ kind }) => kind === "cleaned")).toEqual([
     { kind: "cleaned", shard: "players/0", redoFiles: 4, snapshots: 1, orphans: 0, lowWater: 5 },
   ]);
@@ -199,7 +201,7 @@ test("a shard whose control item is gone is emptied, rows and parts too", async 
   await world.checkpoints.write([{ item: partItem(id, toEpoch(1), 1), when: [], put: { uploadId: "u", etag: "e" } }]);
   await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
   await sweep(world, request);
-  expect([world.objects.objects.size, world.checkpoints.items.map(({ key }) => key.sort)]).toEqual([0, ["tail", "players"]]);
+  expect([keysOf(world).length, itemsOf(world).map(({ key }) => key.sort)]).toEqual([0, ["tail", "players"]]);
 });
 
 test("a life that begins while a sweep reads loses nothing", async () => {

@@ -3,7 +3,7 @@ import { findRequest, requestCapture, requestCaptures } from "../../../lib/jobs/
 import { captureShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
 import { REQUEST_KEPT_MS } from "../../../lib/model/limits.ts";
-import { appendEach, id, put, START_MS, worldWithTable } from "./world.ts";
+import { appendEach, id, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
 
 test("a request is pending until a job begins, and done when it ends", async () => {
   const world = await worldWithTable();
@@ -15,6 +15,22 @@ test("a request is pending until a job begins, and done when it ends", async () 
   expect(await findRequest(world, id, request)).toMatchObject({ state: "running", stage: "cleanup", askedAtMs: START_MS });
   await captureShard(world, { id, request });
   expect(await findRequest(world, id, request)).toMatchObject({ state: "done", outcome: "completed", index: 1, askedAtMs: START_MS });
+});
+
+test("a request whose job failed is done, and running again when the job is tried again", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const { request } = await requestCapture(world, id);
+  const failing = withObjects(world, () => ({ createUpload: () => Promise.reject(noAnswer()) }));
+  await expect(captureShard(failing, { id, request })).rejects.toThrow("the reply was lost");
+  expect(await findRequest(world, id, request)).toMatchObject({ state: "done", outcome: "failed", error: "the reply was lost" });
+  await captureShard(world, { id, request, signal: AbortSignal.abort() });
+  const running = await findRequest(world, id, request);
+  expect([running.state, running.outcome, running.error]).toEqual(["running", undefined, undefined]);
+  world.clock.advance(60_000);
+  await captureShard(world, { id, request });
+  const done = await findRequest(world, id, request);
+  expect([done.state, done.outcome, done.error]).toEqual(["done", "completed", undefined]);
 });
 
 test("a request lapses by itself", async () => {

@@ -10,7 +10,20 @@ import { shardOf } from "../../../lib/model/table.ts";
 import type { World } from "../../../lib/ports/world.ts";
 import { readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, id, type MemoryWorld, memoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "./world.ts";
+import {
+  appendEach,
+  id,
+  itemsOf,
+  keysOf,
+  memoryWorld,
+  type MemoryWorld,
+  noAnswer,
+  put,
+  START_MS,
+  withCheckpoints,
+  withObjects,
+  worldWithTable,
+} from "./world.ts";
 
 const eager = { captureAfterMutations: 1 };
 
@@ -47,6 +60,36 @@ test("planning finds every dirty shard of a live table, page by page", async () 
   expect(planned.map(({ id: { shard }, qualification }) => [shard, qualification])).toEqual(
     [0, 1, 2].map((shard) => [shard, { kind: "qualifies", by: "mutations", mutations: 1 }]),
   );
+});
+
+test("planning passes over a shard that was captured, or deleted, since the index showed it as dirty", async () => {
+  const world = await worldWithTable({ ...eager, shards: 3 });
+  for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  const late = withCheckpoints(world, (checkpoints) => ({
+    async queryDirty(request) {
+      const page = await checkpoints.queryDirty(request);
+      await capture(world, { id, codec: "json" });
+      await world.checkpoints.write([{ item: tailItem({ ...id, shard: 1 }), when: [], delete: true }]);
+      return page;
+    },
+  }));
+  expect((await plan(late)).map(({ id: { shard } }) => shard)).toEqual([2]);
+});
+
+test("planning reads the tails of many dirty shards, a few at a time", async () => {
+  const world = await worldWithTable({ ...eager, shards: 60 });
+  for (let shard = 0; shard < 60; shard++) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  let [running, most] = [0, 0];
+  const counted = withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+      return checkpoints.get(key);
+    },
+  }));
+  expect([(await plan(counted)).length, most]).toEqual([60, 25]);
 });
 
 test("a round captures what qualifies, and leaves what waits", async () => {
@@ -145,7 +188,7 @@ test("a table is deleted with all it holds", async () => {
   for (const shard of [0, 1]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
   await runRound(world);
   await deleteTable(world, "players");
-  expect([world.objects.objects.size, world.objects.uploads.size, world.checkpoints.items]).toEqual([0, 0, []]);
+  expect([keysOf(world).length, world.objects.uploads.size, itemsOf(world)]).toEqual([0, 0, []]);
 });
 
 test("a deletion that stopped half-way is finished by the next round that cleans", async () => {
@@ -156,7 +199,7 @@ test("a deletion that stopped half-way is finished by the next round that cleans
   await expect(getTable(world, "players")).rejects.toMatchObject({ code: "unknown-table" });
   expect((await listTables(world)).map(({ state }) => state)).toEqual(["deleting"]);
   await runRound(world, { cleanAll: true });
-  expect([world.objects.objects.size, world.checkpoints.items]).toEqual([0, []]);
+  expect([keysOf(world).length, itemsOf(world)]).toEqual([0, []]);
 });
 
 test("objects that would not go keep the table until they do", async () => {
@@ -165,7 +208,7 @@ test("objects that would not go keep the table until they do", async () => {
   const failing = withObjects(world, () => ({ deleteMany: async (keys) => ({ failed: keys.map((key) => ({ key, reason: "denied" })) }) }));
   await expect(deleteTable(failing, "players")).rejects.toMatchObject({ kind: "retry", code: "undeleted-objects", message: expect.stringContaining("denied") });
   await deleteTable(world, "players");
-  expect([world.objects.objects.size, world.checkpoints.items]).toEqual([0, []]);
+  expect([keysOf(world).length, itemsOf(world)]).toEqual([0, []]);
 });
 
 test("a deletion that stalled leaves a table that was made anew alone", async () => {
@@ -175,10 +218,10 @@ test("a deletion that stalled leaves a table that was made anew alone", async ()
   await deleteTable(world, "players");
   await createTable(world, { name: "players" });
   await appendEach(world, [[put("b", 2)]]);
-  const before = world.checkpoints.items;
+  const before = itemsOf(world);
   await finishDeletion(world, { ...stale, state: "deleting" });
-  expect(world.checkpoints.items).toEqual(before);
-  expect(world.objects.objects.size).toBe(1);
+  expect(itemsOf(world)).toEqual(before);
+  expect(keysOf(world).length).toBe(1);
 });
 
 test("what a stalled writer left of a deleted table is swept, and tables that live are not", async () => {
@@ -190,8 +233,12 @@ test("what a stalled writer left of a deleted table is swept, and tables that li
   for (const foreign of ["README", "Upper/0/x", "gone/notes"]) await world.objects.createIfAbsent(foreign, Buffer.from("x"));
   const report = await runRound(world, { cleanAll: true });
   expect(report.failures).toEqual([]);
-  expect([...world.objects.objects.keys()].filter((key) => !key.startsWith("alive/0/")).sort()).toEqual(["README", "Upper/0/x", "gone/notes"]);
-  expect([[...world.objects.objects.keys()].filter((key) => key.startsWith("alive/0/")).length, world.objects.uploads.size]).toEqual([1, 0]);
+  expect(
+    keysOf(world)
+      .filter((key) => !key.startsWith("alive/0/"))
+      .sort(),
+  ).toEqual(["README", "Upper/0/x", "gone/notes"]);
+  expect([keysOf(world).filter((key) => key.startsWith("alive/0/")).length, world.objects.uploads.size]).toEqual([1, 0]);
 });
 
 test("a table whose state cannot be read is not deleted but told", async () => {
@@ -199,7 +246,7 @@ test("a table whose state cannot be read is not deleted but told", async () => {
   await appendEach(world, [[put("a", 1)]]);
   await world.checkpoints.write([{ item: tableItem("players"), when: [], put: { ...tableAttributes(await getTable(world, "players")), state: "lvie" } }]);
   await expect(runRound(world, { cleanAll: true })).rejects.toMatchObject({ kind: "repair", code: "damaged-item" });
-  expect(world.objects.objects.size).toBe(1);
+  expect(keysOf(world).length).toBe(1);
 });
 
 test("a batch over several shards has its share in each, and is refused as a whole", async () => {
@@ -210,10 +257,10 @@ test("a batch over several shards has its share in each, and is refused as a who
   const outcomes = await writer.append({ mutations: keys.map((key) => put(key, 1)) });
   const shards = [...new Set(keys.map((key) => shardOf(Buffer.from(key), 4)))].sort();
   expect(outcomes.map(({ shard, outcome }) => [shard, outcome.kind]).sort()).toEqual(shards.map((shard) => [shard, "appended"]));
-  const before = world.objects.objects.size;
+  const before = keysOf(world).length;
   await expect(writer.append({ mutations: [...keys.map((key) => put(key, 2)), put("", 1)] })).rejects.toMatchObject({ kind: "call", code: "empty-key" });
   await expect(writer.append({ mutations: [] })).rejects.toMatchObject({ kind: "call", code: "empty-batch" });
-  expect(world.objects.objects.size).toBe(before);
+  expect(keysOf(world).length).toBe(before);
 });
 
 test("a shard's status tells its tail, its generations and its last job", async () => {

@@ -3,7 +3,7 @@ import { readControl } from "../../../lib/checkpoint/control.ts";
 import { jobItem } from "../../../lib/checkpoint/items.ts";
 import { captureShard, cleanupAfter, lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
-import { appendEach, appendTogether, id, memoryWorld, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
+import { appendEach, appendTogether, id, itemsOf, memoryWorld, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
 
 test("a job tells its stages in order, and its item keeps what it did", async () => {
   const world = await worldWithTable();
@@ -107,7 +107,7 @@ test.each(["never made", "deleted", "of fewer shards"])("a shard that is gone is
 test("a shard that was never written gets no items", async () => {
   const world = await worldWithTable();
   expect((await snapshotShard(world, { id })).outcome).toEqual({ kind: "ignored", reason: "nothing-new", index: 0 });
-  expect(world.checkpoints.items.map(({ key }) => key.partition)).toEqual(["tables"]);
+  expect(itemsOf(world).map(({ key }) => key.partition)).toEqual(["tables"]);
 });
 
 test("captured by one and cleaned by another, a job ends with its cleanup", async () => {

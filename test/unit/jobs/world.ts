@@ -9,10 +9,10 @@ import { openWriter } from "../../../lib/jobs/append.ts";
 import { createTable, type CreateTableRequest } from "../../../lib/jobs/tables.ts";
 import { TidemarkError } from "../../../lib/model/errors.ts";
 import type { Mutation, ProducerMark } from "../../../lib/model/mutation.ts";
-import type { ShardId } from "../../../lib/model/names.ts";
+import { type ShardId, STORE_KEY } from "../../../lib/model/names.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import type { Rows } from "../../../lib/model/rows.ts";
-import type { CheckpointStore, ItemChange } from "../../../lib/ports/checkpoint-store.ts";
+import type { CheckpointStore, Item, ItemChange } from "../../../lib/ports/checkpoint-store.ts";
 import type { ObjectStore } from "../../../lib/ports/object-store.ts";
 import type { TelemetryEvent } from "../../../lib/ports/telemetry.ts";
 import type { World } from "../../../lib/ports/world.ts";
@@ -62,6 +62,16 @@ export async function worldWithTable(settings: Partial<CreateTableRequest> = {},
   const world = memoryWorld(seed);
   await createTable(world, { name: id.table, ...settings });
   return world;
+}
+
+/** The keys of all objects but the one that pairs the store, in order. */
+export function keysOf({ objects }: MemoryWorld): readonly string[] {
+  return [...objects.objects.keys()].filter((key) => key !== STORE_KEY).sort();
+}
+
+/** All items but the one that pairs the store. */
+export function itemsOf({ checkpoints }: MemoryWorld): readonly Item[] {
+  return checkpoints.items.filter(({ key }) => key.partition !== "store");
 }
 
 /** Appends each batch as a redo file of its own. */

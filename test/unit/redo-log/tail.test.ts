@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
-import { findTail, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
+import { findTail, firstBelief, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { borderAt } from "../checkpoint/samples.ts";
 import { appendEach, id, type MemoryWorld, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
@@ -37,6 +37,15 @@ test("the tail is found from the published hint, without reading what lies befor
   }));
   const { border } = await findTail(watched, id, START_MS);
   expect([border.next, read]).toEqual([6, [`${await prefixOf(world)}redo/0000000000000006.redo`]]);
+});
+
+test("a writer begins at the published tail as it stands, or at the checkpoint where none is published", async () => {
+  const world = await worldWithFiles(3);
+  const { incarnation, border } = await findTail(world, id, START_MS);
+  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border });
+  await capture(world, { id, codec: "json" });
+  await world.checkpoints.write([{ item: tailItem(id), when: [], delete: true }]);
+  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border });
 });
 
 test("a hint that lags or is of another life is walked past", async () => {

@@ -1,19 +1,19 @@
-// docs/operations.md tells of what is deployed, and of nothing else.
+// The documents tell of what is deployed, and of nothing else.
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parseSettings } from "../../infra/settings.ts";
 import { synthesize } from "./scene.ts";
 
-const DOCUMENT = readFileSync(new URL("../../docs/operations.md", import.meta.url), "utf8");
+const read = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), "utf8");
 
 test("docs/operations.md tells each alarm, and what to do", () => {
   const alarms = synthesize().pipeline.alarms.map(({ node }) => node.id);
-  expect(namesIn(rowsOf("| alarm | means |")).toSorted()).toEqual(alarms.toSorted());
+  expect(namesIn(rowsOf(read("operations.md"), "| alarm | means |")).toSorted()).toEqual(alarms.toSorted());
 });
 
-test("docs/operations.md tells each setting of the app", () => {
-  expect(namesIn(rowsOf("| setting | meaning |")).toSorted()).toEqual(settings().toSorted());
+test("docs/construct.md tells each setting of the app", () => {
+  expect(namesIn(rowsOf(read("construct.md"), "| setting | meaning |")).toSorted()).toEqual(settings().toSorted());
 });
 
 /** As the refusal of one that does not exist lists them. */
@@ -27,8 +27,8 @@ function settings(): readonly string[] {
 }
 
 /** The first cells of the table with this head. */
-function rowsOf(head: string): readonly string[] {
-  const [, behind] = DOCUMENT.split(head);
+function rowsOf(document: string, head: string): readonly string[] {
+  const [, behind] = document.split(head);
   const [table] = behind.split("\n\n");
   return table
     .split("\n")

@@ -1,0 +1,211 @@
+// A writer's first append begins with the published tail, unseen: what it costs, and what becomes of it where the tail lags,
+// lies below the mark, or is of a past life.
+
+import { expect, test } from "vitest";
+import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { openWriter } from "../../../lib/jobs/append.ts";
+import { cleanupShard } from "../../../lib/jobs/cleanup.ts";
+import { createTable, deleteTable, getTable } from "../../../lib/jobs/tables.ts";
+import { PUT_ATTEMPTS_MAX, SESSIONS_MAX } from "../../../lib/model/limits.ts";
+import { ORIGIN } from "../../../lib/model/position.ts";
+import type { RedoHeader } from "../../../lib/model/redo-file.ts";
+import type { ItemKey } from "../../../lib/ports/checkpoint-store.ts";
+import type { World } from "../../../lib/ports/world.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
+import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
+import { shardWriter, type Writer } from "../../../lib/redo-log/writer.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
+import { appendEach, contentOf, id, mark, type MemoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+
+const options = { id, codec: "json" } as const;
+
+async function current(world: MemoryWorld): Promise<readonly string[]> {
+  return contentOf(await recover(world, { id, codec: "json" }));
+}
+
+/** Puts the published tail back to where the log began, as if nothing had been published since. */
+async function publishNothingSince(world: MemoryWorld): Promise<void> {
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { next: 1, digest: ORIGIN.digest, timeMs: 0 } }]);
+}
+
+async function makeAnew(world: MemoryWorld): Promise<void> {
+  await deleteTable(world, id.table);
+  await createTable(world, { name: id.table });
+}
+
+/** The world, in which something happens once behind the read of an item. */
+function onceBehind(world: MemoryWorld, item: ItemKey, happens: () => Promise<unknown>): MemoryWorld {
+  let happened = false;
+  return withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      const found = await checkpoints.get(key);
+      if (key.sort === item.sort && !happened) {
+        happened = true;
+        await happens();
+      }
+      return found;
+    },
+  }));
+}
+
+/** The newest redo file's header. */
+function lastFile(world: MemoryWorld): RedoHeader {
+  const key = [...world.objects.objects.keys()].filter((name) => name.includes("/redo/")).at(-1) ?? "";
+  const head = decodeRedoHeader(world.objects.objects.get(key) ?? Buffer.alloc(0), key);
+  if (head.kind === "more") throw new Error("the header is whole");
+  return head.header;
+}
+
+const sinceOf = (world: MemoryWorld) => lastFile(world).batches.map(({ mark: sent }) => sent?.since);
+
+/** Every call of a port, in order, with the items that it names. */
+function watched(world: MemoryWorld): { readonly world: World; readonly calls: readonly string[] } {
+  const calls: string[] = [];
+  const told = <Answer>(call: string, answer: Answer): Answer => {
+    calls.push(call);
+    return answer;
+  };
+  const objects = withObjects(world, (store) => ({
+    createIfAbsent: (key, body) => told("PUT", store.createIfAbsent(key, body)),
+    getRange: (key, range) => told("GET", store.getRange(key, range)),
+    list: (request) => told("LIST", store.list(request)),
+  }));
+  const both = withCheckpoints(objects, (store) => ({
+    get: (key) => told(`read ${key.sort}`, store.get(key)),
+    write: (changes) => told(`write ${changes.map(({ item }) => item.sort).join()}`, store.write(changes)),
+  }));
+  return { world: both, calls };
+}
+
+test("a writer that begins reads the published tail, PUTs, looks at the control item once, and publishes", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)], [put("b", 2)]]);
+  const { world: told, calls } = watched(world);
+  expect(await appendEach(told, [[put("c", 3)]])).toEqual([{ kind: "appended", first: 3, last: 3, timeMs: START_MS }]);
+  expect(calls).toEqual(["read tail", "PUT", "read control", "write tail"]);
+});
+
+test("the first append to a new shard opens it, and looks for no log", async () => {
+  const { world, calls } = watched(await worldWithTable());
+  expect(await appendEach(world, [[put("a", 1)]])).toMatchObject([{ kind: "appended", first: 1 }]);
+  expect(calls).toEqual(["read tail", "read control", "write control,tail,players", "PUT", "read control", "write tail"]);
+});
+
+test.each([1, 2, 5])("a tail that lags by %d files costs a walk, and nothing else", async (files) => {
+  const world = await worldWithTable();
+  const batches = Array.from({ length: files }, (_, i) => [put(`k${i}`, i)]);
+  await appendEach(world, batches);
+  await publishNothingSince(world);
+  world.clock.set(START_MS - 5_000);
+  expect(await appendEach(world, [[put("z", 9)]])).toEqual([{ kind: "appended", first: files + 1, last: files + 1, timeMs: START_MS }]);
+  expect(await current(world)).toEqual([...batches.map((_, i) => `k${i}=${i}@${i + 1}`), `z=9@${files + 1}`]);
+});
+
+test("where the published tail lies below the mark, the claim is void: it is appended again behind the checkpoint (I1)", async () => {
+  const world = await worldWithTable();
+  const writer = openWriter(world, options);
+  for (let value = 1; value <= 3; value++) {
+    await writer.append({ mutations: [put("a", value)] });
+    await capture(world, { id, codec: "json" });
+  }
+  const table = await getTable(world, id.table);
+  await cleanupShard(world, { id, policy: table });
+  await publishNothingSince(world);
+  expect(await appendEach(world, [[put("b", 4)]])).toMatchObject([{ kind: "appended", first: 4 }]);
+  expect(await current(world)).toEqual(["a=3@3", "b=4@4"]);
+  await cleanupShard(world, { id, policy: table });
+  expect([...world.objects.objects.keys()].filter((key) => key.endsWith("0001.redo"))).toEqual([]);
+});
+
+test("a published tail of a past life seals nobody: the batch is meant for the life that its writer finds", async () => {
+  const world = await worldWithTable();
+  await appendEach(
+    world,
+    Array.from({ length: 4 }, (_, i) => [put("old", i)]),
+  );
+  const passed = onceBehind(world, tailItem(id), async () => {
+    await makeAnew(world);
+    await appendEach(world, [[put("new", 1)]]);
+  });
+  const writer = openWriter(passed, options);
+  expect(await writer.append({ mutations: [put("b", 2)], mark: mark("p", 1) })).toMatchObject({ kind: "appended", first: 2 });
+  expect(await current(world)).toEqual(["b=2@2", "new=1@1"]);
+  // Not the index of the past life, which lies far ahead.
+  expect(sinceOf(world)).toEqual([2]);
+  await makeAnew(world);
+  expect(await writer.append({ mutations: [put("c", 3)] })).toEqual({ kind: "sealed" });
+});
+
+test("a batch in doubt under a past life is new to the next one", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("old", 1)], [put("old", 2)]]);
+  let silent = PUT_ATTEMPTS_MAX;
+  const writer = openWriter(
+    withObjects(world, (objects) => ({
+      createIfAbsent: async (key, body) => (silent-- > 0 ? Promise.reject(noAnswer()) : objects.createIfAbsent(key, body)),
+    })),
+    options,
+  );
+  const [one, two] = [1, 2].map((sequence) => ({ mutations: [put("a", sequence)], mark: mark("p", sequence) }));
+  await expect(writer.append(one)).rejects.toMatchObject({ kind: "retry" });
+  await makeAnew(world);
+  await expect(writer.append(two)).rejects.toMatchObject({ code: "batch-in-doubt" });
+  expect(await writer.append(one)).toMatchObject({ kind: "appended", first: 1 });
+  expect(sinceOf(world)).toEqual([1]);
+  expect(await writer.append(two)).toMatchObject({ kind: "appended", first: 2 });
+});
+
+test("a claim that may have counted in its life is not carried into the next one", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)], [put("b", 2)]]);
+  const tail = await world.checkpoints.get(tailItem(id));
+  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: Number(tail?.attributes.next) + 1 } }]);
+  const writer = openWriter(
+    onceBehind(world, controlItem(id), () => makeAnew(world)),
+    options,
+  );
+  expect(await writer.append({ mutations: [put("c", 3)], mark: mark("p", 1) })).toEqual({ kind: "sealed" });
+});
+
+test("a tail that is left of a table under deletion opens nothing, and leaves no doubt", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const killed = withObjects(world, () => ({ list: async () => Promise.reject(noAnswer()) }));
+  await expect(deleteTable(killed, id.table)).rejects.toMatchObject({ kind: "retry" });
+  const writer = openWriter(world, options);
+  await expect(writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) })).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  await makeAnew(world);
+  expect(await writer.append({ mutations: [put("b", 2)], mark: mark("p", 2) })).toMatchObject({ kind: "appended", first: 1 });
+});
+
+/** A writer that must not ask for sessions. */
+function writerWithoutSessions(world: World): Writer {
+  return shardWriter({ ...world, sessionsAt: async () => Promise.reject(new Error("sessions were asked for")) }, options);
+}
+
+test("a batch that was never sent is young, however far the published tail lags", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [Array.from({ length: SESSIONS_MAX }, (_, i) => put("a", i))]);
+  await publishNothingSince(world);
+  expect(await writerWithoutSessions(world).append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toMatchObject({ first: SESSIONS_MAX + 1 });
+  expect(sinceOf(world)).toEqual([SESSIONS_MAX + 1]);
+});
+
+test("a batch in doubt keeps the index of its first sending, though a walk comes between", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  let silent = PUT_ATTEMPTS_MAX;
+  const losing = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      const outcome = await objects.createIfAbsent(key, body);
+      return silent-- > 0 ? Promise.reject(noAnswer()) : outcome;
+    },
+  }));
+  const writer = openWriter(losing, options);
+  const batch = { mutations: [put("b", 2)], mark: mark("p", 1) };
+  await expect(writer.append(batch)).rejects.toMatchObject({ kind: "retry" });
+  await appendEach(world, [Array.from({ length: SESSIONS_MAX }, (_, i) => put("c", i))]);
+  expect(await writer.append(batch)).toMatchObject({ kind: "appended", first: SESSIONS_MAX + 3 });
+  expect(sinceOf(world)).toEqual([2]);
+  expect((await current(world))[1]).toBe("b=2@2");
+});
