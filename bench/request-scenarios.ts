@@ -50,7 +50,7 @@ export const SCENARIOS: readonly Scenario[] = [
       return place.world.count(async () => append(await openCold(place), place));
     },
     fewest: { s3Writes: 1, readUnits: 3, writeUnits: 2 },
-    surplus: "none",
+    surplus: "a look at the control item beside the tail hint, before anything is written",
   },
   {
     name: "append of a warm writer",

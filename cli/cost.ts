@@ -44,6 +44,7 @@ export interface Workload {
   readonly ingestQueue: boolean;
   readonly events: boolean;
   readonly dashboard: boolean;
+  readonly tracing: boolean;
 }
 
 export interface Cost {
@@ -126,7 +127,7 @@ export function monthlyCost(workload: Workload, prices: Prices): Cost {
     alarms: alarmCount(workload) * prices.alarmPerMonth,
     dashboard: workload.dashboard ? prices.dashboardPerMonth : 0,
     logs: ((runs.count * ASSUMED.logBytesPerRun) / 1e9) * prices.logsPerGb,
-    traces: (traced(runs.count) * prices.tracesPerMillion) / 1e6,
+    traces: workload.tracing ? (traced(runs.count) * prices.tracesPerMillion) / 1e6 : 0,
     "storage: S3": (storedBytes / 1e9) * prices.s3StoragePerGb,
     "storage: DynamoDB": items * (prices.dynamodbStoragePerGb + prices.dynamodbPointInTimePerGb),
   };

@@ -69,7 +69,7 @@ export function cleanupRequests({ parts, objects }: { readonly parts: number; re
 export const CLEANUP_AT_REST: Requests = { ...NO_REQUESTS, s3Writes: 2, readUnits: 4 };
 
 /** The scheduled cleanup beside its shards: the list of tables, what deleted tables left, and two messages (one table's, and that for strays). */
-export const CLEANUP_PASS: Requests = { ...NO_REQUESTS, s3Writes: 3, readUnits: 3, messages: 6 };
+export const CLEANUP_PASS: Requests = { ...NO_REQUESTS, s3Writes: 4, readUnits: 3, messages: 6 };
 
 export function sumOf(one: Requests, other: Partial<Requests>): Requests {
   return {

@@ -20,6 +20,7 @@ const IDLE: Workload = {
   ingestQueue: true,
   events: true,
   dashboard: false,
+  tracing: false,
 };
 
 export const WORKLOADS = {

@@ -30,6 +30,7 @@ export function costCommand(run: Run): Command {
     .option("--no-ingest-queue", "deployed without the ingest queue")
     .option("--no-events", "deployed without events")
     .option("--dashboard", "deployed with a dashboard")
+    .option("--tracing", "deployed with X-Ray traces")
     .option("--prices <file>", "JSON with prices to use in place of the list prices")
     .addHelpText("after", `\n${EXAMPLES}`)
     .action((flags: unknown, command: Command) => run(command, (context) => cost(context, flags)));
@@ -63,6 +64,7 @@ const FLAGS = z.strictObject({
   ingestQueue: z.boolean(),
   events: z.boolean(),
   dashboard: z.boolean().optional(),
+  tracing: z.boolean().optional(),
   prices: z.string().optional(),
 });
 
@@ -96,6 +98,7 @@ function workloadOf({ like, ...flags }: z.infer<typeof FLAGS>): Workload {
     ingestQueue: flags.ingestQueue,
     events: flags.events,
     dashboard: flags.dashboard ?? base.dashboard,
+    tracing: flags.tracing ?? base.tracing,
   };
 }
 

@@ -29,8 +29,8 @@ export interface AppendDeps {
 /**
  * `appended`: durable, in every later recovery. `sealed`: the shard has another incarnation than the batches were meant
  * for, or none; open the table again. `forgotten`: batches (by place) that the shard may have applied and forgotten;
- * nothing of the request was appended. `misled`: only for an untried belief, which is of another life or far behind;
- * the log of the shard's life has nothing of this request: walk, and append again.
+ * nothing of the request was appended. `misled`: an unwalked belief lies so far behind that batches look forgotten, as they
+ * were stamped by it; nothing of the request was appended: walk, stamp them anew, and append again.
  */
 export type AppendOutcome =
   | { readonly kind: "appended"; readonly first: Index; readonly last: Index; readonly timeMs: number; readonly bytes: number; readonly belief: Belief }
@@ -44,8 +44,8 @@ export interface AppendRequest {
   readonly batches: readonly Batch[];
   /** What the writer believes. Its incarnation is the life that the batches are meant for. */
   readonly belief: Belief;
-  /** The belief was read, as `firstBelief` reads it, and nothing has shown yet that its life is the shard's. */
-  readonly untried?: boolean;
+  /** The belief is that of `firstBelief`, and may lag. */
+  readonly unwalked?: boolean;
 }
 
 const WRITE_ID_DIGITS = 32;
@@ -59,14 +59,13 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
   const life = { id, incarnation };
   const body = encodeRedoBody(batches);
   let belief: Belief | undefined = request.belief;
-  // Until a claim of this request may count in the shard's life, a writer that began with a published tail can begin
-  // again: it told nobody which life its batches are meant for, and none of them has a `since` that must be kept.
-  let { untried = false } = request;
+  // A claim that may count fixes what its batches are stamped with; until then they may be stamped anew.
+  let { unwalked = false } = request;
   for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
     belief ??= await findTail(deps, id, deps.clock.now());
-    if (belief.incarnation !== incarnation) return { kind: untried ? "misled" : "sealed" };
+    if (belief.incarnation !== incarnation) return { kind: "sealed" };
     if (someMayBeForgotten(belief, batches)) {
-      if (untried) return { kind: "misled" };
+      if (unwalked) return { kind: "misled" };
       const forgotten = await forgottenBatches(deps, life, belief, batches);
       if (forgotten.length > 0) return { kind: "forgotten", batches: forgotten };
     }
@@ -85,7 +84,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
     const claim = await claimName(deps, life, belief, { bytes: file.bytes, writeId });
     if (claim.kind === "mine") {
       const control = await readControl(deps.checkpoints, id);
-      if (control === undefined || control.incarnation !== incarnation) return { kind: untried ? "misled" : "sealed" };
+      if (control === undefined || control.incarnation !== incarnation) return { kind: "sealed" };
       if (control.lowWater <= file.header.first) {
         const border = borderBehind(file.header);
         const last = toIndex(border.next - 1);
@@ -93,7 +92,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       }
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.
       belief = undefined;
-      untried = false;
+      unwalked = false;
     } else {
       // Where a second claim is lost, the published tail is nearer than the next name: others may be far ahead.
       belief = attempt === 0 ? claim.behind : undefined;

@@ -25,16 +25,14 @@ export interface TailDeps {
 }
 
 /**
- * Where a writer begins, without a walk: the published tail, or the checkpoint of a shard that has none. Either is a border of
- * its life's log, validated when it was written, and a log that only grows keeps it one. So it is a belief like that of a
+ * Where a writer begins, without a walk: the published tail, or the checkpoint where that is further on. Either is a border
+ * of its life's log, validated when it was written, and a log that only grows keeps it one. So it is a belief like that of a
  * writer which stalled since then, and `append` holds its claim against the control item as it does that one's (rules 7, 9).
- * It may lag, and be of a past life: no control item was read with it. Opens the shard if need be.
+ * It may lag. Opens the shard if need be; a control item that this program cannot read is refused before anything is written.
  */
 export async function firstBelief(deps: TailDeps, id: ShardId, nowMs: number): Promise<Belief> {
-  const hint = await readTail(deps.checkpoints, id);
-  if (hint !== undefined) return { incarnation: hint.incarnation, border: hint.border };
-  const control = await openShard(deps, id, nowMs);
-  return { incarnation: control.incarnation, border: checkpointBorder(control) };
+  const [control, hint] = await Promise.all([openShard(deps, id, nowMs), readTail(deps.checkpoints, id)]);
+  return { incarnation: control.incarnation, border: furthest(control, hint) };
 }
 
 /** Walks from the published tail, or from the checkpoint where that is further on, to the end of the log. Opens the shard if need be. */

@@ -58,12 +58,12 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   const waiting: Waiting[] = [];
   /** Batches that find no room among those that wait. None passes another: a producer's order is that of its calls. */
   const outside: Waiting[] = [];
-  /** The marks of doubtful batches as they were first sent, by producer; each `since` is of the believed life. */
+  /** The marks of doubtful batches as they were first sent, by producer. */
   const inDoubt = new Map<string, ProducerMark>();
   let waitingBytes = 0;
   let belief: Belief | undefined;
-  /** The belief is as it was read: no claim and no walk has shown yet that its life is the shard's. */
-  let untried = true;
+  /** The belief is as it was read at first, and may lag. */
+  let unwalked = true;
   let pump: Promise<void> | undefined;
   let closed = false;
   let sealed = false;
@@ -149,19 +149,19 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
 
   async function appendGroup(group: readonly Waiting[]): Promise<void> {
     const asked = group.map(({ batch }) => batch);
-    let isSent = false;
     try {
       belief ??= await firstBelief(deps, id, deps.clock.now());
       for (const entry of group) entry.batch = stamped(entry.batch, belief);
-      isSent = true;
-      const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, untried });
+      const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, unwalked });
       if (outcome.kind === "misled") {
-        isSent = false;
-        believe(await findTail(deps, id, deps.clock.now()));
+        const walked = await findTail(deps, id, deps.clock.now());
+        // The batches are meant for the life that the writer found first: where there is another, it seals.
+        if (walked.incarnation === belief.incarnation) belief = walked;
+        unwalked = false;
         for (const [place, entry] of group.entries()) entry.batch = asked[place];
         return await appendGroup(group);
       }
-      untried = false;
+      unwalked = false;
       for (const { batch } of group) if (batch.mark) inDoubt.delete(batch.mark.producer);
       switch (outcome.kind) {
         case "appended":
@@ -181,17 +181,10 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
     } catch (error) {
       // Batches of one producer stand in the group in their order: the first is the one to repeat. That holds even where none
       // was sent: were a later batch appended first, this one, repeated, would be taken for a repetition and never apply.
-      const refused = !isSent && isTidemarkError(error) && error.kind === "call";
+      const refused = belief === undefined && isTidemarkError(error) && error.kind === "call";
       for (const { batch } of refused ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
       for (const { fail } of group) fail(error);
     }
-  }
-
-  /** Takes what a walk found for the truth. Another life has none of the doubtful batches, and indexes of its own. */
-  function believe(walked: Belief): void {
-    if (walked.incarnation !== belief?.incarnation) for (const [producer, mark] of inDoubt) inDoubt.set(producer, { ...mark, since: toIndex(0) });
-    belief = walked;
-    untried = false;
   }
 
   function acknowledge(group: readonly Waiting[], first: Index, timeMs: number): void {

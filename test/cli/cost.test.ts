@@ -67,6 +67,7 @@ const WORKLOAD: fc.Arbitrary<Workload> = fc.record({
   ingestQueue: fc.boolean(),
   events: fc.boolean(),
   dashboard: fc.boolean(),
+  tracing: fc.boolean(),
 });
 
 test("the total is the sum of the parts, in whole of the prices, and nothing costs less than nothing", () => {

@@ -103,7 +103,7 @@ export async function aPoisonedMessageEndsWithItsReason(): Promise<void> {
     );
     // LocalStack hands a JSON body over with other spaces.
     for (const { Body = "", MessageAttributes } of Messages) {
-      reasons.push(`${Body.replaceAll(" ", "")} ${MessageAttributes?.["code"]?.StringValue} ${MessageAttributes?.["reason"]?.StringValue}`);
+      reasons.push(`${Body.replaceAll(" ", "")} ${MessageAttributes?.code?.StringValue} ${MessageAttributes?.reason?.StringValue}`);
     }
     return reasons.length >= 3 || undefined;
   });

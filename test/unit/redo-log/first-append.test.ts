@@ -1,15 +1,15 @@
-// A writer's first append begins with the published tail, unseen: what it costs, and what becomes of it where the tail lags,
-// lies below the mark, or is of a past life.
+// A writer's first append begins with the published tail: what it costs, and what becomes of it where the tail lags, lies
+// below the mark, or is of a past life.
 
 import { expect, test } from "vitest";
-import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { tailItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { cleanupShard } from "../../../lib/jobs/cleanup.ts";
 import { createTable, deleteTable, getTable } from "../../../lib/jobs/tables.ts";
 import { PUT_ATTEMPTS_MAX, SESSIONS_MAX } from "../../../lib/model/limits.ts";
-import { ORIGIN } from "../../../lib/model/position.ts";
+import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
 import type { RedoHeader } from "../../../lib/model/redo-file.ts";
-import type { ItemKey } from "../../../lib/ports/checkpoint-store.ts";
+import { Sessions } from "../../../lib/model/sessions.ts";
 import type { World } from "../../../lib/ports/world.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
@@ -31,21 +31,6 @@ async function publishNothingSince(world: MemoryWorld): Promise<void> {
 async function makeAnew(world: MemoryWorld): Promise<void> {
   await deleteTable(world, id.table);
   await createTable(world, { name: id.table });
-}
-
-/** The world, in which something happens once behind the read of an item. */
-function onceBehind(world: MemoryWorld, item: ItemKey, happens: () => Promise<unknown>): MemoryWorld {
-  let happened = false;
-  return withCheckpoints(world, (checkpoints) => ({
-    async get(key) {
-      const found = await checkpoints.get(key);
-      if (key.sort === item.sort && !happened) {
-        happened = true;
-        await happens();
-      }
-      return found;
-    },
-  }));
 }
 
 /** The newest redo file's header. */
@@ -77,18 +62,18 @@ function watched(world: MemoryWorld): { readonly world: World; readonly calls: r
   return { world: both, calls };
 }
 
-test("a writer that begins reads the published tail, PUTs, looks at the control item once, and publishes", async () => {
+test("a writer that begins reads the control item and the published tail, PUTs, looks at the control item again, and publishes", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)], [put("b", 2)]]);
   const { world: told, calls } = watched(world);
   expect(await appendEach(told, [[put("c", 3)]])).toEqual([{ kind: "appended", first: 3, last: 3, timeMs: START_MS }]);
-  expect(calls).toEqual(["read tail", "PUT", "read control", "write tail"]);
+  expect(calls).toEqual(["read control", "read tail", "PUT", "read control", "write tail"]);
 });
 
 test("the first append to a new shard opens it, and looks for no log", async () => {
   const { world, calls } = watched(await worldWithTable());
   expect(await appendEach(world, [[put("a", 1)]])).toMatchObject([{ kind: "appended", first: 1 }]);
-  expect(calls).toEqual(["read tail", "read control", "write control,tail,players", "PUT", "read control", "write tail"]);
+  expect(calls).toEqual(["read control", "read tail", "write control,tail,players", "PUT", "read control", "write tail"]);
 });
 
 test.each([1, 2, 5])("a tail that lags by %d files costs a walk, and nothing else", async (files) => {
@@ -101,70 +86,82 @@ test.each([1, 2, 5])("a tail that lags by %d files costs a walk, and nothing els
   expect(await current(world)).toEqual([...batches.map((_, i) => `k${i}=${i}@${i + 1}`), `z=9@${files + 1}`]);
 });
 
-test("where the published tail lies below the mark, the claim is void: it is appended again behind the checkpoint (I1)", async () => {
+test("a published tail that lies below the mark is passed over for the checkpoint", async () => {
   const world = await worldWithTable();
-  const writer = openWriter(world, options);
-  for (let value = 1; value <= 3; value++) {
-    await writer.append({ mutations: [put("a", value)] });
-    await capture(world, { id, codec: "json" });
-  }
-  const table = await getTable(world, id.table);
-  await cleanupShard(world, { id, policy: table });
+  await passBy(world, [1]);
   await publishNothingSince(world);
   expect(await appendEach(world, [[put("b", 4)]])).toMatchObject([{ kind: "appended", first: 4 }]);
   expect(await current(world)).toEqual(["a=3@3", "b=4@4"]);
-  await cleanupShard(world, { id, policy: table });
-  expect([...world.objects.objects.keys()].filter((key) => key.endsWith("0001.redo"))).toEqual([]);
 });
 
-test("a published tail of a past life seals nobody: the batch is meant for the life that its writer finds", async () => {
+/** Three files, the first with so many mutations, each captured; cleanup frees the first two. */
+async function passBy(world: MemoryWorld, first: readonly unknown[]): Promise<void> {
+  const writer = openWriter(world, options);
+  for (const mutations of [first.map(() => put("a", 1)), [put("a", 2)], [put("a", 3)]]) {
+    await writer.append({ mutations });
+    await capture(world, { id, codec: "json" });
+  }
+  await cleanupShard(world, { id, policy: await getTable(world, id.table) });
+}
+
+test("a claim that cleanup passed may have been captured: its batch is not stamped anew, though it looks forgotten", async () => {
   const world = await worldWithTable();
-  await appendEach(
-    world,
-    Array.from({ length: 4 }, (_, i) => [put("old", i)]),
-  );
-  const passed = onceBehind(world, tailItem(id), async () => {
-    await makeAnew(world);
-    await appendEach(world, [[put("new", 1)]]);
-  });
-  const writer = openWriter(passed, options);
+  let passed = false;
+  const raced = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      if (!passed && key.includes("/redo/")) {
+        passed = true;
+        await passBy(world, Array.from({ length: SESSIONS_MAX }));
+      }
+      return objects.createIfAbsent(key, body);
+    },
+  }));
+  const writer = shardWriter({ ...raced, sessionsAt: async () => new Sessions([], toIndex(9)) }, options);
+  expect(await writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toEqual({ kind: "forgotten" });
+});
+
+test("a published tail of a past life is passed over: the batch is meant for the life that its writer finds", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("old", 1)], [put("old", 2)], [put("old", 3)]]);
+  const old = await world.checkpoints.get(tailItem(id));
+  await makeAnew(world);
+  await appendEach(world, [[put("new", 1)]]);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], put: old?.attributes ?? {} }]);
+  const writer = openWriter(world, options);
   expect(await writer.append({ mutations: [put("b", 2)], mark: mark("p", 1) })).toMatchObject({ kind: "appended", first: 2 });
-  expect(await current(world)).toEqual(["b=2@2", "new=1@1"]);
-  // Not the index of the past life, which lies far ahead.
-  expect(sinceOf(world)).toEqual([2]);
+  expect([await current(world), sinceOf(world)]).toEqual([["b=2@2", "new=1@1"], [1]]);
   await makeAnew(world);
   expect(await writer.append({ mutations: [put("c", 3)] })).toEqual({ kind: "sealed" });
 });
 
-test("a batch in doubt under a past life is new to the next one", async () => {
+test("a life that ends between the writer's look and its claim seals the writer", async () => {
   const world = await worldWithTable();
-  await appendEach(world, [[put("old", 1)], [put("old", 2)]]);
-  let silent = PUT_ATTEMPTS_MAX;
-  const writer = openWriter(
-    withObjects(world, (objects) => ({
-      createIfAbsent: async (key, body) => (silent-- > 0 ? Promise.reject(noAnswer()) : objects.createIfAbsent(key, body)),
-    })),
-    options,
-  );
-  const [one, two] = [1, 2].map((sequence) => ({ mutations: [put("a", sequence)], mark: mark("p", sequence) }));
-  await expect(writer.append(one)).rejects.toMatchObject({ kind: "retry" });
-  await makeAnew(world);
-  await expect(writer.append(two)).rejects.toMatchObject({ code: "batch-in-doubt" });
-  expect(await writer.append(one)).toMatchObject({ kind: "appended", first: 1 });
-  expect(sinceOf(world)).toEqual([1]);
-  expect(await writer.append(two)).toMatchObject({ kind: "appended", first: 2 });
+  await appendEach(world, [[put("old", 1)]]);
+  const passed = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      await makeAnew(world);
+      await appendEach(world, [[put("new", 1)]]);
+      return objects.createIfAbsent(key, body);
+    },
+  }));
+  const writer = openWriter(passed, options);
+  expect(await writer.append({ mutations: [put("b", 2)], mark: mark("p", 1) })).toEqual({ kind: "sealed" });
+  expect(await current(world)).toEqual(["new=1@1"]);
 });
 
-test("a claim that may have counted in its life is not carried into the next one", async () => {
+test("a life that ends while a writer walks to stamp its batches anew seals it too", async () => {
   const world = await worldWithTable();
-  await appendEach(world, [[put("a", 1)], [put("b", 2)]]);
-  const tail = await world.checkpoints.get(tailItem(id));
-  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: Number(tail?.attributes.next) + 1 } }]);
-  const writer = openWriter(
-    onceBehind(world, controlItem(id), () => makeAnew(world)),
-    options,
-  );
-  expect(await writer.append({ mutations: [put("c", 3)], mark: mark("p", 1) })).toEqual({ kind: "sealed" });
+  await appendEach(world, [Array.from({ length: SESSIONS_MAX }, (_, i) => put("a", i))]);
+  await publishNothingSince(world);
+  let looks = 0;
+  const passed = withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      // At the beginning, behind the winner, and then the walk's.
+      if (key.sort === "control" && ++looks === 3) await makeAnew(world);
+      return checkpoints.get(key);
+    },
+  }));
+  expect(await openWriter(passed, options).append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toEqual({ kind: "sealed" });
 });
 
 test("a tail that is left of a table under deletion opens nothing, and leaves no doubt", async () => {
