@@ -9,7 +9,17 @@ const SEVEN_DAYS_SECONDS = 7 * 86_400;
 const DIMENSIONS = [{ Name: "pipeline", Value: "Test/Pipeline" }];
 const plain = synthesize();
 
-function alarmsOf({ template }: Scene) {
+interface AlarmProperties {
+  readonly AlarmDescription?: string;
+  readonly AlarmActions?: readonly unknown[];
+  readonly OKActions?: readonly unknown[];
+  readonly Dimensions: readonly { readonly Name: string }[];
+  readonly Threshold: number;
+  readonly Period: number;
+  readonly EvaluationPeriods: number;
+}
+
+function alarmsOf({ template }: Scene): Readonly<Record<string, AlarmProperties>> {
   const found = Object.values(template.findResources(ALARM));
   return Object.fromEntries(found.map(({ Metadata, Properties }) => [Metadata?.["aws:cdk:path"].split("/").at(-2), Properties]));
 }
@@ -88,7 +98,7 @@ describe("what is watched", () => {
   });
 
   test("no metric names a shard", () => {
-    const dimensions = Object.values(alarmsOf(plain)).flatMap(({ Dimensions }) => Dimensions.map(({ Name }: { Name: string }) => Name));
+    const dimensions = Object.values(alarmsOf(plain)).flatMap(({ Dimensions }) => Dimensions.map(({ Name }) => Name));
     expect(new Set(dimensions)).toEqual(new Set(["pipeline", "QueueName", "FunctionName"]));
   });
 });

@@ -20,6 +20,7 @@ import { seededRandom } from "../../lib/adapters/memory/random.ts";
 import { readControl } from "../../lib/checkpoint/control.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { snapshotShard } from "../../lib/jobs/snapshot.ts";
+import { STORE_KEY } from "../../lib/model/names.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { POLICY_DEFAULTS } from "../../lib/model/table.ts";
@@ -194,6 +195,6 @@ async function checkAtRest({ objects }: World, justified: readonly string[]): Pr
     held.push(...page.objects.map(({ key }) => key));
     after = page.next;
   } while (after !== undefined);
-  expect(held).toEqual([...justified].sort());
+  expect(held).toEqual([STORE_KEY, ...[...justified].sort()]);
   expect((await objects.listUploads({ prefix: "" })).uploads).toEqual([]);
 }

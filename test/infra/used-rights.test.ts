@@ -1,0 +1,104 @@
+// What the functions do is what they may do: each job runs with the rights of its function's role, and no others. LocalStack
+// checks none, so a right that a job lacks would show on AWS alone.
+
+import { expect, test } from "vitest";
+import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
+import { openWriter } from "../../lib/jobs/append.ts";
+import { planPass, runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
+import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
+import { askForCaptures } from "../../lib/jobs/plan.ts";
+import { getEntry, recoverTable } from "../../lib/jobs/recover.ts";
+import { findRequest, requestCapture } from "../../lib/jobs/requests.ts";
+import { runRound } from "../../lib/jobs/run.ts";
+import { captureShard } from "../../lib/jobs/snapshot.ts";
+import { shardStatus } from "../../lib/jobs/status.ts";
+import { createTable, deleteTable, getTable } from "../../lib/jobs/tables.ts";
+import { verifyShard } from "../../lib/recovery/verify.ts";
+import type { World } from "../../lib/ports/world.ts";
+import { sharedStore } from "./guarded-world.ts";
+import { may } from "./policies.ts";
+import { synthesize } from "./scene.ts";
+
+const GRANTS = ["grantAppend", "grantRead", "grantOperate"] as const;
+const { template } = synthesize({ tables: [{ name: "players" }] }, (pipeline) => {
+  for (const name of GRANTS) pipeline[name](new Role(pipeline, name, { assumedBy: new ServicePrincipal("ecs-tasks.amazonaws.com") }));
+});
+
+const id = { table: "players", shard: 0 };
+const POLICY = { captureAfterMutations: 1, captureAfterMs: 1_000, keepSnapshots: 2, keepForMs: 0, compactionOverhead: 0 };
+const FOREVER = new AbortController().signal;
+
+function store() {
+  const shared = sharedStore();
+  return { clock: shared.clock, as: (role: string): World => shared.as((action, resource, context) => may(template, role, action, resource, context)) };
+}
+
+async function append(world: World, sequence: number, bytes = 10): Promise<void> {
+  const writer = openWriter(world, { id, codec: "bytes" });
+  const value = Buffer.alloc(bytes, sequence);
+  await writer.append({ mutations: [{ kind: "put", key: Buffer.from(`k${sequence}`), value }], mark: { producer: "p", sequence: BigInt(sequence) } });
+  await writer.close();
+}
+
+test("from tables to clean logs each function has the rights for its work", async () => {
+  const { as, clock } = store();
+  await ensureTables(as("TablesRole"), [{ name: "players", codec: "bytes", ...POLICY }]);
+  await ensureTables(as("TablesRole"), [{ name: "players", codec: "bytes", ...POLICY, compactionOverhead: 1 }]);
+  for (let sequence = 1; sequence <= 5; sequence++) {
+    await append(as(sequence % 2 === 0 ? "IngestRole" : "IngestQueueRole"), sequence);
+    clock.advance(60_000);
+    const { asked } = await askForCaptures(as("PlanRole"), async (shards) => shards);
+    expect(asked).toEqual([id]);
+    const { request } = await requestCapture(as("RequestsRole"), id);
+    expect(await captureShard(as("SnapshotRole"), { id, request })).toMatchObject({ outcome: { kind: "completed", index: sequence }, next: "cleanup" });
+    expect(await findRequest(as("RequestsRole"), id, request)).toMatchObject({ state: "done" });
+    const { cleaned } = await runCleanupTask(as("CleanupRole"), { kind: "after", ...id }, FOREVER);
+    expect(cleaned).toMatchObject([{ report: { kind: "cleaned", failed: [] } }]);
+  }
+  const status = await shardStatus(as("RequestsRole"), await getTable(as("RequestsRole"), "players"), 0);
+  expect(status).toMatchObject({ checkpoint: { index: 5 }, lastJob: { stage: "complete" }, generations: [{ index: 4 }, { index: 5 }] });
+});
+
+test("a capture that was stopped is gone on with, and what a killed one left is cleaned, with those rights", async () => {
+  const { as, clock } = store();
+  await ensureTables(as("TablesRole"), [{ name: "players", codec: "bytes", ...POLICY }]);
+  await append(as("IngestRole"), 1, 6 * 1024 * 1024);
+  await append(as("IngestRole"), 2, 6 * 1024 * 1024);
+  expect(await captureShard(as("SnapshotRole"), { id, signal: AbortSignal.abort() })).toMatchObject({ next: "capture" });
+  expect(await captureShard(as("SnapshotRole"), { id })).toMatchObject({ outcome: { kind: "completed", index: 2 } });
+  const operator = as("grantOperate");
+  await operator.objects.createUpload(`players/0/${"0".repeat(16)}/snapshots/0000000000000001-e1.parquet`);
+  clock.advance(60_000);
+  for (const task of await planPass(as("CleanupRole"))) await runCleanupTask(as("CleanupRole"), task, FOREVER);
+  expect((await operator.objects.listUploads({ prefix: "" })).uploads).toEqual([]);
+  await operator.checkpoints.write([{ item: { partition: "tables", sort: "players" }, when: [], set: { state: "deleting" } }]);
+  for (const task of await planPass(as("CleanupRole"))) await runCleanupTask(as("CleanupRole"), task, FOREVER);
+  expect((await operator.objects.list({ prefix: "" })).objects.map(({ key }) => key)).toEqual(["_store.json"]);
+});
+
+test("a program with grantAppend appends, one with grantRead reads, and an operator does all", async () => {
+  const { as, clock } = store();
+  const operator = as("grantOperate");
+  await createTable(operator, { name: "players", codec: "bytes", ...POLICY });
+  await append(as("grantAppend"), 1);
+  clock.advance(60_000);
+  expect(await runRound(operator, { cleanAll: true })).toMatchObject({ captured: [{ report: { outcome: { kind: "completed" } } }], failures: [] });
+  await append(as("grantAppend"), 2);
+  const reader = as("grantRead");
+  expect(await getEntry(reader, { table: "players", key: "k1" })).toMatchObject({ kind: "found" });
+  for await (const { view } of (await recoverTable(reader, { table: "players" })).shards()) expect(view.index).toBe(2);
+  expect((await verifyShard(reader, { id, codec: "bytes" })).findings).toEqual([]);
+  await expect(append(reader, 3)).rejects.toThrow("denied: s3:PutObject");
+  await deleteTable(operator, "players");
+});
+
+test("the doors may not do cleanup's work, nor a capture its own cleaning", async () => {
+  const { as } = store();
+  await ensureTables(as("TablesRole"), [{ name: "players", codec: "bytes", ...POLICY }]);
+  await append(as("IngestRole"), 1);
+  for (const role of ["IngestRole", "IngestQueueRole", "SnapshotRole", "RequestsRole", "PlanRole", "TablesRole"]) {
+    await expect(as(role).objects.deleteMany([`players/0/${"0".repeat(16)}/redo/0000000000000001.redo`]), role).rejects.toThrow("denied: s3:DeleteObject");
+  }
+  await expect(captureShard(as("IngestRole"), { id })).rejects.toThrow("denied: s3:PutObject");
+  await expect(append(as("SnapshotRole"), 2)).rejects.toThrow("denied: s3:PutObject");
+});
