@@ -31,6 +31,8 @@ interface OpenUpload {
 export function memoryObjectStore(): MemoryObjectStore {
   const objects = new Map<string, Buffer>();
   const uploads = new Map<string, OpenUpload>();
+  /** Keys of the uploads that were completed, by upload id: S3 answers a repeated completion as it did the first. */
+  const completed = new Map<string, string>();
   let uploadsCreated = 0;
 
   function uploadOf(key: string, uploadId: string): OpenUpload | undefined {
@@ -104,12 +106,13 @@ export function memoryObjectStore(): MemoryObjectStore {
 
     async completeUpload({ key, uploadId, parts }) {
       const upload = uploadOf(key, uploadId);
-      if (upload === undefined) return { kind: "noSuchUpload" };
+      if (upload === undefined) return { kind: completed.get(uploadId) === key ? "completed" : "noSuchUpload" };
       const bodies = bodiesOf(upload, parts);
       if (bodies === undefined) return { kind: "invalidPart" };
       if (objects.has(key)) return { kind: "exists" };
       objects.set(key, Buffer.concat(bodies));
       uploads.delete(uploadId);
+      completed.set(uploadId, key);
       return { kind: "completed" };
     },
 
