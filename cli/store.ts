@@ -43,21 +43,12 @@ export async function initStore(url: StoreUrl): Promise<{ readonly kind: "create
 }
 
 export async function openStore(url: StoreUrl, telemetry: Telemetry): Promise<OpenStore> {
-  const surroundings = { clock: systemClock(), random: cryptoRandom(), telemetry };
   if (url.kind === "file") {
     const { objects, checkpoints, close } = await openLocalStore(url.path);
-    return { world: { objects, checkpoints, ...surroundings }, close };
+    return { world: { objects, checkpoints, clock: systemClock(), random: cryptoRandom(), telemetry }, close };
   }
-  const { s3ObjectStore } = await import("../lib/adapters/aws/object-store.ts");
-  const { dynamodbCheckpointStore } = await import("../lib/adapters/aws/checkpoint-store.ts");
-  const { awsClients } = await import("../lib/adapters/aws/clients.ts");
-  const { s3, dynamodb, close } = awsClients(url);
-  return {
-    world: { objects: s3ObjectStore(s3, url), checkpoints: dynamodbCheckpointStore(dynamodb, url), ...surroundings },
-    async close() {
-      close();
-    },
-  };
+  const { aws } = await import("../lib/aws.ts");
+  return aws({ ...url, telemetry }).open();
 }
 
 function filePath(text: string): string {

@@ -15,9 +15,9 @@ export interface AwsOptions {
   /** Name of the DynamoDB table. */
   readonly table: string;
   /** Default: as the SDK finds it (AWS_REGION, the profile). */
-  readonly region?: string;
+  readonly region?: string | undefined;
   /** Address of both services where it is not AWS, such as http://localhost:4566. */
-  readonly endpoint?: string;
+  readonly endpoint?: string | undefined;
   /** Is told what happens; nobody by default. */
   readonly telemetry?: Telemetry;
 }

@@ -3,7 +3,7 @@
 
 import type { Logger } from "@aws-lambda-powertools/logger";
 import * as z from "zod/mini";
-import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../../lib/model/errors.ts";
 import { faultsOf, isOfTheCall, loggable } from "./faults.ts";
 
 export interface Message {
@@ -104,7 +104,7 @@ export async function setAside({ logger, deadLetters }: RecordDeps, record: Queu
   logger.error("a message failed", { messageId, delivery: attributes.ApproximateReceiveCount, fault: loggable(error) });
   if (!isHopeless && !isLast) return false;
   const code = isTidemarkError(error) ? error.code : "unknown";
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   try {
     await deadLetters.put(record, { code, message });
     return true;

@@ -7,6 +7,7 @@ import { controlItem, historyAttributes, historyItem, parsePartItem, PART_SORT, 
 import { checkPaired } from "../checkpoint/pairing.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
+import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { incarnationPrefix, type ShardId, shardName } from "../model/names.ts";
 import type { TablePolicy } from "../model/table.ts";
@@ -117,8 +118,7 @@ async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined,
 }
 
 async function forgetParts({ checkpoints }: SweepDeps, id: ShardId, parts: Listing["parts"]): Promise<void> {
-  for (let at = 0; at < parts.length; at += DYNAMODB_TRANSACTION_ITEMS_MAX) {
-    const some = parts.slice(at, at + DYNAMODB_TRANSACTION_ITEMS_MAX);
+  for (const some of groupsOf(parts, DYNAMODB_TRANSACTION_ITEMS_MAX)) {
     await checkpoints.write(some.map(({ born, number }) => ({ item: partItem(id, born, number), when: [], delete: true as const })));
   }
 }
@@ -127,10 +127,7 @@ type Failed = { readonly key: string; readonly reason: string };
 
 async function deleteObjects({ objects }: SweepDeps, doomed: readonly Pick<DoomedObject, "key">[]): Promise<readonly Failed[]> {
   const failed: Failed[] = [];
-  for (let at = 0; at < doomed.length; at += S3_DELETE_MANY_MAX) {
-    const keys = doomed.slice(at, at + S3_DELETE_MANY_MAX).map(({ key }) => key);
-    failed.push(...(await objects.deleteMany(keys)).failed);
-  }
+  for (const some of groupsOf(doomed, S3_DELETE_MANY_MAX)) failed.push(...(await objects.deleteMany(some.map(({ key }) => key))).failed);
   return failed;
 }
 

@@ -2,6 +2,7 @@
 // task that follows a capture. A pass is for what no capture's cleanup meets: generations whose time has passed, tails
 // that were never published, tables half deleted, and what tables that are no more have left.
 
+import { messageOf } from "../model/errors.ts";
 import { CLEANUP_TASK_SHARDS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
@@ -75,8 +76,4 @@ async function cleanShards(world: World, task: Extract<CleanupTask, { kind: "sha
     }
   }
   return { cleaned, failures };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -2,6 +2,7 @@
 
 import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
 import type { TailHint } from "../model/control.ts";
+import { groupsOf } from "../model/groups.ts";
 import { ASK_AGAIN_AFTER_MS } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Table } from "../model/table.ts";
@@ -31,8 +32,7 @@ export async function plan(world: ItemWorld): Promise<readonly PlannedShard[]> {
       const table = tables?.get(shardOfItem(key).table);
       return table?.state === "live" ? [{ key, table }] : [];
     });
-    for (let at = 0; at < live.length; at += READ_TOGETHER)
-      planned.push(...(await Promise.all(live.slice(at, at + READ_TOGETHER).map((dirty) => planShard(world, dirty)))).flat());
+    for (const some of groupsOf(live, READ_TOGETHER)) planned.push(...(await Promise.all(some.map((dirty) => planShard(world, dirty)))).flat());
   }
   return planned;
 }
@@ -73,8 +73,7 @@ export async function askForCaptures(world: ItemWorld, ask: Ask): Promise<AskRep
   for (const { id, hint } of due) lagMs.set(id.table, Math.max(lagMs.get(id.table) ?? 0, nowMs - (hint.dueSinceMs ?? nowMs)));
   const asking = due.filter(({ hint }) => hint.askedAtMs === undefined || nowMs - hint.askedAtMs >= ASK_AGAIN_AFTER_MS);
   const asked: ShardId[] = [];
-  for (let at = 0; at < asking.length; at += ASK_TOGETHER) {
-    const some = asking.slice(at, at + ASK_TOGETHER);
+  for (const some of groupsOf(asking, ASK_TOGETHER)) {
     const taken = await ask(some.map(({ id }) => id));
     // Asked first, noted after: killed in between, the shard is asked for twice, and the second capture finds nothing new.
     const noted = some.filter(({ id }) => taken.includes(id));

@@ -3,6 +3,7 @@
 
 import { requestItem } from "../checkpoint/items.ts";
 import { callError } from "../model/errors.ts";
+import { groupsOf } from "../model/groups.ts";
 import { REQUEST_KEPT_MS } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
@@ -32,9 +33,7 @@ export async function requestCapture(world: ItemWorld, id: ShardId): Promise<Cap
 /** The same for each of several shards that are known to be there. */
 export async function requestCaptures(world: ItemWorld, ids: readonly ShardId[]): Promise<readonly CaptureRequest[]> {
   const requests: CaptureRequest[] = [];
-  for (let at = 0; at < ids.length; at += TOGETHER_MAX) {
-    requests.push(...(await Promise.all(ids.slice(at, at + TOGETHER_MAX).map((id) => recordRequest(world, id)))));
-  }
+  for (const some of groupsOf(ids, TOGETHER_MAX)) requests.push(...(await Promise.all(some.map((id) => recordRequest(world, id)))));
   return requests;
 }
 

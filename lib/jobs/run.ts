@@ -1,7 +1,7 @@
 // The scheduled loop in one process: plan, snapshot, cleanup, then wait. A failure of one shard is kept on its job item
 // and told, and stops no other.
 
-import { isTidemarkError } from "../model/errors.ts";
+import { isTidemarkError, messageOf } from "../model/errors.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
 import { type CleanupReport, cleanupShard, cleanupStrays } from "./cleanup.ts";
@@ -31,7 +31,7 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
     try {
       await work();
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       failures.push({ id, error: message });
       world.telemetry.report({ kind: "warning", shard: shardName(id), message });
     }

@@ -3,6 +3,7 @@
 // cleanup is another function's right, that function ends the job.
 
 import { controlItem, jobItem, requestItem } from "../checkpoint/items.ts";
+import { messageOf } from "../model/errors.ts";
 import { CAPTURES_PER_RUN_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Index, Position } from "../model/position.ts";
@@ -72,7 +73,7 @@ export async function captureShard(world: World, request: SnapshotRequest): Prom
     return { outcome, captures, durationMs, next };
   } catch (error) {
     state = "done";
-    progress = { outcome: "failed", error: error instanceof Error ? error.message : String(error) };
+    progress = { outcome: "failed", error: messageOf(error) };
     // The job's own failure is what the caller must learn, even where keeping it fails too.
     await keep().catch(() => undefined);
     throw error;
@@ -109,7 +110,7 @@ export async function cleanupAfter(world: World, id: ShardId): Promise<CleanupRe
     await endJob(world, id, {});
     return report;
   } catch (error) {
-    await endJob(world, id, { outcome: "failed", error: error instanceof Error ? error.message : String(error) }).catch(() => undefined);
+    await endJob(world, id, { outcome: "failed", error: messageOf(error) }).catch(() => undefined);
     throw error;
   }
 }

@@ -4,6 +4,7 @@ import { queryAll } from "../checkpoint/control.ts";
 import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
 import { pairStore } from "../checkpoint/pairing.ts";
 import { callError, TidemarkError } from "../model/errors.ts";
+import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
 import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
@@ -129,9 +130,8 @@ async function deleteShard(world: World, table: Table, id: ShardId): Promise<boo
 /** Deletes items of a table that is being deleted; false if it no longer is. */
 async function deleteOf({ checkpoints }: World, table: Table, items: readonly ItemKey[]): Promise<boolean> {
   const check: ItemChange = { item: tableItem(table.name), when: [BEING_DELETED], check: true };
-  const itemsMax = DYNAMODB_TRANSACTION_ITEMS_MAX - 1;
-  for (let at = 0; at < items.length; at += itemsMax) {
-    const written = await checkpoints.write([check, ...items.slice(at, at + itemsMax).map((item) => ({ item, when: [], delete: true as const }))]);
+  for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX - 1)) {
+    const written = await checkpoints.write([check, ...some.map((item) => ({ item, when: [], delete: true as const }))]);
     if (written.kind === "refused") return false;
   }
   return true;

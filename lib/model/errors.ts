@@ -43,6 +43,11 @@ export function newerFormat(object: string, version: number, known: number): Tid
   return new TidemarkError("call", "newer-format", message);
 }
 
+/** What was thrown, in words: anything can be. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export function isTidemarkError(error: unknown): error is TidemarkError {
   return error instanceof TidemarkError;
 }

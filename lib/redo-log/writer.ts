@@ -5,7 +5,7 @@
 // be in the log, repeating that one later would find its sequence passed, and it would be lost though acknowledged. So
 // when an append fails without an answer, later batches of its producers are turned away until the doubtful one is repeated.
 
-import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../model/errors.ts";
 import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
 import { type Batch, batchBytes, checkMutations, checkProducer, type Mutation, type ProducerMark, type ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
@@ -212,7 +212,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       deps.telemetry.report({
         kind: "warning",
         shard: shardName(id),
-        message: `the tail was not published: ${error instanceof Error ? error.message : String(error)}`,
+        message: `the tail was not published: ${messageOf(error)}`,
       });
     }
   }

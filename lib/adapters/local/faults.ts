@@ -1,6 +1,6 @@
 // The operating system's errors as faults that say what the caller can do.
 
-import { callError, isTidemarkError, TidemarkError } from "../../model/errors.ts";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
 
 /** The error's name in the operating system's words, as ENOENT; undefined for other errors. */
 export function systemCode(error: unknown): string | undefined {
@@ -52,7 +52,7 @@ export function fileFault(error: unknown, directory: string): unknown {
     case "ENOTDIR":
     case "EEXIST":
     case "ELOOP":
-      return callError("not-a-directory", `a file stands where ${directory} needs a directory: ${detail(error)}; move it away`, error);
+      return callError("not-a-directory", `a file stands where ${directory} needs a directory: ${messageOf(error)}; move it away`, error);
     case "EMFILE":
     case "ENFILE":
       return new TidemarkError("wait", "too-many-files", `too many files are open to work in ${directory}: close some, or raise the limit (ulimit -n)`, {
@@ -63,14 +63,10 @@ export function fileFault(error: unknown, directory: string): unknown {
       return new TidemarkError(
         "repair",
         "disk-fault",
-        `the disk of ${directory} fails: ${detail(error)}; check it, and restore the store from a copy if need be`,
+        `the disk of ${directory} fails: ${messageOf(error)}; check it, and restore the store from a copy if need be`,
         { cause: error },
       );
     default:
-      return new TidemarkError("retry", "file-fault", `working in ${directory} failed: ${detail(error)}; call again`, { cause: error });
+      return new TidemarkError("retry", "file-fault", `working in ${directory} failed: ${messageOf(error)}; call again`, { cause: error });
   }
-}
-
-function detail(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

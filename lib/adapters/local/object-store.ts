@@ -14,7 +14,7 @@ import { createHash, hash, randomBytes } from "node:crypto";
 import { type FileHandle, link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { assert } from "../../model/assert.ts";
-import { TidemarkError } from "../../model/errors.ts";
+import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { CompleteOutcome, GetOutcome, ObjectStore, Upload, UploadedPart } from "../../ports/object-store.ts";
 import { compareByBytes } from "../byte-order.ts";
@@ -130,7 +130,7 @@ export function localObjectStore(directory: string): ObjectStore {
           await unlink(path.file);
           parents.add(dirname(path.file));
         } catch (error) {
-          if (!isAbsence(error)) failed.push({ key: path.key, reason: error instanceof Error ? error.message : String(error) });
+          if (!isAbsence(error)) failed.push({ key: path.key, reason: messageOf(error) });
         }
       }
       for (const parent of parents) {

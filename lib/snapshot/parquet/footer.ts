@@ -3,7 +3,7 @@
 // (I8, I10). Anything else is an error that names the object.
 
 import { hash } from "node:crypto";
-import { damagedObject, isTidemarkError, newerFormat } from "../../model/errors.ts";
+import { damagedObject, isTidemarkError, messageOf, newerFormat } from "../../model/errors.ts";
 import type { SnapshotDescription } from "../../model/snapshot.ts";
 import { decodeMetadata } from "./description.ts";
 import {
@@ -68,7 +68,7 @@ export function orDamaged<T>(object: string, decode: () => T): T {
     return decode();
   } catch (cause) {
     if (isTidemarkError(cause) && cause.kind === "repair") throw cause;
-    throw damagedObject(object, cause instanceof Error ? cause.message : String(cause), cause);
+    throw damagedObject(object, messageOf(cause), cause);
   }
 }
 
