@@ -21,3 +21,18 @@ export function checkKey(key: Uint8Array, what = () => "the key"): void {
 export function checkValue(value: Uint8Array, what = () => "the value"): void {
   if (value.length > VALUE_BYTES_MAX) throw callError("value-too-large", `${what()} has ${value.length} bytes: at most ${VALUE_BYTES_MAX} are allowed`);
 }
+
+/** memcmp of two ranges; of two of which one starts with the other, the shorter comes first. Hot: short keys, no call into native code. */
+export function compareBytes(one: Buffer, oneStart: number, oneLength: number, other: Buffer, otherStart: number, otherLength: number): number {
+  const shared = Math.min(oneLength, otherLength);
+  for (let at = 0; at < shared; at += 1) {
+    const difference = one[oneStart + at] - other[otherStart + at];
+    if (difference !== 0) return difference;
+  }
+  return oneLength - otherLength;
+}
+
+/** The least key above `key`. */
+export function successor(key: Uint8Array): Buffer {
+  return Buffer.concat([key, Buffer.of(0)]);
+}

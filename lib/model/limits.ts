@@ -50,11 +50,23 @@ export const SESSIONS_MAX = 16_384;
 
 // Captures
 export const PART_BYTES = 8 * MIB;
+/** A part that the store copies by itself: large ones cost fewer requests, several go side by side. */
+export const COPY_PART_BYTES = 256 * MIB;
+/** Parts of one capture that are sent at the same time. */
+export const PARTS_TOGETHER = 3;
+/** What a stored part notes of the capture's progress: more does not fit its item, and is done again by who goes on. */
+export const PART_NOTE_BYTES_MAX = 256 * KIB;
+/** After so many snapshots that carry row groups over, one encodes all of them. */
+export const SPLICES_MAX = 100;
+/** A row group that is carried over is read back within so many generations. */
+export const CARRIED_MAX = 16;
 export const LEASE_TTL_MS = 60_000;
 /** A capture record whose holder left it so long ago, and that nobody went on with, is given up by cleanup. */
 export const CAPTURE_ABANDONED_MS = 24 * 3_600_000;
-/** Memory that the folded log of one capture may hold before it is cut; a longer log is captured in several. */
-export const FOLD_BYTES_MAX = 128 * MIB;
+/** Memory that the folded log may take at a time; a longer one is folded by key ranges, and read once for each. */
+export const FOLD_BYTES_MAX = 40 * MIB;
+/** Bytes of keys and values in the log that one capture takes at most, or twice the bytes of its base, if that is more. */
+export const CAPTURE_LOG_BYTES_MAX = 512 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;
 /** Invocations that one asked-for capture may take, each going on where the one before was stopped. */
 export const CAPTURE_TURNS_MAX = 1_000;
@@ -88,6 +100,8 @@ assert(
   "what one call brings fits one redo file",
 );
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
+assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= S3_PART_BYTES_MAX, "a part that is copied has a size that S3 takes");
+assert(PART_NOTE_BYTES_MAX < DYNAMODB_ITEM_BYTES_MAX, "a part's note fits its item");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(TABLE_NAME_LENGTH_MAX + 200 <= S3_KEY_BYTES_MAX, "an object's key fits S3");
 assert(KEEP_SNAPSHOTS_MIN >= 2, "a damaged newest snapshot can be passed over");

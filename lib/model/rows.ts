@@ -1,5 +1,7 @@
 // Records by columns: what decoder, fold, merge and encoder hand each other. No object per record.
 
+import { firstAt } from "./search.ts";
+
 /**
  * Records of a snapshot in key order. Key i is `keys[keyEnds[i - 1] … keyEnds[i])`, from 0 for the first;
  * values likewise. `indexes` and `times` are those of the mutation that last changed the record (ms since 1970).
@@ -12,6 +14,33 @@ export interface Rows {
   readonly valueEnds: Uint32Array;
   readonly indexes: Float64Array;
   readonly times: Float64Array;
+}
+
+/** The key of a row: a view. */
+export function keyOfRow({ keys, keyEnds }: Rows, row: number): Buffer {
+  return keys.subarray(row === 0 ? 0 : keyEnds[row - 1], keyEnds[row]);
+}
+
+/** The first row whose key is not below `key`; `rows.count` if there is none. */
+export function rowAtOrBehind(rows: Rows, key: Buffer): number {
+  return firstAt(rows.count, (row) => Buffer.compare(keyOfRow(rows, row), key) >= 0);
+}
+
+/** Rows `from` (included) to `to` (excluded); the bytes are views. */
+export function sliceRows(rows: Rows, from: number, to: number): Rows {
+  if (from === 0 && to === rows.count) return rows;
+  const { keys, keyEnds, values, valueEnds, indexes, times } = rows;
+  const keyStart = from === 0 ? 0 : keyEnds[from - 1];
+  const valueStart = from === 0 ? 0 : valueEnds[from - 1];
+  return {
+    count: to - from,
+    keys: keys.subarray(keyStart, to === 0 ? 0 : keyEnds[to - 1]),
+    keyEnds: keyEnds.slice(from, to).map((end) => end - keyStart),
+    values: values.subarray(valueStart, to === 0 ? 0 : valueEnds[to - 1]),
+    valueEnds: valueEnds.slice(from, to).map((end) => end - valueStart),
+    indexes: indexes.subarray(from, to),
+    times: times.subarray(from, to),
+  };
 }
 
 /** Takes records in key order. The bytes handed in are copied before the call returns. */

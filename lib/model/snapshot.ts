@@ -20,4 +20,6 @@ export interface SnapshotDescription {
   readonly base?: string;
   readonly sessions: readonly Session[];
   readonly forgottenThrough: Index;
+  /** Generations since the last one of which every row group was encoded: 0 for such a one. */
+  readonly splices: number;
 }

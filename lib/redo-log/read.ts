@@ -12,7 +12,7 @@ import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../mo
 import { type Border, type Index, toIndex } from "../model/position.ts";
 import { lastBatchTime, type RedoFile, type RedoHeader } from "../model/redo-file.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
-import type { ObjectStore } from "../ports/object-store.ts";
+import type { GetOutcome, ObjectStore } from "../ports/object-store.ts";
 import { decodeRedoFile, decodeRedoHeader } from "./codec.ts";
 
 export interface ReadDeps {
@@ -39,13 +39,65 @@ const HEAD_BYTES = 16 * 1024;
 export async function readFile({ objects }: { readonly objects: Pick<ObjectStore, "get"> }, life: Life, border: Border): Promise<Step<RedoFile>> {
   const key = keyAt(life, border.next);
   const got = await objects.get(key);
-  if (got.kind === "absent") return got;
+  return got.kind === "absent" ? got : wholeFile(got, { life, border, key });
+}
+
+/**
+ * The redo files from a border on, in their order, each fetched while the one before is worked on. The last step is the one
+ * that found no file, or a broken one; none is read that begins behind `until`.
+ */
+export async function* filesFrom(
+  { objects }: { readonly objects: Pick<ObjectStore, "get"> },
+  life: Life,
+  from: Border,
+  until = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Step<RedoFile>> {
+  let border = from;
+  let fetching = fetchAt(border.next);
+  while (border.next <= until) {
+    const got = await fetching;
+    if (got.kind === "absent") {
+      yield got;
+      return;
+    }
+    const at = { life, border, key: keyAt(life, border.next) };
+    const head = headOf(got, at);
+    if (head.kind === "found" && head.border.next <= until) fetching = fetchAt(head.border.next);
+    const whole = head.kind === "found" ? wholeFile(got, at) : head;
+    yield whole;
+    if (whole.kind !== "found") return;
+    border = whole.border;
+  }
+
+  function fetchAt(next: Index): Promise<GetOutcome> {
+    const got = objects.get(keyAt(life, next));
+    // It may fail while the file before is worked on, or when nobody reads on.
+    got.catch(() => undefined);
+    return got;
+  }
+}
+
+type At = { readonly life: Life; readonly border: Border; readonly key: string };
+type Got = Extract<GetOutcome, { readonly kind: "found" }>;
+
+function wholeFile({ body, size }: Got, at: At): Step<RedoFile> {
   return step(
     () => {
-      const file = decodeRedoFile(got.body, key);
+      const file = decodeRedoFile(body, at.key);
       return { file, header: file.header };
     },
-    { life, border, key, bytes: got.size },
+    { ...at, bytes: size },
+  );
+}
+
+function headOf({ body, size }: Got, at: At): Step<RedoHeader> {
+  return step(
+    () => {
+      const head = decodeRedoHeader(body, at.key);
+      if (head.kind === "more") throw damagedObject(at.key, "it is cut off in its header");
+      return { file: head.header, header: head.header };
+    },
+    { ...at, bytes: size },
   );
 }
 
@@ -65,14 +117,7 @@ export async function readHead({ objects }: { readonly objects: Pick<ObjectStore
   } catch (error) {
     return brokenBy(error);
   }
-  return step(
-    () => {
-      const head = decodeRedoHeader(bytes, key);
-      if (head.kind === "more") throw damagedObject(key, "it is cut off in its header");
-      return { file: head.header, header: head.header };
-    },
-    { life, border, key, bytes: got.size },
-  );
+  return headOf({ kind: "found", body: bytes, size: got.size }, { life, border, key });
 }
 
 /** Where the log goes on behind a redo file. */
@@ -122,7 +167,7 @@ async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Inde
 
 function step<Found>(
   decode: () => { readonly file: Found; readonly header: RedoHeader },
-  at: { readonly life: Life; readonly border: Border; readonly key: string; readonly bytes: number },
+  at: At & { readonly bytes: number },
 ): Step<Found> {
   try {
     const { file, header } = decode();

@@ -5,12 +5,14 @@ import type { ProducerMark } from "../model/mutation.ts";
 import { type Index, type Position, toIndex } from "../model/position.ts";
 import type { RedoFile } from "../model/redo-file.ts";
 import type { LogRecords } from "../model/rows.ts";
-import type { Sessions } from "../model/sessions.ts";
 
 /** Takes the records `from` (included) to `to` (excluded), of which the first has `firstIndex`. */
 export interface Fold {
   apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void;
 }
+
+/** Whether a batch applies: its producer's mark, and the indexes of its first and its last mutation. Asked once a batch, in order. */
+export type Judge = (mark: ProducerMark, first: Index, last: Index) => boolean;
 
 /** Where to stop: behind the last batch wholly at or before both. */
 export interface Bound {
@@ -25,21 +27,18 @@ export interface Replayed {
   readonly whole: boolean;
 }
 
-export function replay(file: RedoFile, into: { readonly sessions: Sessions; readonly fold: Fold }, bound: Bound = {}): Replayed {
+export function replay(file: RedoFile, into: { readonly applies: Judge; readonly fold: Fold }, bound: Bound = {}): Replayed {
   let last: Replayed["last"];
   let done = 0;
-  for (const [batchOffset, batch] of file.header.batches.entries()) {
-    const lastIndex = toIndex(file.header.first + done + batch.count - 1);
-    if (lastIndex > (bound.index ?? Number.POSITIVE_INFINITY) || batch.timeMs > (bound.timeMs ?? Number.POSITIVE_INFINITY)) {
+  for (const [batchOffset, { count, mark, timeMs }] of file.header.batches.entries()) {
+    const firstIndex = toIndex(file.header.first + done);
+    const lastIndex = toIndex(firstIndex + count - 1);
+    if (lastIndex > (bound.index ?? Number.POSITIVE_INFINITY) || timeMs > (bound.timeMs ?? Number.POSITIVE_INFINITY)) {
       return { ...(last && { last }), whole: false };
     }
-    if (applies(batch.mark, into.sessions, lastIndex)) into.fold.apply(file.records, done, done + batch.count, file.header.first + done, batch.timeMs);
-    done += batch.count;
-    last = { position: { redoFile: file.header.first, batchOffset }, index: lastIndex, timeMs: batch.timeMs };
+    if (mark === undefined || into.applies(mark, firstIndex, lastIndex)) into.fold.apply(file.records, done, done + count, firstIndex, timeMs);
+    done += count;
+    last = { position: { redoFile: file.header.first, batchOffset }, index: lastIndex, timeMs };
   }
   return { ...(last && { last }), whole: true };
-}
-
-function applies(mark: ProducerMark | undefined, sessions: Sessions, lastIndex: Index): boolean {
-  return mark === undefined || sessions.apply(mark, lastIndex) === "applies";
 }

@@ -1,21 +1,30 @@
-// A stored snapshot, read back. Guarantees: rows come only out of verified bytes (I8); memory holds the tail, the row
-// group that is decoded and the one fetched ahead of it, however large the shard is (I10); an object that disappears while it is
-// read is an error the caller can start over from (recover), never a shorter snapshot.
+// A stored snapshot, read back. Guarantees: rows come only out of verified bytes (I8); memory holds the foot, the page
+// indexes of some row groups, the row group that is decoded and those fetched ahead of it, however large the shard is (I10);
+// an object that disappears while it is read is an error the caller can start over from (recover), never a shorter snapshot.
 
+import { hash } from "node:crypto";
 import { assert } from "../model/assert.ts";
+import { successor } from "../model/bytes.ts";
 import { damagedObject, TidemarkError } from "../model/errors.ts";
-import type { Rows } from "../model/rows.ts";
+import { keyOfRow, rowAtOrBehind, type Rows, sliceRows } from "../model/rows.ts";
+import { firstAt } from "../model/search.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import { decodeGroup, decodePage, pagePlace, verifyGroup } from "./parquet/decode.ts";
-import { decodeTail, type SnapshotFooter } from "./parquet/footer.ts";
-import { COLUMNS, firstKey, lastKey, MAGIC, type RowGroup } from "./parquet/layout.ts";
+import { decodeFoot, type SnapshotFooter, type StoredGroup } from "./parquet/footer.ts";
+import { COLUMNS, type GroupPages, MAGIC } from "./parquet/layout.ts";
+import { decodePageIndex } from "./parquet/page-index.ts";
 
-/** So much of the object's end is fetched at once: the whole tail of a snapshot of about 100 MB. */
-const TAIL_GUESS_BYTES = 256 * 1024;
-/** Ranges with no more than this between them are fetched as one. */
-const RANGE_GAP_BYTES = 128 * 1024;
-/** A tail is found in at most so many steps: its guess, its seal, its start. */
-const TAIL_STEPS_MAX = 3;
+/** So much of the object's end is fetched at once where nothing tells how much it takes: the foot of a snapshot of about 150 MB. */
+const FOOT_GUESS_BYTES = 48 * 1024;
+/** Ranges with no more than this between them are fetched as one: what a request costs is more than reading so much. */
+const RANGE_GAP_BYTES = 16 * 1024;
+/** A record's pages are read by so many ranges at most: beside the foot and the page index, four for a record. */
+const RECORD_RANGES_MAX = 2;
+/** A foot is found in at most so many steps: its guess, its seal, its start. */
+const FOOT_STEPS_MAX = 3;
+/** Row groups that are fetched ahead, and whose page indexes are fetched together. */
+const GROUPS_AHEAD = 2;
+const INDEXES_TOGETHER = 64;
 
 export interface ReadSnapshotDeps {
   readonly store: Pick<ObjectStore, "getRange" | "head">;
@@ -26,6 +35,7 @@ export interface ReadSnapshotRequest {
   /** As the checkpoint records them. Without them the object's own seal must do. */
   readonly size?: number;
   readonly footerSha256?: string;
+  readonly footerBytes?: number;
 }
 
 export type OpenSnapshotOutcome = { readonly kind: "opened"; readonly snapshot: Snapshot } | { readonly kind: "absent" };
@@ -37,10 +47,16 @@ export interface Snapshot extends Omit<SnapshotFooter, "rows"> {
   readonly size: number;
   /** Rows in key order, a page at a time: those behind `after`, those whose key starts with `prefix`. */
   rows(options?: RowRange): AsyncGenerator<Rows>;
+  /** Rows of the row groups `from` (included) to `to` (excluded) at or above `lowest`, a page at a time. */
+  rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows>;
   /** The record of `key`, from the pages that hold it alone. */
   get(key: Buffer): Promise<SnapshotRecord | undefined>;
-  /** Reads every byte in front of the tail once and checks it against its hash, without decoding it; yields between row groups. */
-  verifyBytes(): AsyncGenerator<void>;
+  /** The pages of the row groups `from` (included) to `to` (excluded). */
+  pagesOf(from: number, to: number): Promise<readonly GroupPages[]>;
+  /** A row group's bytes, verified. */
+  groupBytes(place: number): Promise<Buffer>;
+  /** Reads the row groups at these places (default: all) and all page indexes, checks them against their hashes, without decoding; yields between them. */
+  verifyBytes(places?: readonly number[]): AsyncGenerator<void>;
 }
 
 export interface RowRange {
@@ -54,21 +70,21 @@ export interface SnapshotRecord {
   readonly timeMs: number;
 }
 
-/** Opens the snapshot and verifies its tail. Throws `damagedObject`, or "newer-format" for one of a later format version. */
+/** Opens the snapshot and verifies its foot. Throws `damagedObject`, or "newer-format" for one of a later format version. */
 export async function openSnapshot({ store }: ReadSnapshotDeps, request: ReadSnapshotRequest): Promise<OpenSnapshotOutcome> {
   const { key, footerSha256 } = request;
   const size = request.size ?? (await sizeOf(store, key));
   if (size === undefined) return { kind: "absent" };
-  let lastBytes = Math.min(size, TAIL_GUESS_BYTES);
-  for (let step = 0; step < TAIL_STEPS_MAX; step++) {
+  let lastBytes = Math.min(size, request.footerBytes ?? FOOT_GUESS_BYTES);
+  for (let step = 0; step < FOOT_STEPS_MAX; step++) {
     const outcome = await store.getRange(key, { offset: size - lastBytes, length: lastBytes });
     if (outcome.kind === "absent") return outcome;
     const last = exactly(key, size, size - lastBytes, lastBytes, outcome);
-    const finding = decodeTail({ object: key, size, last, ...(footerSha256 === undefined ? {} : { footerSha256 }) });
-    if (finding.kind === "tail") return { kind: "opened", snapshot: await snapshot(key, size, finding.footer, rangeReader(store, key, size)) };
+    const finding = decodeFoot({ object: key, size, last, ...(footerSha256 === undefined ? {} : { footerSha256 }) });
+    if (finding.kind === "foot") return { kind: "opened", snapshot: await snapshot(key, size, finding.footer, rangeReader(store, key, size)) };
     lastBytes = finding.lastBytes;
   }
-  throw damagedObject(key, "its tail has no start");
+  throw damagedObject(key, "its footer has no start");
 }
 
 async function sizeOf(store: Pick<ObjectStore, "head">, key: string): Promise<number | undefined> {
@@ -99,126 +115,139 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
   if (groups.length === 0) checkHead(key, await range(0, MAGIC.length));
 
   /** The first group is fetched with the head in front of it. */
-  async function groupBytes(group: RowGroup): Promise<Buffer> {
+  async function fetchGroup(group: StoredGroup): Promise<Buffer> {
     if (group.offset !== MAGIC.length) return range(group.offset, group.byteLength);
     const bytes = await range(0, MAGIC.length + group.byteLength);
     checkHead(key, bytes.subarray(0, MAGIC.length));
     return bytes.subarray(MAGIC.length);
   }
 
-  async function* rows({ after, prefix }: RowRange = {}): AsyncGenerator<Rows> {
-    const wanted = groups.filter((group) => mayHold(firstKey(group), lastKey(group), after, prefix));
-    let ahead = fetchAhead(wanted, 0, groupBytes);
-    for (const [i, group] of wanted.entries()) {
-      const bytes = await ahead;
+  /** Page indexes lie one behind the other, so that those of neighbours are one range. */
+  async function pagesOf(from: number, to: number): Promise<readonly GroupPages[]> {
+    if (from === to) return [];
+    const start = groups[from].index.offset;
+    const last = groups[to - 1].index;
+    const bytes = await range(start, last.offset + last.byteLength - start);
+    return groups.slice(from, to).map((group) => {
+      const at = group.index.offset - start;
+      return decodePageIndex(key, group, group.index, bytes.subarray(at, at + group.index.byteLength));
+    });
+  }
+
+  async function* rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows> {
+    const ahead: Promise<Buffer>[] = [];
+    let fetched = from;
+    let pages: readonly GroupPages[] = [];
+    let pagesFrom = from;
+    for (let place = from; place < to; place++) {
+      for (; fetched < to && fetched <= place + GROUPS_AHEAD; fetched++) ahead.push(fetching(groups[fetched]));
+      if (place >= pagesFrom + pages.length) {
+        pagesFrom = place;
+        pages = await pagesOf(place, Math.min(to, place + INDEXES_TOGETHER));
+      }
+      const bytes = await ahead.shift();
       assert(bytes !== undefined, "a row group that is wanted was fetched");
-      ahead = fetchAhead(wanted, i + 1, groupBytes);
-      const fromPage = group.lastKeys.findIndex((last, page) => mayHold(group.firstKeys[page], last, after, prefix));
+      const own = pages[place - pagesFrom];
+      const fromPage = lowest === undefined ? 0 : own.lastKeys.findIndex((last) => Buffer.compare(last, lowest) >= 0);
       if (fromPage < 0) continue;
-      for (const page of decodeGroup(key, group, bytes, fromPage)) {
-        const part = within(page, after, prefix);
-        if (part.count > 0) yield part;
-        else if (prefix !== undefined) break;
+      for await (const page of decodeGroup(key, groups[place], own, bytes, fromPage)) {
+        const rows = lowest === undefined ? page : sliceRows(page, rowAtOrBehind(page, lowest), page.count);
+        if (rows.count > 0) yield rows;
       }
     }
   }
 
-  async function get(wanted: Buffer): Promise<SnapshotRecord | undefined> {
-    const group = groups[firstAt(groups.length, (i) => Buffer.compare(lastKey(groups[i]), wanted) >= 0)];
-    if (group === undefined) return undefined;
-    const page = firstAt(group.lastKeys.length, (i) => Buffer.compare(group.lastKeys[i], wanted) >= 0);
-    if (Buffer.compare(group.firstKeys[page], wanted) > 0) return undefined;
-    const places = COLUMNS.map((_, column) => pagePlace(group, column, page));
-    const stored = await readPlaces(places, range);
-    return record(decodePage(key, group, page, stored), wanted);
+  /** A failure waits for who awaits it, who may have gone. */
+  function fetching(group: StoredGroup): Promise<Buffer> {
+    const bytes = fetchGroup(group);
+    bytes.catch(() => undefined);
+    return bytes;
   }
 
-  async function* verifyBytes(): AsyncGenerator<void> {
-    for (const group of groups) {
-      verifyGroup(key, group, await groupBytes(group));
+  async function* rows({ after, prefix }: RowRange = {}): AsyncGenerator<Rows> {
+    const lowest = maxKey(after && successor(after), prefix);
+    const from = lowest === undefined ? 0 : placeOf(lowest);
+    const to = prefix === undefined ? groups.length : firstAt(groups.length, (i) => isBehindPrefix(groups[i].firstKey, prefix));
+    for await (const page of rowsOfGroups(from, to, lowest)) {
+      const end = prefix === undefined ? page.count : firstAt(page.count, (i) => isBehindPrefix(keyOfRow(page, i), prefix));
+      if (end > 0) yield sliceRows(page, 0, end);
+      if (end < page.count) return;
+    }
+  }
+
+  /** Of the first row group that holds, or ends behind, the key. */
+  function placeOf(wanted: Buffer): number {
+    return firstAt(groups.length, (i) => Buffer.compare(groups[i].lastKey, wanted) >= 0);
+  }
+
+  async function get(wanted: Buffer): Promise<SnapshotRecord | undefined> {
+    const place = placeOf(wanted);
+    const group = groups[place];
+    if (group === undefined || Buffer.compare(group.firstKey, wanted) > 0) return undefined;
+    const [pages] = await pagesOf(place, place + 1);
+    const page = firstAt(pages.lastKeys.length, (i) => Buffer.compare(pages.lastKeys[i], wanted) >= 0);
+    if (Buffer.compare(pages.firstKeys[page], wanted) > 0) return undefined;
+    const stored = await readPlaces(
+      COLUMNS.map((_, column) => pagePlace(group, pages, column, page)),
+      range,
+    );
+    return record(decodePage(key, pages, page, stored), wanted);
+  }
+
+  async function groupBytes(place: number): Promise<Buffer> {
+    const bytes = await fetchGroup(groups[place]);
+    verifyGroup(key, groups[place], bytes);
+    return bytes;
+  }
+
+  async function* verifyBytes(places: readonly number[] = [...groups.keys()]): AsyncGenerator<void> {
+    for (let from = 0; from < groups.length; from += INDEXES_TOGETHER) {
+      await verifyIndexes(groups.slice(from, from + INDEXES_TOGETHER));
+      yield;
+    }
+    const ahead: Promise<Buffer>[] = [];
+    for (const [i, place] of places.entries()) {
+      for (let next = i + ahead.length; next < places.length && next <= i + GROUPS_AHEAD; next++) ahead.push(fetching(groups[places[next]]));
+      const bytes = await ahead.shift();
+      assert(bytes !== undefined, "a row group that is verified was fetched");
+      verifyGroup(key, groups[place], bytes);
       yield;
     }
   }
 
-  return { ...footer, rowCount: footer.rows, key, size, rows, get, verifyBytes };
+  async function verifyIndexes(some: readonly StoredGroup[]): Promise<void> {
+    const start = some[0].index.offset;
+    const { offset, byteLength } = some[some.length - 1].index;
+    const bytes = await range(start, offset + byteLength - start);
+    for (const { offset: at, index } of some) {
+      const found = hash("sha256", bytes.subarray(index.offset - start, index.offset - start + index.byteLength), "hex");
+      if (found !== index.sha256) throw damagedObject(key, `the page index of the row group at ${at} fails its SHA-256`);
+    }
+  }
+
+  return { ...footer, rowCount: footer.rows, key, size, rows, rowsOfGroups, get, pagesOf, groupBytes, verifyBytes };
 }
 
 function checkHead(key: string, head: Buffer): void {
   if (!head.equals(MAGIC)) throw damagedObject(key, "it does not start with PAR1");
 }
 
-/** The bytes of `groups[i]`, asked for now. A failure waits for who awaits it, who may have gone. */
-function fetchAhead(groups: readonly RowGroup[], i: number, read: (group: RowGroup) => Promise<Buffer>): Promise<Buffer | undefined> {
-  const reading = i < groups.length ? read(groups[i]) : Promise.resolve(undefined);
-  reading.catch(() => {});
-  return reading;
+function maxKey(one: Buffer | undefined, other: Buffer | undefined): Buffer | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Buffer.compare(one, other) > 0 ? one : other;
 }
 
-/** Whether keys from `first` to `last` can lie behind `after` and start with `prefix`. */
-function mayHold(first: Buffer, last: Buffer, after: Buffer | undefined, prefix: Buffer | undefined): boolean {
-  if (after !== undefined && Buffer.compare(last, after) <= 0) return false;
-  if (prefix === undefined) return true;
-  return Buffer.compare(last, prefix) >= 0 && (Buffer.compare(first, prefix) <= 0 || startsWith(first, prefix));
-}
-
-function startsWith(key: Buffer, prefix: Buffer): boolean {
-  return key.length >= prefix.length && key.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
-}
-
-/** The rows of the page that are wanted: one run, as keys ascend. The page itself where that is all of them. */
-function within(rows: Rows, after: Buffer | undefined, prefix: Buffer | undefined): Rows {
-  let from = 0;
-  let to = rows.count;
-  if (after !== undefined) from = firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), after) > 0);
-  if (prefix !== undefined) {
-    from = Math.max(
-      from,
-      firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) >= 0),
-    );
-    to = Math.max(
-      from,
-      firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), prefix) > 0 && !startsWith(rowKey(rows, i), prefix)),
-    );
-  }
-  return from === 0 && to === rows.count ? rows : sliceRows(rows, from, to);
-}
-
-function sliceRows({ keys, keyEnds, values, valueEnds, indexes, times }: Rows, from: number, to: number): Rows {
-  const keyStart = from === 0 ? 0 : keyEnds[from - 1];
-  const valueStart = from === 0 ? 0 : valueEnds[from - 1];
-  return {
-    count: to - from,
-    keys: keys.subarray(keyStart, to === 0 ? 0 : keyEnds[to - 1]),
-    keyEnds: keyEnds.slice(from, to).map((end) => end - keyStart),
-    values: values.subarray(valueStart, to === 0 ? 0 : valueEnds[to - 1]),
-    valueEnds: valueEnds.slice(from, to).map((end) => end - valueStart),
-    indexes: indexes.subarray(from, to),
-    times: times.subarray(from, to),
-  };
-}
-
-function rowKey({ keys, keyEnds }: Rows, row: number): Buffer {
-  return keys.subarray(row === 0 ? 0 : keyEnds[row - 1], keyEnds[row]);
+/** Whether a key lies behind all keys that start with `prefix`. */
+function isBehindPrefix(key: Buffer, prefix: Buffer): boolean {
+  return Buffer.compare(key, prefix) > 0 && (key.length < prefix.length || key.compare(prefix, 0, prefix.length, 0, prefix.length) !== 0);
 }
 
 /** The value is a copy, so that it does not keep its page in memory. */
 function record(rows: Rows, wanted: Buffer): SnapshotRecord | undefined {
-  const row = firstAt(rows.count, (i) => Buffer.compare(rowKey(rows, i), wanted) >= 0);
-  if (row === rows.count || !rowKey(rows, row).equals(wanted)) return undefined;
+  const row = rowAtOrBehind(rows, wanted);
+  if (row === rows.count || !keyOfRow(rows, row).equals(wanted)) return undefined;
   const value = Buffer.from(rows.values.subarray(row === 0 ? 0 : rows.valueEnds[row - 1], rows.valueEnds[row]));
   return { value, index: rows.indexes[row], timeMs: rows.times[row] };
-}
-
-/** The first of `count` places where `holds`, which holds from there on; `count` if nowhere. */
-function firstAt(count: number, holds: (i: number) => boolean): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (holds(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 interface Place {
@@ -226,16 +255,25 @@ interface Place {
   readonly length: number;
 }
 
-/** The bytes at each of the places, which ascend, by as few ranges as the gaps between them allow. */
+/** The bytes at each of the places, by RECORD_RANGES_MAX ranges at most: those with the smallest gaps between them are fetched as one. */
 async function readPlaces(places: readonly Place[], range: RangeReader): Promise<readonly Buffer[]> {
-  const spans: Place[] = [];
-  const spanOf = places.map((place) => {
-    const before = spans[spans.length - 1];
-    if (before !== undefined && place.offset - (before.offset + before.length) <= RANGE_GAP_BYTES) {
-      spans[spans.length - 1] = { offset: before.offset, length: place.offset + place.length - before.offset };
-    } else spans.push(place);
-    return spans.length - 1;
-  });
+  const spans = places.toSorted((a, b) => a.offset - b.offset);
+  for (let at = closest(spans); at > 0 && (spans.length > RECORD_RANGES_MAX || gapBefore(spans, at) <= RANGE_GAP_BYTES); at = closest(spans)) {
+    const [before, after] = spans.slice(at - 1, at + 1);
+    spans.splice(at - 1, 2, { offset: before.offset, length: after.offset + after.length - before.offset });
+  }
   const read = await Promise.all(spans.map(({ offset, length }) => range(offset, length)));
-  return places.map(({ offset, length }, i) => read[spanOf[i]].subarray(offset - spans[spanOf[i]].offset, offset - spans[spanOf[i]].offset + length));
+  return places.map(({ offset, length }) => {
+    const span = spans.findIndex((one) => offset >= one.offset && offset + length <= one.offset + one.length);
+    return read[span].subarray(offset - spans[span].offset, offset - spans[span].offset + length);
+  });
+}
+
+/** Which span has the smallest gap before it; 0 where there is but one. */
+function closest(spans: readonly Place[]): number {
+  return spans.reduce((best, _, at) => (at > 0 && (best === 0 || gapBefore(spans, at) < gapBefore(spans, best)) ? at : best), 0);
+}
+
+function gapBefore(spans: readonly Place[], at: number): number {
+  return spans[at].offset - (spans[at - 1].offset + spans[at - 1].length);
 }

@@ -2,24 +2,24 @@
 // Captures write it into a snapshot, recoveries hand it to a reader.
 //
 // Loading ends with the check that what was read is still covered by incarnation and mark (rule 27); from then on the
-// state rests on one immutable snapshot, whose name is never used again, and on memory.
+// state rests on one immutable snapshot, whose name is never used again, and on memory: the changes that fit it. Those that
+// do not are read again from the log when their turn comes (changes.ts).
 
 import { historyItem, parseHistoryRow } from "../checkpoint/items.ts";
 import { damagedObject, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
 import { shardName } from "../model/names.ts";
-import type { ValueCodec } from "../model/mutation.ts";
+import { FOLD_BYTES_MAX } from "../model/limits.ts";
+import type { ProducerMark, ValueCodec } from "../model/mutation.ts";
 import { type Border, type Epoch, type Index, type Position, toIndex } from "../model/position.ts";
-import type { RowSink } from "../model/rows.ts";
 import { Sessions } from "../model/sessions.ts";
-import type { SortedFold } from "../machines/keyed/entries.ts";
 import { keyedFold } from "../machines/keyed/fold.ts";
-import { mergeRows } from "../machines/keyed/merge.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import { covers, type Life, readFile, settle } from "../redo-log/read.ts";
+import { covers, filesFrom, type Life, settle } from "../redo-log/read.ts";
 import { type Bound, replay } from "../redo-log/replay.ts";
+import { type Changes, keepWithin, logChanges, type Stretch, STRETCH_RAW_BYTES } from "./changes.ts";
 import { type Base, baseBorder, basesFor } from "./choose.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
 
@@ -35,8 +35,12 @@ export interface StateRequest {
   readonly control: Control;
   readonly rows: readonly HistoryRow[];
   readonly bound?: Bound;
-  /** Stop at the first redo file's end where so many bytes are folded and `past` is passed. */
+  /** Memory that the folded log may take at a time; FOLD_BYTES_MAX by default. */
   readonly foldBytesMax?: number;
+  /** Of the keys, the first to be folded; default: the lowest. */
+  readonly firstFrom?: Buffer;
+  /** Stop at the first redo file's end where so many raw bytes of the log were read and `past` is passed. */
+  readonly logBytesMax?: number;
   readonly past?: Index;
   /** What was found of snapshots, by key, when their records were read. */
   readonly damaged?: ReadonlyMap<string, TidemarkError>;
@@ -59,7 +63,9 @@ export interface ShardState {
   /** Whether the log was read to its end. */
   readonly atTail: boolean;
   readonly sessions: Sessions;
-  readonly fold: SortedFold;
+  readonly changes: Changes;
+  /** What was read of the log, once: redo files, their bytes as stored, and those of keys and values. */
+  readonly log: { readonly files: number; readonly bytes: number; readonly rawBytes: number };
   readonly snapshot?: Snapshot;
   /** Generations that were passed over for their damage, newest first. */
   readonly passedOver: readonly PassedOver[];
@@ -109,17 +115,6 @@ export function isDamageOf(error: unknown, key: string): error is TidemarkError 
   return isTidemarkError(error) && error.kind === "repair" && error.object === key;
 }
 
-/** Pours the state's records into the sink in key order, behind `after`; yields whenever the sink should be emptied. */
-export async function* pour(state: ShardState, sink: RowSink, after?: Buffer): AsyncGenerator<void> {
-  const merge = mergeRows(state.fold, sink, after === undefined ? {} : { after });
-  if (state.snapshot !== undefined) {
-    for await (const rows of state.snapshot.rows(after === undefined ? {} : { after })) {
-      for (const _ of merge.block(rows)) yield;
-    }
-  }
-  for (const _ of merge.end()) yield;
-}
-
 async function openBase(
   deps: StateDeps,
   request: StateRequest,
@@ -142,10 +137,17 @@ async function replayBehind(
   base: Base,
   snapshot: Snapshot | undefined,
 ): Promise<{ readonly kind: "stale" | "stopped" } | { readonly kind: "loaded"; readonly state: Omit<ShardState, "passedOver"> }> {
-  const { life, bound = {} } = request;
+  const { life, codec, bound = {}, foldBytesMax = FOLD_BYTES_MAX, firstFrom } = request;
   const from = baseBorder(base);
   const sessions = new Sessions(snapshot?.description.sessions, snapshot?.description.forgottenThrough);
-  const fold = keyedFold({ codec: request.codec });
+  const fold = keyedFold({ codec, ...(firstFrom && { from: firstFrom }) });
+  const stretches: Stretch[] = [];
+  const refused = new Set<number>();
+  const applies = (mark: ProducerMark, first: Index, last: Index): boolean => {
+    const isApplied = sessions.apply(mark, last) === "applies";
+    if (!isApplied) refused.add(first);
+    return isApplied;
+  };
   const reached = {
     border: from as Border | undefined,
     index: toIndex(from.next - 1),
@@ -153,48 +155,69 @@ async function replayBehind(
     position: undefined as Position | undefined,
     atTail: false,
   };
-  let readLog = false;
+  const log = { files: 0, bytes: 0, rawBytes: 0 };
+  let fits = true;
   let next = from;
-  while (!atBound(request, reached.index, fold.bytes)) {
-    if (request.goOn !== undefined && !(await request.goOn())) return { kind: "stopped" };
-    const step = await readFile(deps, life, next);
-    if (step.kind !== "found") {
-      const meaning = await settle(deps, life, { step, from: from.next, border: next });
-      if (meaning === "stale") return { kind: "stale" };
-      if (meaning === "moved") continue;
-      reached.atTail = true;
-      break;
-    }
-    readLog = true;
-    const replayed = replay(step.file, { sessions, fold }, bound);
-    if (replayed.last !== undefined) {
-      reached.index = replayed.last.index;
-      reached.timeMs = replayed.last.timeMs;
-      reached.position = replayed.last.position;
-      reached.border = replayed.whole ? step.border : undefined;
-      deps.telemetry.report({ kind: "replayed", shard: shardName(life.id), mutations: reached.index - from.next + 1, redoFile: step.file.header.first });
-    }
-    if (!replayed.whole) break;
-    next = step.border;
+  while (!isAtBound()) {
+    const outcome = await readOn();
+    if (outcome === "stale" || outcome === "stopped") return { kind: outcome };
+    if (outcome === "end") break;
   }
   // `settle` has checked the cover at the tail; a reading that stopped before it is checked here, even one that replayed
   // nothing: that the log goes on behind the time asked for may be a ghost's word.
-  if (readLog && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
+  if (log.files > 0 && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
   const { border, position, ...rest } = reached;
-  const state = {
-    ...rest,
-    ...(border && { border }),
-    ...(position && { position }),
-    base,
-    mutations: reached.index - from.next + 1,
-    sessions,
-    fold: fold.sorted(),
-  };
+  const first = fold.sorted();
+  const about = { life, codec, foldBytesMax, from, until: reached.index, bound: { index: reached.index }, stretches, refused, first };
+  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(request.goOn && { goOn: request.goOn }) });
+  const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, changes, log };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
+
+  function isAtBound(): boolean {
+    if (reached.index >= (bound.index ?? Number.POSITIVE_INFINITY)) return true;
+    // A log too long for one capture is cut, and so is one that memory cannot fold, however few of its keys are taken at a time.
+    const isLong = log.rawBytes >= (request.logBytesMax ?? Number.POSITIVE_INFINITY) || (!fits && request.logBytesMax !== undefined);
+    return isLong && reached.index > (request.past ?? 0);
+  }
+
+  /** Replays file after file. `moved`: the log went on while its end was looked at, read again. */
+  async function readOn(): Promise<"stale" | "stopped" | "end" | "moved"> {
+    for await (const step of filesFrom(deps, life, next, bound.index)) {
+      if (step.kind !== "found") {
+        const meaning = await settle(deps, life, { step, from: from.next, border: next });
+        if (meaning !== "tail") return meaning;
+        reached.atTail = true;
+        return "end";
+      }
+      log.files++;
+      log.bytes += step.bytes;
+      log.rawBytes += step.file.records.bytes.length;
+      addTo(stretches, next, step.file.records.bytes.length);
+      const replayed = replay(step.file, { applies, fold }, bound);
+      fits = keepWithin(fold, foldBytesMax);
+      if (replayed.last !== undefined) {
+        reached.index = replayed.last.index;
+        reached.timeMs = replayed.last.timeMs;
+        reached.position = replayed.last.position;
+        reached.border = replayed.whole ? step.border : undefined;
+        deps.telemetry.report({ kind: "replayed", shard: shardName(life.id), mutations: reached.index - from.next + 1, redoFile: step.file.header.first });
+      }
+      if (!replayed.whole) return "end";
+      next = step.border;
+      if (isAtBound()) return "end";
+      if (request.goOn !== undefined && !(await request.goOn())) return "stopped";
+    }
+    return "end";
+  }
 }
 
-function atBound({ bound = {}, foldBytesMax = Number.POSITIVE_INFINITY, past = toIndex(0) }: StateRequest, index: Index, foldedBytes: number): boolean {
-  return index >= (bound.index ?? Number.POSITIVE_INFINITY) || (foldedBytes >= foldBytesMax && index > past);
+function addTo(stretches: Stretch[], from: Border, rawBytes: number): void {
+  const last = stretches.at(-1);
+  if (last === undefined || last.rawBytes >= STRETCH_RAW_BYTES) stretches.push({ from, files: 1, rawBytes });
+  else {
+    last.files += 1;
+    last.rawBytes += rawBytes;
+  }
 }
 
 function report({ telemetry }: StateDeps, { id }: Life, damaged: HistoryRow, error: TidemarkError, next: Base): void {

@@ -1,20 +1,26 @@
-// Cuts a snapshot's bytes into parts and uploads them, each part's number and ETag stored before it counts (rule 14).
-// Parts that an earlier holder stored are not sent again: bytes are a function of base, target and encoder version, so
-// they are the same (rule 15).
+// Uploads a snapshot's bytes in parts, several at a time, each part's number, ETag and progress stored before it counts
+// (rule 14). What the base has is copied by the store itself where parts.ts says so. Parts that an earlier holder stored are not
+// sent again: bytes are a function of base, target and encoder version, so they are the same (rule 15).
 
+import { crc32 } from "node:zlib";
 import { queryAll } from "../checkpoint/control.ts";
 import { controlItem, parsePartItem, partItem, partSort } from "../checkpoint/items.ts";
 import { asHolder, type Holder } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
-import { S3_PARTS_MAX } from "../model/limits.ts";
+import { crc32Combine, crc32Rest } from "../model/crc32.ts";
+import { damagedObject } from "../model/errors.ts";
+import { PARTS_TOGETHER, S3_PARTS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
-import type { CheckpointStore } from "../ports/checkpoint-store.ts";
-import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
+import type { Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
+import type { RowGroup } from "./parquet/layout.ts";
+import { type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
+import type { StoredPart } from "./progress.ts";
 
 export interface UploadDeps {
-  readonly objects: Pick<ObjectStore, "uploadPart">;
+  readonly objects: Pick<ObjectStore, "uploadPart" | "copyPart" | "getRange">;
   readonly checkpoints: CheckpointStore;
   readonly telemetry: Telemetry;
 }
@@ -23,78 +29,244 @@ export interface UploadRequest {
   readonly id: ShardId;
   readonly holder: Holder;
   readonly record: CaptureRecord;
+  readonly sizes: PartSizes;
+  /** The snapshot that row groups are carried over from. */
+  readonly source?: { readonly key: string; readonly etag: string };
+  readonly stored: ReadonlyMap<number, StoredPart>;
+  /** Parts that are done, from the first on; what follows begins behind them. */
+  readonly done: readonly StoredPart[];
+  /** Bytes at the beginning of what follows that `done` holds already. */
+  readonly skip: number;
+  /** The progress up to an offset of the object, as an item holds it, since the last call. */
+  readonly noteUpTo: (offset: number) => string | undefined;
 }
 
 /** `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. */
 export type UploadStop = { readonly kind: "superseded" } | { readonly kind: "noSuchUpload" };
 
-export interface PartUploader {
-  /** Takes the next bytes of the object; sends every part that is full. The buffers are kept until they are sent. */
-  add(chunks: readonly Buffer[]): Promise<UploadStop | undefined>;
-  /** Sends what is left, and gives the list to complete the upload with. */
-  finish(): Promise<{ readonly kind: "uploaded"; readonly parts: readonly UploadedPart[]; readonly bytesSent: number } | UploadStop>;
+export interface Uploaded {
+  readonly parts: readonly StoredPart[];
+  /** Bytes that were sent, and bytes that the store copied, by this worker. */
+  readonly bytesSent: number;
+  readonly bytesCopied: number;
 }
 
-/** @param stored the parts that are stored already, as `storedParts` gives them */
-export function partUploader(deps: UploadDeps, request: UploadRequest, stored: ReadonlyMap<number, string>): PartUploader {
-  const { partBytes } = request.record;
-  const parts: UploadedPart[] = [];
-  let pending: Buffer[] = [];
-  let pendingBytes = 0;
+export interface PartUploader {
+  /** The next bytes of the object. Waits while many parts are under way. The buffers are kept until they are sent. */
+  made(chunks: readonly Buffer[]): Promise<UploadStop | undefined>;
+  /** The next bytes are the source's from `sourceOffset` on: `head` and then these row groups. */
+  carried(run: CarriedRun): Promise<UploadStop | undefined>;
+  /** Sends what is left, and gives the list to complete the upload with. */
+  finish(): Promise<({ readonly kind: "uploaded" } & Uploaded) | UploadStop>;
+  /** Ends what is under way, whatever comes of it. */
+  settled(): Promise<void>;
+}
+
+export interface CarriedRun {
+  readonly sourceOffset: number;
+  /** Bytes in front of the row groups: the magic, in front of the first. */
+  readonly head: Buffer;
+  readonly groups: readonly RowGroup[];
+}
+
+export function partUploader(deps: UploadDeps, request: UploadRequest): PartUploader {
+  const { record, done, stored } = request;
+  const last = done.at(-1);
+  const planner = partPlanner(request.sizes, last === undefined ? undefined : { number: last.number + 1, offset: last.offset + last.length });
+  const parts = new Map<number, StoredPart>(done.map((part) => [part.number, part]));
+  const underWay = new Set<Promise<void>>();
+  const checks: CopyCheck[] = [];
+  let skip = request.skip;
+  let waiting: Buffer[] = [];
+  let stop: UploadStop | undefined;
+  let fault: { readonly error: unknown } | undefined;
   let bytesSent = 0;
+  let bytesCopied = 0;
 
   return {
-    async add(chunks) {
-      pending.push(...chunks);
-      for (const chunk of chunks) pendingBytes += chunk.length;
-      while (pendingBytes >= partBytes) {
-        const stop = await send(cut(partBytes));
-        if (stop !== undefined) return stop;
+    async made(chunks) {
+      for (const chunk of chunks) {
+        const skipped = Math.min(skip, chunk.length);
+        skip -= skipped;
+        if (skipped === chunk.length) continue;
+        waiting.push(chunk.subarray(skipped));
+        const stopped = await send(planner.made(chunk.length - skipped));
+        if (stopped !== undefined) return stopped;
       }
-      return undefined;
+      return stop;
+    },
+    async carried(run) {
+      const whole = run.head.length + run.groups.reduce((sum, { byteLength }) => sum + byteLength, 0);
+      const skipped = Math.min(skip, whole);
+      skip -= skipped;
+      if (skipped === whole) return stop;
+      const planned = planner.carried(run.sourceOffset + skipped, whole - skipped);
+      if (planned.every(({ kind }) => kind !== "copy")) return send(planned);
+      const check = checkOf(run, skipped, planned);
+      checks.push(check);
+      return send(planned, check);
     },
     async finish() {
-      if (pendingBytes > 0) {
-        const stop = await send(cut(pendingBytes));
-        if (stop !== undefined) return stop;
-      }
-      return { kind: "uploaded", parts, bytesSent };
+      const stopped = (await send(planner.end())) ?? (await allSent());
+      if (stopped !== undefined) return stopped;
+      if (!checks.every((check) => check.holds())) throw damagedObject(sourceOf().key, "row groups that are carried over fail their CRC-32");
+      const inOrder = [...parts.values()].sort((a, b) => a.number - b.number);
+      return { kind: "uploaded", parts: inOrder, bytesSent, bytesCopied };
+    },
+    async settled() {
+      await Promise.allSettled(underWay);
     },
   };
 
-  function cut(length: number): Buffer {
-    const all = Buffer.concat(pending, pendingBytes);
-    pending = length < pendingBytes ? [all.subarray(length)] : [];
-    pendingBytes -= length;
-    return all.subarray(0, length);
+  /** Starts the parts; each holds its bytes until it is stored. */
+  async function send(planned: readonly PlannedPart[], check?: CopyCheck): Promise<UploadStop | undefined> {
+    for (const part of planned) {
+      while (underWay.size >= PARTS_TOGETHER) await Promise.race(underWay);
+      if (fault !== undefined) throw fault.error;
+      if (stop !== undefined) return stop;
+      const note = request.noteUpTo(part.offset + part.length);
+      const made = part.kind === "upload" ? takeMade(part) : [];
+      const work = sendOne(part, made, note, check)
+        .catch((error: unknown) => {
+          fault ??= { error };
+        })
+        .finally(() => underWay.delete(work));
+      underWay.add(work);
+    }
+    return stop;
   }
 
-  async function send(body: Buffer): Promise<UploadStop | undefined> {
-    const number = parts.length + 1;
+  async function allSent(): Promise<UploadStop | undefined> {
+    await Promise.all(underWay);
+    if (fault !== undefined) throw fault.error;
+    return stop;
+  }
+
+  async function sendOne(part: PlannedPart, made: readonly Buffer[], note: string | undefined, check: CopyCheck | undefined): Promise<void> {
+    const { number, offset, length } = part;
     assert(number <= S3_PARTS_MAX, `a snapshot has at most ${S3_PARTS_MAX} parts`);
     const known = stored.get(number);
-    if (known !== undefined) {
-      parts.push({ number, etag: known });
-      return undefined;
+    if (known !== undefined && known.offset === offset && known.length === length) {
+      parts.set(number, known);
+      return;
     }
-    const { key, uploadId, born } = request.record;
-    const outcome = await deps.objects.uploadPart({ key, uploadId, number, body });
-    if (outcome.kind === "noSuchUpload") return outcome;
+    const { key, uploadId, born } = record;
+    const outcome = part.kind === "copy" ? await copy(part, check) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made, check) });
+    if (outcome.kind === "sourceChanged") throw damagedObject(sourceOf().key, "it is gone, or not what it was, while row groups of it are carried over");
+    if (outcome.kind === "noSuchUpload") {
+      stop ??= outcome;
+      return;
+    }
+    const mine: StoredPart = { number, etag: outcome.etag, offset, length, copied: part.kind === "copy", ...(note !== undefined && { note }) };
+    const { number: _, ...about } = mine;
     const written = await deps.checkpoints.write([
       { item: controlItem(request.id), when: asHolder(request.holder), check: true },
-      { item: partItem(request.id, born, number), when: [], put: { uploadId, etag: outcome.etag } },
+      { item: partItem(request.id, born, number), when: [], put: { uploadId, ...about } },
     ]);
-    if (written.kind === "refused") return { kind: "superseded" };
-    parts.push({ number, etag: outcome.etag });
-    bytesSent += body.length;
-    deps.telemetry.report({ kind: "capture-uploaded", shard: shardName(request.id), part: number, bytes: body.length });
-    return undefined;
+    if (written.kind === "refused") {
+      stop ??= { kind: "superseded" };
+      return;
+    }
+    parts.set(number, mine);
+    if (part.kind === "copy") bytesCopied += length;
+    else bytesSent += length;
+    deps.telemetry.report({ kind: "capture-uploaded", shard: shardName(request.id), part: number, bytes: length });
+  }
+
+  async function copy(part: Extract<PlannedPart, { kind: "copy" }>, check: CopyCheck | undefined): ReturnType<ObjectStore["copyPart"]> {
+    const { key, uploadId } = record;
+    const source = { ...sourceOf(), offset: part.sourceOffset, length: part.length };
+    const outcome = await deps.objects.copyPart({ key, uploadId, number: part.number, source });
+    if (outcome.kind === "stored" && outcome.crc32 !== undefined) check?.copied(part.sourceOffset, outcome.crc32);
+    return outcome;
+  }
+
+  /** The bytes of an upload's part, in one buffer. */
+  async function bodyOf(part: Extract<PlannedPart, { kind: "upload" }>, made: readonly Buffer[], check: CopyCheck | undefined): Promise<Buffer> {
+    const pieces: Buffer[] = [];
+    const left = [...made];
+    for (const ingredient of part.ingredients) {
+      if (ingredient.kind === "fetched") {
+        const bytes = await fetch(ingredient.sourceOffset, ingredient.length);
+        check?.fetched(ingredient.sourceOffset, bytes);
+        pieces.push(bytes);
+        continue;
+      }
+      for (let lacking = ingredient.length; lacking > 0; ) {
+        const piece = left.shift();
+        assert(piece !== undefined, "the bytes of a part were made");
+        pieces.push(piece);
+        lacking -= piece.length;
+      }
+    }
+    return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, part.length);
+  }
+
+  /** The buffers that a part's made bytes lie in, cut to them. */
+  function takeMade({ ingredients }: Extract<PlannedPart, { kind: "upload" }>): readonly Buffer[] {
+    const taken: Buffer[] = [];
+    for (const { kind, length } of ingredients) {
+      if (kind !== "made") continue;
+      for (let lacking = length; lacking > 0; ) {
+        const first = waiting[0];
+        const piece = first.length <= lacking ? first : first.subarray(0, lacking);
+        taken.push(piece);
+        waiting = piece === first ? waiting.slice(1) : [first.subarray(lacking), ...waiting.slice(1)];
+        lacking -= piece.length;
+      }
+    }
+    return taken;
+  }
+
+  async function fetch(offset: number, length: number): Promise<Buffer> {
+    const { key } = sourceOf();
+    const got = await deps.objects.getRange(key, { offset, length });
+    if (got.kind === "absent" || got.body.length !== length) throw damagedObject(key, "it is gone, or cut, while row groups of it are carried over");
+    return got.body;
+  }
+
+  function sourceOf(): { readonly key: string; readonly etag: string } {
+    assert(request.source !== undefined, "what is carried over has a source");
+    return request.source;
+  }
+
+  /** What the store tells of the bytes that it copied, to be compared with the CRC-32 of the row groups; `skipped` bytes of the run are done. */
+  function checkOf({ sourceOffset, head, groups }: CarriedRun, skipped: number, planned: readonly PlannedPart[]): CopyCheck {
+    const copies = planned.filter((part) => part.kind === "copy");
+    const prefixBytes = copies[0].sourceOffset - sourceOffset;
+    let prefix = prefixBytes === 0 ? 0 : undefined;
+    const crcs = new Map<number, number>();
+    return {
+      fetched(at, bytes) {
+        if (skipped === 0 && at === sourceOffset && bytes.length === prefixBytes) prefix = crc32(bytes);
+      },
+      copied: (at, crc) => crcs.set(at, crc),
+      holds() {
+        // Parts that an earlier worker stored, or a store that tells no CRC-32: reading back in turn must do (recheck.ts).
+        if (prefix === undefined || crcs.size < copies.length) return true;
+        const all = groups.reduce((sum, group) => crc32Combine(sum, group.crc32, group.byteLength), crc32(head));
+        const rest = copies.reduce((sum, one) => crc32Combine(sum, crcs.get(one.sourceOffset) ?? 0, one.length), 0);
+        const restBytes = copies.reduce((sum, one) => sum + one.length, 0);
+        return crc32Rest(all, prefix, restBytes) === rest;
+      },
+    };
   }
 }
 
-/** ETags by number of the parts that holders have stored of this upload. */
-export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { born, uploadId }: CaptureRecord): Promise<ReadonlyMap<number, string>> {
+/** What is learned of a run while its parts are made. */
+interface CopyCheck {
+  fetched(sourceOffset: number, bytes: Buffer): void;
+  copied(sourceOffset: number, crc: number): void;
+  holds(): boolean;
+}
+
+/** The parts that holders have stored of this upload, by number. */
+export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { born, uploadId }: CaptureRecord): Promise<ReadonlyMap<number, StoredPart>> {
   const items = await queryAll(checkpoints, id, partSort(born));
   const mine = items.filter(({ attributes }) => attributes.uploadId === uploadId);
-  return new Map(mine.map(({ key, attributes }) => [parsePartItem(key).number, String(attributes.etag)]));
+  return new Map(mine.map(({ key, attributes }) => [parsePartItem(key).number, storedPart(parsePartItem(key).number, attributes)]));
+}
+
+function storedPart(number: number, { etag, offset, length, copied, note }: Attributes): StoredPart {
+  return { number, etag: String(etag), offset: Number(offset), length: Number(length), copied: copied === true, ...(note !== undefined && { note: String(note) }) };
 }

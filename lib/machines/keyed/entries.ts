@@ -37,4 +37,6 @@ export interface FoldEntries {
 /** Entries with their order by key: entry `order[i]` has the i-th key by memcmp. */
 export interface SortedFold extends FoldEntries {
   readonly order: Uint32Array;
+  /** Keys at or above it are not in the fold, whatever the log holds of them; absent where it holds all. */
+  readonly end?: Buffer;
 }

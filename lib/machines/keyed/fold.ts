@@ -4,13 +4,15 @@
 // Guarantees: folding mutations m…n and merging the fold with the state at m - 1 gives the state at n, wherever the
 // stretches are cut (I5). A put replaces, a delete leaves a tombstone (the base may hold the key), patches are applied at
 // once where the fold knows the value, and kept in order where it does not. Memory is bounded by the live keys, values
-// and kept patches: bytes that were superseded are at most as many as those that live (I10).
+// and kept patches: bytes that were superseded are at most as many as those that live (I10). A fold may be of a range of keys
+// alone, and be narrowed while it is made: so a log of any size is folded part by part in the memory that there is.
 // Hot: one arena of bytes, one open-addressing table and typed arrays that grow by doubling; no object per record but
 // where a patch is applied. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../model/rows.ts";
+import { compareBytes } from "../../model/bytes.ts";
 import {
   ENTRY_WORDS,
   FIRST_PATCH,
@@ -45,6 +47,10 @@ export interface KeyedFold {
   readonly count: number;
   /** Memory in use, in bytes: what was written, not the room kept for more, which no page stands behind yet. */
   readonly bytes: number;
+  /** Keys at or above it are not in the fold; absent where there is no such bound. */
+  readonly end: Buffer | undefined;
+  /** Lets go of the upper half of its keys, and takes none of them from now on; false with fewer than two keys. */
+  narrow(): boolean;
   /** The entries in key order: a view, good until the next `apply`. */
   sorted(): SortedFold;
 }
@@ -60,7 +66,15 @@ const GARBAGE_BYTES_MIN = 64 * 1024;
 /** Words of one slot of the hash table: the hash, and the entry's number + 1; 0: free. */
 const SLOT_WORDS = 2;
 
-export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold {
+export interface KeyedFoldOptions {
+  readonly codec: ValueCodec;
+  /** Only keys at or above `from` and below `end`; default: all. */
+  readonly from?: Buffer;
+  readonly end?: Buffer;
+}
+
+export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions): KeyedFold {
+  let end = above;
   let count = 0;
   let words = new Uint32Array(INITIAL_ENTRIES * ENTRY_WORDS);
   let stamps = new Float64Array(INITIAL_ENTRIES * STAMP_NUMBERS);
@@ -73,7 +87,9 @@ export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold 
   let garbage = 0;
 
   function apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void {
+    const isBounded = lowest !== undefined || end !== undefined;
     for (let record = from; record < to; record += 1) {
+      if (isBounded && !isInRange(records.bytes, records.keyStarts[record], records.keyLengths[record])) continue;
       const entry = entryOf(records.bytes, records.keyStarts[record], records.keyLengths[record]);
       const kind = records.kinds[record];
       if (kind === RECORD_PUT) setValue(entry, records.bytes, records.valueStarts[record], records.valueLengths[record]);
@@ -83,6 +99,45 @@ export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold 
       stamps[entry * STAMP_NUMBERS + STAMP_TIME] = timeMs;
       if (garbage > GARBAGE_BYTES_MIN && garbage > arenaEnd - garbage) compact();
     }
+  }
+
+  function isInRange(bytes: Buffer, start: number, length: number): boolean {
+    if (lowest !== undefined && compareBytes(bytes, start, length, lowest, 0, lowest.length) < 0) return false;
+    return end === undefined || compareBytes(bytes, start, length, end, 0, end.length) < 0;
+  }
+
+  function narrow(): boolean {
+    if (count < 2) return false;
+    const order = keyOrder({ count, bytes: arena, words, stamps, patches });
+    const kept = order.subarray(0, count >>> 1);
+    const first = order[kept.length] * ENTRY_WORDS;
+    end = Buffer.from(arena.subarray(words[first + KEY_START], words[first + KEY_START] + words[first + KEY_LENGTH]));
+    const old = { words, stamps, patches, arena };
+    count = 0;
+    words = new Uint32Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * ENTRY_WORDS);
+    stamps = new Float64Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * STAMP_NUMBERS);
+    slots = new Uint32Array(slots.length);
+    patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
+    patchEnd = PATCH_WORDS;
+    freePatch = 0;
+    arena = Buffer.allocUnsafeSlow(Math.max(INITIAL_ARENA_BYTES, arenaEnd));
+    arenaEnd = 0;
+    garbage = 0;
+    for (const entry of kept) keep(old, entry);
+    return true;
+  }
+
+  /** Takes an entry over from a fold that is let go. */
+  function keep(old: { words: Uint32Array; stamps: Float64Array; patches: Uint32Array; arena: Buffer }, from: number): void {
+    const word = from * ENTRY_WORDS;
+    const entry = entryOf(old.arena, old.words[word + KEY_START], old.words[word + KEY_LENGTH]);
+    const state = old.words[word + STATE];
+    if (state === RECORD_PUT) setValue(entry, old.arena, old.words[word + VALUE_START], old.words[word + VALUE_LENGTH]);
+    else if (state === RECORD_DELETE) setDeleted(entry);
+    for (let each = old.words[word + FIRST_PATCH]; each !== 0; each = old.patches[each + NEXT_PATCH]) {
+      keepPatch(entry * ENTRY_WORDS, old.arena, old.patches[each + PATCH_START], old.patches[each + PATCH_LENGTH]);
+    }
+    for (let stamp = 0; stamp < STAMP_NUMBERS; stamp += 1) stamps[entry * STAMP_NUMBERS + stamp] = old.stamps[from * STAMP_NUMBERS + stamp];
   }
 
   /** The key's entry; a new one starts as patches, none yet, of an unknown base. */
@@ -250,9 +305,13 @@ export function keyedFold({ codec }: { readonly codec: ValueCodec }): KeyedFold 
     get bytes() {
       return arenaEnd + count * ENTRY_BYTES + slots.byteLength + patchEnd * patches.BYTES_PER_ELEMENT;
     },
+    get end() {
+      return end;
+    },
+    narrow,
     sorted() {
       const entries = { count, bytes: arena, words, stamps, patches };
-      return { ...entries, order: keyOrder(entries) };
+      return { ...entries, order: keyOrder(entries), ...(end && { end }) };
     },
   };
 }

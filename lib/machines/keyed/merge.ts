@@ -8,7 +8,8 @@
 // nothing per row but where a patch is applied. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
-import { RECORD_DELETE, RECORD_PATCH, type Rows, type RowSink } from "../../model/rows.ts";
+import { compareBytes } from "../../model/bytes.ts";
+import { RECORD_DELETE, RECORD_PATCH, rowAtOrBehind, type Rows, type RowSink } from "../../model/rows.ts";
 import {
   ENTRY_WORDS,
   FIRST_PATCH,
@@ -31,27 +32,33 @@ import { patchValue } from "./patch.ts";
 export interface RowMerge {
   /** The next base rows; their keys lie behind those of the blocks before. Iterate to the end before the next call. */
   block(rows: Rows): Generator<void, void, void>;
+  /** What the fold holds below `key`, behind the last block. */
+  below(key: Buffer): Generator<void, void, void>;
   /** What the fold holds behind the last block. Call once, last. */
   end(): Generator<void, void, void>;
+  /** The next key that the fold changes; absent where none is left. */
+  nextKey(): Buffer | undefined;
+  /** Whether the fold changes a key between the two, both included. */
+  touches(first: Buffer, last: Buffer): boolean;
 }
 
 export interface MergeOptions {
-  /** Only keys strictly behind this one reach the sink; default: all. */
-  readonly after?: Buffer;
+  /** Only keys at or above this one reach the sink; default: all. */
+  readonly from?: Buffer;
 }
 
 /** Bytes of changed rows that reach the sink between two yields. */
 const YIELD_BYTES = 1024 * 1024;
 
-export function mergeRows(fold: SortedFold, sink: RowSink, { after }: MergeOptions = {}): RowMerge {
-  let next = after === undefined ? 0 : firstBehind(fold, after);
+export function mergeRows(fold: SortedFold, sink: RowSink, { from: lowest }: MergeOptions = {}): RowMerge {
+  let next = lowest === undefined ? 0 : firstAtOrBehind(fold, lowest);
   let lastKey: Buffer | undefined;
 
   function* block(rows: Rows): Generator<void, void, void> {
     if (rows.count === 0) return;
     assert(lastKey === undefined || compareToRow(lastKey, 0, lastKey.length, rows, 0) < 0, "blocks are merged in key order");
     lastKey = Buffer.from(rows.keys.subarray(keyStart(rows, rows.count - 1), rows.keyEnds[rows.count - 1]));
-    let row = after === undefined ? 0 : rowBehind(rows, after);
+    let row = lowest === undefined ? 0 : rowAtOrBehind(rows, lowest);
     while (row < rows.count) {
       row = mergeSome(rows, row);
       yield;
@@ -73,10 +80,24 @@ export function mergeRows(fold: SortedFold, sink: RowSink, { after }: MergeOptio
   }
 
   function* end(): Generator<void, void, void> {
-    while (next < fold.count) {
-      for (let bytes = 0; bytes < YIELD_BYTES && next < fold.count; next += 1) bytes += emit(fold.order[next]);
+    yield* upTo(fold.count);
+  }
+
+  function* below(key: Buffer): Generator<void, void, void> {
+    yield* upTo(Math.max(next, firstAtOrBehind(fold, key)));
+  }
+
+  function* upTo(place: number): Generator<void, void, void> {
+    while (next < place) {
+      for (let bytes = 0; bytes < YIELD_BYTES && next < place; next += 1) bytes += emit(fold.order[next]);
       yield;
     }
+  }
+
+  function nextKey(): Buffer | undefined {
+    if (next === fold.count) return undefined;
+    const word = fold.order[next] * ENTRY_WORDS;
+    return fold.bytes.subarray(fold.words[word + KEY_START], fold.words[word + KEY_START] + fold.words[word + KEY_LENGTH]);
   }
 
   /** Hands the entry's row to the sink, if it has one; `row` is the base row of its key, -1 if there is none. Returns its bytes. */
@@ -99,7 +120,14 @@ export function mergeRows(fold: SortedFold, sink: RowSink, { after }: MergeOptio
     return keyEnd - key + valueEnd - value;
   }
 
-  return { block, end };
+  function touches(first: Buffer, last: Buffer): boolean {
+    const place = firstAtOrBehind(fold, first);
+    if (place === fold.count) return false;
+    const word = fold.order[place] * ENTRY_WORDS;
+    return compareBytes(fold.bytes, fold.words[word + KEY_START], fold.words[word + KEY_LENGTH], last, 0, last.length) <= 0;
+  }
+
+  return { block, below, end, nextKey, touches };
 }
 
 /** The value of an entry in state RECORD_PATCH, which starts at `word`, over its base's; nothing is below it if `base` is absent. */
@@ -130,25 +158,14 @@ function rowOf(fold: SortedFold, place: number, rows: Rows, from: number): numbe
   return reached;
 }
 
-/** The first row whose key lies strictly behind `after`. */
-function rowBehind(rows: Rows, after: Buffer): number {
-  let low = 0;
-  for (let high = rows.count; low < high; ) {
-    const middle = (low + high) >>> 1;
-    if (compareToRow(after, 0, after.length, rows, middle) >= 0) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** The place in the fold of the first key strictly behind `after`. */
-function firstBehind({ count, order, words, bytes }: SortedFold, after: Buffer): number {
+/** The place in the fold of the first key that is not below `key`. */
+function firstAtOrBehind({ count, order, words, bytes }: SortedFold, key: Buffer): number {
   let low = 0;
   for (let high = count; low < high; ) {
     const middle = (low + high) >>> 1;
     const word = order[middle] * ENTRY_WORDS;
     const start = words[word + KEY_START];
-    if (compareBytes(bytes, start, words[word + KEY_LENGTH], after, 0, after.length) <= 0) low = middle + 1;
+    if (compareBytes(bytes, start, words[word + KEY_LENGTH], key, 0, key.length) < 0) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -162,16 +179,6 @@ function compareEntry({ order, words, bytes }: SortedFold, place: number, rows: 
 function compareToRow(bytes: Buffer, start: number, length: number, rows: Rows, row: number): number {
   const rowStart = keyStart(rows, row);
   return compareBytes(bytes, start, length, rows.keys, rowStart, rows.keyEnds[row] - rowStart);
-}
-
-/** memcmp; of two of which one starts with the other, the shorter comes first. */
-function compareBytes(one: Buffer, oneStart: number, oneLength: number, other: Buffer, otherStart: number, otherLength: number): number {
-  const shared = Math.min(oneLength, otherLength);
-  for (let at = 0; at < shared; at += 1) {
-    const difference = one[oneStart + at] - other[otherStart + at];
-    if (difference !== 0) return difference;
-  }
-  return oneLength - otherLength;
 }
 
 function keyStart(rows: Rows, row: number): number {

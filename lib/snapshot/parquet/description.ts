@@ -6,12 +6,12 @@ import { PRODUCER_BYTES_MAX, SEQUENCE_BITS, SESSIONS_MAX } from "../../model/lim
 import { toIndex } from "../../model/position.ts";
 import type { Session } from "../../model/sessions.ts";
 import type { SnapshotDescription } from "../../model/snapshot.ts";
-import { FORMAT_VERSION, SHA256_BYTES } from "./layout.ts";
+import { CHECKSUM_BYTES, FORMAT_VERSION, SHA256_BYTES } from "./layout.ts";
 import { compress, decompress } from "./page.ts";
 
 const PREFIX = "tidemark.";
 /** Of this program's encoder; together with the version of the zstd library it decides the bytes. */
-const ENCODER_REVISION = 1;
+const ENCODER_REVISION = 2;
 /** The bytes of a snapshot are a function of its rows, its description and this. */
 export const ENCODER_VERSION = `${ENCODER_REVISION}/zstd-${process.versions.zstd}`;
 
@@ -23,8 +23,20 @@ const SESSIONS_BYTES_MAX = COUNT_BYTES + SESSIONS_MAX * SESSION_BYTES_MAX;
 
 export type Metadata = readonly (readonly [key: string, value: string])[];
 
-/** `groupHashes` are the row groups' SHA-256, 64 hex digits each. */
-export function encodeMetadata(description: SnapshotDescription, groupHashes: readonly string[]): Metadata {
+/** What the metadata tells of each row group. */
+export interface GroupMetadata {
+  /** Of the row group's bytes, and of its page index: 64 hex digits each. */
+  readonly sha256: string;
+  readonly indexSha256: string;
+  /** Of the row group's bytes, unsigned. */
+  readonly crc32: number;
+  /** At most 255. */
+  readonly carried: number;
+}
+
+const GROUP_METADATA_BYTES = 2 * SHA256_BYTES + CHECKSUM_BYTES + 1;
+
+export function encodeMetadata(description: SnapshotDescription, groups: readonly GroupMetadata[]): Metadata {
   const { position, border, base } = description;
   const entries: readonly (readonly [string, string])[] = [
     ["format", String(FORMAT_VERSION)],
@@ -39,7 +51,8 @@ export function encodeMetadata(description: SnapshotDescription, groupHashes: re
     ...(base === undefined ? [] : [["base", base] as const]),
     ["sessions", compress(encodeSessions(description.sessions)).toString("base64")],
     ["forgottenThrough", String(description.forgottenThrough)],
-    ["groups", Buffer.from(groupHashes.join(""), "hex").toString("base64")],
+    ["splices", String(description.splices)],
+    ["groups", encodeGroups(groups).toString("base64")],
   ];
   return entries.map(([key, value]) => [PREFIX + key, value] as const);
 }
@@ -47,7 +60,7 @@ export function encodeMetadata(description: SnapshotDescription, groupHashes: re
 export interface DecodedMetadata {
   readonly description: SnapshotDescription;
   readonly encoder: string;
-  readonly groupHashes: readonly string[];
+  readonly groups: readonly GroupMetadata[];
 }
 
 /** Throws RangeError where the metadata is not what `encodeMetadata` makes. Keys of others are passed over. */
@@ -76,8 +89,9 @@ export function decodeMetadata(metadata: Metadata): DecodedMetadata {
     ...(base === undefined ? {} : { base }),
     sessions: decodeSessions(decompress(Buffer.from(text("sessions"), "base64"), SESSIONS_BYTES_MAX)),
     forgottenThrough: toIndex(whole(text("forgottenThrough"))),
+    splices: whole(text("splices")),
   };
-  return { description, encoder: text("encoder"), groupHashes: splitHashes(Buffer.from(text("groups"), "base64")) };
+  return { description, encoder: text("encoder"), groups: decodeGroups(Buffer.from(text("groups"), "base64")) };
 }
 
 /** Sessions in the format's order, whatever the order they come in. */
@@ -116,9 +130,31 @@ function decodeSessions(bytes: Buffer): readonly Session[] {
   return sessions;
 }
 
-function splitHashes(bytes: Buffer): readonly string[] {
-  if (bytes.length % SHA256_BYTES !== 0) throw new RangeError("a row group's SHA-256 is cut");
-  return Array.from({ length: bytes.length / SHA256_BYTES }, (_, i) => bytes.toString("hex", i * SHA256_BYTES, (i + 1) * SHA256_BYTES));
+function encodeGroups(groups: readonly GroupMetadata[]): Buffer {
+  const bytes = Buffer.allocUnsafe(groups.length * GROUP_METADATA_BYTES);
+  let at = 0;
+  for (const { sha256, indexSha256, crc32, carried } of groups) {
+    at += bytes.write(sha256, at, "hex");
+    at += bytes.write(indexSha256, at, "hex");
+    at = bytes.writeUInt32LE(crc32, at);
+    at = bytes.writeUInt8(carried, at);
+  }
+  return bytes;
+}
+
+function decodeGroups(bytes: Buffer): readonly GroupMetadata[] {
+  if (bytes.length % GROUP_METADATA_BYTES !== 0) throw new RangeError("what the metadata tells of row groups is cut");
+  return Array.from({ length: bytes.length / GROUP_METADATA_BYTES }, (_, i) => {
+    const at = i * GROUP_METADATA_BYTES;
+    const indexAt = at + SHA256_BYTES;
+    const crcAt = indexAt + SHA256_BYTES;
+    return {
+      sha256: bytes.toString("hex", at, indexAt),
+      indexSha256: bytes.toString("hex", indexAt, crcAt),
+      crc32: bytes.readUInt32LE(crcAt),
+      carried: bytes.readUInt8(crcAt + CHECKSUM_BYTES),
+    };
+  });
 }
 
 function jsonObject(text: string): Readonly<Record<string, unknown>> {

@@ -1,68 +1,52 @@
-// Rows to a whole snapshot. Guarantees: the bytes are a function of the rows, the description and ENCODER_VERSION
-// (rule 15), so that two workers on one upload write the same. See groups.ts for the hot part.
+// Row groups to a whole snapshot: places them one behind the other, whether encoded here or carried over from the snapshot
+// before, and makes the tail. The bytes are a function of the row groups, the description and ENCODER_VERSION (rule 15), so
+// that two workers on one upload write the same.
 
-import { hash } from "node:crypto";
 import { assert } from "../../model/assert.ts";
-import type { RowSink } from "../../model/rows.ts";
 import type { SnapshotDescription } from "../../model/snapshot.ts";
-import { rowGroupEncoder } from "./groups.ts";
-import { MAGIC, type RowGroup } from "./layout.ts";
-import { encodeTail } from "./tail.ts";
+import { type GroupPages, MAGIC, type RowGroup } from "./layout.ts";
+import { type PlacedGroup, placeGroup } from "./page-index.ts";
+import { encodeTail, type Tail } from "./tail.ts";
 
-/** The bytes of a snapshot from first to last, made while its rows are pushed. */
-export interface SnapshotEncoder extends RowSink {
-  /** The bytes finished since the last call, in file order: whole row groups. */
-  take(): Buffer[];
-  /** Ends the snapshot; the result has the bytes that `take` has not handed over. */
-  finish(): EncodedSnapshot;
+export interface SnapshotAssembly {
+  /** The next row group; its bytes follow those of the one before. */
+  add(group: RowGroup, pages: GroupPages): PlacedGroup;
+  /** Where the next row group will lie. */
+  readonly end: number;
+  /** All row groups so far. */
+  readonly groups: readonly PlacedGroup[];
+  finish(description: SnapshotDescription): EncodedSnapshot;
 }
 
-export interface EncodedSnapshot {
+export interface EncodedSnapshot extends Omit<Tail, "chunks" | "byteLength"> {
   /** Bytes of the whole object. */
   readonly size: number;
-  /** SHA-256 of the tail, 64 hex digits: what the checkpoint records. */
-  readonly footerSha256: string;
-  readonly rows: number;
-  readonly groups: readonly RowGroup[];
-  /** The rest of the bytes, behind those that `take` handed over. */
-  readonly chunks: readonly Buffer[];
+  /** What follows the last row group. */
+  readonly tail: readonly Buffer[];
+  readonly groups: readonly PlacedGroup[];
 }
 
-export function snapshotEncoder(description: SnapshotDescription): SnapshotEncoder {
-  const encoder = rowGroupEncoder();
-  const groups: RowGroup[] = [];
-  let size = MAGIC.length;
-  let chunks: Buffer[] = [Buffer.from(MAGIC)];
+/** `placed`: row groups that lie there already, from the head on. */
+export function snapshotAssembly(placed: readonly PlacedGroup[] = []): SnapshotAssembly {
+  const groups = [...placed];
+  let end = placed.reduce((sum, { group }) => sum + group.byteLength, MAGIC.length);
   let finished = false;
-
-  function collect(): void {
-    for (const { group, bytes } of encoder.take()) {
-      groups.push({ ...group, offset: size });
-      chunks.push(bytes);
-      size += bytes.length;
-    }
-  }
-  function take(): Buffer[] {
-    collect();
-    const taken = chunks;
-    chunks = [];
-    return taken;
-  }
-
   return {
-    push: encoder.push,
-    pushRow: encoder.pushRow,
-    take,
-    finish() {
+    add(group, pages) {
+      const added = placeGroup(group, pages, end);
+      groups.push(added);
+      end += group.byteLength;
+      return added;
+    },
+    get end() {
+      return end;
+    },
+    groups,
+    finish(description) {
       assert(!finished, "a snapshot is finished once");
       finished = true;
-      encoder.cut();
-      collect();
-      const tail = encodeTail(description, groups);
-      chunks.push(tail);
-      size += tail.length;
-      const rows = groups.reduce((sum, group) => sum + group.rows, 0);
-      return { size, footerSha256: hash("sha256", tail, "hex"), rows, groups, chunks: take() };
+      const { chunks, byteLength, ...about } = encodeTail(description, groups);
+      return { ...about, size: end + byteLength, tail: chunks, groups };
     },
   };
 }

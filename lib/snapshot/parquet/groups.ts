@@ -1,11 +1,12 @@
 // Rows to row groups. Guarantees: the bytes are a function of the rows since the last cut and of ENCODER_VERSION, not of
-// how the rows were handed over; rows ascend strictly by key, else it throws. A finished group is described apart
-// from its bytes, so that it can be placed, or carried over, anywhere (splice).
+// how the rows were handed over, nor of when a page's compression ends; rows ascend strictly by key, else it throws. A
+// finished group is described apart from its bytes, so that it can be placed, or carried over, anywhere (splice).
 //
-// Hot: a run of rows is copied by one copy for its keys and one for its values into arenas that live as long as the
-// encoder; nothing is allocated per record. Measured by bench/parquet.ts.
+// Hot: a run of rows is copied by one copy for its keys and one for its values into arenas that are used again; nothing is
+// allocated per record. Large pages are compressed off the main thread, a few at a time. Measured by bench/parquet.ts.
 
 import { hash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { KEY_BYTES_MAX } from "../../model/limits.ts";
 import type { Rows, RowSink } from "../../model/rows.ts";
@@ -13,8 +14,11 @@ import { deltaBytesMax, encodeDelta } from "./delta.ts";
 import {
   COLUMNS,
   type ColumnChunk,
+  FILE_ORDER,
   GROUP_RAW_BYTES,
   GROUP_STORED_BYTES,
+  type GroupPages,
+  type GroupSizes,
   INDEX,
   KEY,
   LENGTHS_BYTES_MAX,
@@ -22,6 +26,7 @@ import {
   PAGE_VALUE_BYTES,
   ROW_NUMBER_BYTES,
   type RowGroup,
+  splitBytes,
   TIME,
   VALUE,
 } from "./layout.ts";
@@ -29,18 +34,25 @@ import { makePage, type Page } from "./page.ts";
 
 /** Below so many bytes a loop is quicker than a call of copy. */
 const LOOP_BYTES_MAX = 32;
+/** Pages that may be under way when `take` answers. */
+const PAGES_UNDER_WAY = 6;
 
 export interface FinishedGroup {
   /** Its offset is 0: who places the bytes sets it. */
   readonly group: RowGroup;
+  readonly pages: GroupPages;
   readonly bytes: Buffer;
+  /** Whether the run may go on behind it: it was ended for its size, not by `cut`. */
+  readonly open: boolean;
 }
 
 export interface RowGroupEncoder extends RowSink {
-  /** Ends the group that is open, if it holds a row. The next row starts a new one. */
+  /** Ends the run. The next row starts a new group. */
   cut(): void;
-  /** The groups finished since the last call, in order. */
-  take(): readonly FinishedGroup[];
+  /** The groups finished since the last call, in order. Waits while many pages are under way. */
+  take(): Promise<readonly FinishedGroup[]>;
+  /** The same, and waits for all that were cut. */
+  drain(): Promise<readonly FinishedGroup[]>;
 }
 
 /** The bytes or texts of one page: room for their lengths, then the bytes themselves, so that both are compressed as one range. */
@@ -51,15 +63,31 @@ interface Arena {
   readonly ends: Uint32Array;
 }
 
-export function rowGroupEncoder(): RowGroupEncoder {
-  const keys = arena(PAGE_ROWS_MAX * KEY_BYTES_MAX);
-  const values = arena(PAGE_VALUE_BYTES);
+/** A page of each column, some of them still under way. */
+interface PageRow {
+  readonly rows: number;
+  readonly firstKey: Buffer;
+  readonly lastKey: Buffer;
+  readonly rawBytes: number;
+  /** By column. */
+  readonly pages: readonly (Page | Promise<Page>)[];
+}
+
+export function rowGroupEncoder(sizes: GroupSizes = { pageRows: PAGE_ROWS_MAX, groupBytes: GROUP_STORED_BYTES }): RowGroupEncoder {
+  const { pageRows, groupBytes } = sizes;
+  const keyArenas = arenaPool(PAGE_ROWS_MAX * KEY_BYTES_MAX);
+  const valueArenas = arenaPool(PAGE_VALUE_BYTES);
+  let keys = keyArenas.take();
+  let values = valueArenas.take();
   const indexes = new Float64Array(PAGE_ROWS_MAX);
   const times = new Float64Array(PAGE_ROWS_MAX);
+  const lengths = new Float64Array(PAGE_ROWS_MAX);
   const scratch = Buffer.allocUnsafeSlow(Math.max(LENGTHS_BYTES_MAX, deltaBytesMax(PAGE_ROWS_MAX)));
   let rowsInPage = 0;
-  let open = openGroup();
   let last: Buffer | undefined;
+  /** Pages that no group has yet, in order, and where a run ends. */
+  const waiting: (PageRow | "cut")[] = [];
+  let open = openGroup();
   let finished: FinishedGroup[] = [];
 
   function push(rows: Rows, from: number, to: number): void {
@@ -71,7 +99,7 @@ export function rowGroupEncoder(): RowGroupEncoder {
   function pushRun(rows: Rows, from: number, to: number): number {
     const keyStart = from === 0 ? 0 : rows.keyEnds[from - 1];
     const valueStart = from === 0 ? 0 : rows.valueEnds[from - 1];
-    let until = Math.min(to, from + PAGE_ROWS_MAX - rowsInPage);
+    let until = Math.min(to, from + pageRows - rowsInPage);
     const room = PAGE_VALUE_BYTES - values.used;
     while (until > from && rows.valueEnds[until - 1] - valueStart > room) until--;
     if (until === from) {
@@ -88,7 +116,7 @@ export function rowGroupEncoder(): RowGroupEncoder {
       times[rowsInPage] = rows.times[row];
       rowsInPage++;
     }
-    if (rowsInPage === PAGE_ROWS_MAX) endPage();
+    if (rowsInPage === pageRows) endPage();
     return until;
   }
 
@@ -99,33 +127,39 @@ export function rowGroupEncoder(): RowGroupEncoder {
     indexes[rowsInPage] = index;
     times[rowsInPage] = timeMs;
     rowsInPage++;
-    if (rowsInPage === PAGE_ROWS_MAX) endPage();
+    if (rowsInPage === pageRows) endPage();
   }
 
   function endPage(): void {
     checkNumbers(indexes, rowsInPage);
     checkNumbers(times, rowsInPage);
     checkKeys(keys, rowsInPage, last);
-    const first = Buffer.from(arenaKey(keys, 0));
+    const firstKey = Buffer.from(arenaKey(keys, 0));
     last = Buffer.from(arenaKey(keys, rowsInPage - 1));
-    open.firstKeys.push(first);
-    open.lastKeys.push(last);
-    open.pageRows.push(rowsInPage);
-    open.rawBytes += keys.used + values.used + ROW_NUMBER_BYTES * rowsInPage;
-    addPage(KEY, lengthsAndBytes(keys));
-    addPage(VALUE, lengthsAndBytes(values));
-    addPage(INDEX, scratch.subarray(0, encodeDelta(indexes, rowsInPage, 1, scratch, 0)));
-    addPage(TIME, scratch.subarray(0, encodeDelta(times, rowsInPage, 1_000, scratch, 0)));
-    keys.used = 0;
-    values.used = 0;
+    const rawBytes = keys.used + values.used + ROW_NUMBER_BYTES * rowsInPage;
+    const pages = [
+      pageOfArena(KEY, keys, keyArenas),
+      pageOfArena(VALUE, values, valueArenas),
+      makePage(COLUMNS[INDEX], rowsInPage, scratch.subarray(0, encodeDelta(indexes, rowsInPage, 1, scratch, 0))),
+      makePage(COLUMNS[TIME], rowsInPage, scratch.subarray(0, encodeDelta(times, rowsInPage, 1_000, scratch, 0))),
+    ];
+    waiting.push({ rows: rowsInPage, firstKey, lastKey: last, rawBytes, pages });
+    keys = keyArenas.take();
+    values = valueArenas.take();
     rowsInPage = 0;
-    if (open.storedBytes >= GROUP_STORED_BYTES || open.rawBytes >= GROUP_RAW_BYTES) endGroup();
   }
 
-  function addPage(column: number, raw: Buffer): void {
-    const page = makePage(COLUMNS[column], rowsInPage, raw);
-    open.pages[column].push(page);
-    open.storedBytes += page.header.length + page.payload.length;
+  /** The arena serves again once its page is made. */
+  function pageOfArena(column: number, arena: Arena, pool: ArenaPool): Page | Promise<Page> {
+    const page = makePage(COLUMNS[column], rowsInPage, lengthsAndBytes(arena));
+    if (page instanceof Promise) {
+      const made = page.finally(() => pool.giveBack(arena));
+      // Who awaits the pages in their order may be gone before this one fails.
+      made.catch(() => undefined);
+      return made;
+    }
+    pool.giveBack(arena);
+    return page;
   }
 
   /** The page's raw bytes, as a view of the arena: the lengths are set right in front of the bytes. */
@@ -140,11 +174,40 @@ export function rowGroupEncoder(): RowGroupEncoder {
     scratch.copy(arena.bytes, start, 0, lengthBytes);
     return arena.bytes.subarray(start, LENGTHS_BYTES_MAX + arena.used);
   }
-  const lengths = new Float64Array(PAGE_ROWS_MAX);
 
-  function endGroup(): void {
-    finished.push(closeGroup(open));
+  /** Gives pages to groups, in order, until at most `most` are under way. */
+  async function settle(most: number): Promise<void> {
+    while (waiting.length > most || isReady(waiting[0])) {
+      const next = waiting[0];
+      if (next === "cut") closeAll(false);
+      else await addToGroup(next);
+      waiting.shift();
+    }
+  }
+
+  async function addToGroup({ pages, ...about }: PageRow): Promise<void> {
+    const made = isReady({ pages, ...about }) ? (pages as readonly Page[]) : await Promise.all(pages);
+    open.push({ ...about, pages: made, storedBytes: made.reduce((sum, page) => sum + page.header.length + page.payload.length, 0) });
+    if (sumOf(open, ({ rawBytes }) => rawBytes) >= GROUP_RAW_BYTES) closeAll(true);
+    else if (sumOf(open, ({ storedBytes }) => storedBytes) >= splitBytes(sizes)) splitOff();
+  }
+
+  function closeAll(isOpen: boolean): void {
+    if (open.length > 0) finished.push(closeGroup(open, isOpen));
     open = openGroup();
+  }
+
+  function splitOff(): void {
+    let storedBytes = 0;
+    const end = open.findIndex((row) => (storedBytes += row.storedBytes) >= groupBytes) + 1;
+    finished.push(closeGroup(open.slice(0, end), true));
+    open = open.slice(end);
+  }
+
+  function handOver(): readonly FinishedGroup[] {
+    const taken = finished;
+    finished = [];
+    return taken;
   }
 
   return {
@@ -152,51 +215,91 @@ export function rowGroupEncoder(): RowGroupEncoder {
     pushRow,
     cut() {
       if (rowsInPage > 0) endPage();
-      if (open.pageRows.length > 0) endGroup();
+      waiting.push("cut");
     },
-    take() {
-      const taken = finished;
-      finished = [];
-      return taken;
+    async take() {
+      await settle(PAGES_UNDER_WAY);
+      return handOver();
+    },
+    async drain() {
+      await settle(0);
+      return handOver();
     },
   };
 }
 
-interface OpenGroup {
-  readonly pageRows: number[];
-  readonly firstKeys: Buffer[];
-  readonly lastKeys: Buffer[];
-  /** By column. */
-  readonly pages: readonly Page[][];
-  storedBytes: number;
-  rawBytes: number;
+interface GroupRow extends Omit<PageRow, "pages"> {
+  readonly pages: readonly Page[];
+  readonly storedBytes: number;
 }
 
-function openGroup(): OpenGroup {
-  return { pageRows: [], firstKeys: [], lastKeys: [], pages: COLUMNS.map(() => []), storedBytes: 0, rawBytes: 0 };
+function openGroup(): GroupRow[] {
+  return [];
 }
 
-function closeGroup(open: OpenGroup): FinishedGroup {
-  const bytes = Buffer.allocUnsafeSlow(open.storedBytes);
+function isReady(next: PageRow | "cut" | undefined): boolean {
+  if (next === undefined) return false;
+  return next === "cut" || next.pages.every((page) => !(page instanceof Promise));
+}
+
+function sumOf(rows: readonly GroupRow[], bytesOf: (row: GroupRow) => number): number {
+  return rows.reduce((sum, row) => sum + bytesOf(row), 0);
+}
+
+function closeGroup(rows: readonly GroupRow[], open: boolean): FinishedGroup {
+  const bytes = Buffer.allocUnsafeSlow(sumOf(rows, ({ storedBytes }) => storedBytes));
+  const columns: ColumnChunk[] = [];
   let at = 0;
-  const columns = open.pages.map((pages): ColumnChunk => {
+  for (const column of FILE_ORDER) {
     const offset = at;
-    for (const { header, payload } of pages) {
+    let rawByteLength = 0;
+    for (const { pages } of rows) {
+      const { header, payload } = pages[column];
       at += header.copy(bytes, at);
       at += payload.copy(bytes, at);
+      rawByteLength += pages[column].rawByteLength;
     }
-    return {
-      offset,
-      byteLength: at - offset,
-      rawByteLength: pages.reduce((sum, page) => sum + page.rawByteLength, 0),
-      pageBytes: pages.map(({ header, payload }) => header.length + payload.length),
-      pageChecksums: pages.map((page) => page.checksum),
-    };
-  });
-  const { pageRows, firstKeys, lastKeys } = open;
-  const rows = pageRows.reduce((sum, count) => sum + count, 0);
-  const group = { offset: 0, byteLength: bytes.length, rows, sha256: hash("sha256", bytes, "hex"), pageRows, firstKeys, lastKeys, columns };
-  return { group, bytes };
+    columns[column] = { offset, byteLength: at - offset, rawByteLength };
+  }
+  const group: RowGroup = {
+    offset: 0,
+    byteLength: bytes.length,
+    rows: rows.reduce((sum, row) => sum + row.rows, 0),
+    sha256: hash("sha256", bytes, "hex"),
+    crc32: crc32(bytes),
+    firstKey: rows[0].firstKey,
+    lastKey: rows[rows.length - 1].lastKey,
+    columns,
+    carried: 0,
+  };
+  const pages: GroupPages = {
+    rows: rows.map((row) => row.rows),
+    firstKeys: rows.map(({ firstKey }) => firstKey),
+    lastKeys: rows.map(({ lastKey }) => lastKey),
+    columns: COLUMNS.map((_, column) => ({
+      bytes: rows.map((row) => row.pages[column].header.length + row.pages[column].payload.length),
+      checksums: rows.map((row) => row.pages[column].checksum),
+    })),
+  };
+  return { group, pages, bytes, open };
+}
+
+/** Arenas that are free, to be used again. */
+interface ArenaPool {
+  take(): Arena;
+  giveBack(arena: Arena): void;
+}
+
+function arenaPool(byteLength: number): ArenaPool {
+  const free: Arena[] = [];
+  return {
+    take: () => free.pop() ?? arena(byteLength),
+    giveBack(used) {
+      used.used = 0;
+      // One that a large value has made grow is not kept.
+      if (used.bytes.length === LENGTHS_BYTES_MAX + byteLength) free.push(used);
+    },
+  };
 }
 
 function arena(byteLength: number): Arena {

@@ -19,6 +19,24 @@ export const CHECKSUM_BYTES = 4;
 export const PAGE_ROWS_MAX = 1_024;
 export const PAGE_VALUE_BYTES = 512 * KIB;
 export const GROUP_STORED_BYTES = 1_750_000;
+
+/** Where pages and row groups end. */
+export interface GroupSizes {
+  /** Rows of a page: at most PAGE_ROWS_MAX. */
+  readonly pageRows: number;
+  /** Stored bytes that a row group should have. It is cut there only once half as much follows, so that a run leaves no sliver behind. */
+  readonly groupBytes: number;
+}
+
+export function splitBytes({ groupBytes }: Pick<GroupSizes, "groupBytes">): number {
+  return groupBytes * 1.5;
+}
+
+/** A row group with fewer bytes is written anew once its neighbour is. */
+export function smallBytes({ groupBytes }: Pick<GroupSizes, "groupBytes">): number {
+  return groupBytes / 2;
+}
+
 export const GROUP_RAW_BYTES = 16 * MIB;
 /** Index and time of a row, before they are encoded. */
 export const ROW_NUMBER_BYTES = 16;
@@ -26,7 +44,9 @@ export const ROW_NUMBER_BYTES = 16;
 // What a reader takes: checked before anything of that size is fetched or made (I10).
 export const PAGE_BYTES_MAX = 10 * MIB;
 export const GROUP_BYTES_MAX = 32 * MIB;
-export const TAIL_BYTES_MAX = 256 * MIB;
+export const FOOT_BYTES_MAX = 256 * MIB;
+/** Of one row group: keys of 1 KiB, and pages as short as the largest values make them. */
+export const PAGE_INDEX_BYTES_MAX = 16 * MIB;
 
 /** Room for the lengths of one page, DELTA_BINARY_PACKED: at most 33 bits each, a header, and 14 bytes a block. */
 export const LENGTHS_BYTES_MAX = 8 * KIB;
@@ -58,15 +78,18 @@ export interface Column {
 }
 
 const TEXT = { physical: PHYSICAL_BYTE_ARRAY, codec: CODEC_ZSTD, encoding: ENCODING_DELTA_LENGTH_BYTE_ARRAY };
-const NUMBER = { physical: PHYSICAL_INT64, codec: CODEC_UNCOMPRESSED, encoding: ENCODING_DELTA_BINARY_PACKED };
+const NUMBER = { physical: PHYSICAL_INT64, codec: CODEC_ZSTD, encoding: ENCODING_DELTA_BINARY_PACKED };
 
-/** In file order, which is the order of KEY, VALUE, INDEX, TIME. */
+/** In the order of KEY, VALUE, INDEX, TIME. */
 export const COLUMNS: readonly Column[] = [
   { name: "key", fieldId: 1, ...TEXT },
   { name: "value", fieldId: 2, ...TEXT },
   { name: "index", fieldId: 3, ...NUMBER },
   { name: "time", fieldId: 4, ...NUMBER },
 ];
+
+/** How the columns of a row group lie one behind the other: the narrow ones together, so that one range has a record's pages of three. */
+export const FILE_ORDER: readonly number[] = [KEY, INDEX, TIME, VALUE];
 
 /** The pages of one column in one row group; they lie one behind the other. */
 export interface ColumnChunk {
@@ -75,33 +98,39 @@ export interface ColumnChunk {
   readonly byteLength: number;
   /** Page headers and payloads before compression. */
   readonly rawByteLength: number;
-  /** Bytes of each page, header and payload. */
-  readonly pageBytes: readonly number[];
-  /** CRC-32 of each page's payload, unsigned. */
-  readonly pageChecksums: readonly number[];
 }
 
-/** Everything that is known of a row group apart from its bytes. Carried over to another object, only `offset` changes. */
+/** What the footer tells of a row group. Carried over to another object, `offset` and `carried` change. */
 export interface RowGroup {
   /** Where its first byte lies in the object. */
   readonly offset: number;
   readonly byteLength: number;
   readonly rows: number;
-  /** Of its bytes, 64 hex digits. */
+  /** Of its bytes: SHA-256, 64 hex digits, and CRC-32, unsigned. */
   readonly sha256: string;
+  readonly crc32: number;
+  readonly firstKey: Buffer;
+  readonly lastKey: Buffer;
+  /** By KEY, VALUE, INDEX, TIME. */
+  readonly columns: readonly ColumnChunk[];
+  /** Generations that it was carried through since its bytes were last read back. */
+  readonly carried: number;
+}
+
+/** What the page index tells of a row group, wherever it lies. */
+export interface GroupPages {
   /** Rows of each page, the same for all columns. */
-  readonly pageRows: readonly number[];
+  readonly rows: readonly number[];
   /** First and last key of each page. */
   readonly firstKeys: readonly Buffer[];
   readonly lastKeys: readonly Buffer[];
   /** By KEY, VALUE, INDEX, TIME. */
-  readonly columns: readonly ColumnChunk[];
+  readonly columns: readonly ColumnPages[];
 }
 
-export function firstKey(group: RowGroup): Buffer {
-  return group.firstKeys[0];
-}
-
-export function lastKey(group: RowGroup): Buffer {
-  return group.lastKeys[group.lastKeys.length - 1];
+export interface ColumnPages {
+  /** Bytes of each page, header and payload. */
+  readonly bytes: readonly number[];
+  /** CRC-32 of each page's payload, unsigned. */
+  readonly checksums: readonly number[];
 }

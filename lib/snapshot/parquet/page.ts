@@ -1,8 +1,11 @@
 // One data page: its header and its payload as stored. A header has one right form (docs/format-snapshot.md), so a
 // reader makes it again from what it should say and compares: no byte of a page escapes (I8).
 
-import { constants, crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { CODEC_ZSTD, type Column, ENCODING_RLE, PAGE_BYTES_MAX } from "./layout.ts";
+// zstd leaves the main thread for pages that are worth it, so that a second core, where there is one, does that part of the
+// work. Smaller ones cost more to hand over than to work on.
+
+import { constants, crc32, zstdCompress, zstdCompressSync, zstdDecompress, zstdDecompressSync } from "node:zlib";
+import { type Column, ENCODING_RLE, PAGE_BYTES_MAX } from "./layout.ts";
 import { readThrift, thriftWriter } from "./thrift.ts";
 
 const PAGE_TYPE_DATA = 0;
@@ -10,6 +13,8 @@ const HEADER_BYTES_MAX = 64;
 /** Room behind the expected bytes, so that one call of the decompressor sees the end of its frame. */
 const DECOMPRESS_SLACK_BYTES = 64;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
+/** Raw bytes from which on a page leaves the main thread. */
+const HAND_OVER_BYTES = 48 * 1024;
 
 export interface Page {
   readonly header: Buffer;
@@ -19,27 +24,46 @@ export interface Page {
   readonly rawByteLength: number;
 }
 
-/** `raw` is copied or compressed: it can be used again. */
-export function makePage(column: Column, rows: number, raw: Buffer): Page {
-  const payload = column.codec === CODEC_ZSTD ? compress(raw) : Buffer.from(raw);
+/** A page, or the promise of one that is compressed elsewhere: then `raw` must stay as it is until that is kept. */
+export function makePage(column: Column, rows: number, raw: Buffer): Page | Promise<Page> {
+  if (raw.length < HAND_OVER_BYTES) return pageOf(column, rows, raw.length, compress(raw));
+  return compressElsewhere(raw).then((payload) => pageOf(column, rows, raw.length, payload));
+}
+
+function pageOf(column: Column, rows: number, rawLength: number, payload: Buffer): Page {
   const checksum = crc32(payload);
-  const header = pageHeader(column, rows, raw.length, payload.length, checksum);
-  return { header, payload, checksum, rawByteLength: header.length + raw.length };
+  const header = pageHeader(column, rows, rawLength, payload.length, checksum);
+  return { header, payload, checksum, rawByteLength: header.length + rawLength };
 }
 
 /**
  * The raw bytes of the page that `stored` holds from its first byte to its last. Throws RangeError where it is not the
- * page that it must be; `checksum` is the one that the tail vouches for.
+ * page that it must be; `checksum` is the one that the footer vouches for.
  */
 export function openPage(column: Column, rows: number, checksum: number, stored: Buffer): Buffer {
+  const { payload, rawLength } = checkPage(column, rows, checksum, stored);
+  return ofLength(decompress(payload, rawLength), rawLength);
+}
+
+/** The same, or the promise of it where it is decompressed elsewhere. */
+export function openPageElsewhere(column: Column, rows: number, checksum: number, stored: Buffer): Buffer | Promise<Buffer> {
+  const { payload, rawLength } = checkPage(column, rows, checksum, stored);
+  if (rawLength < HAND_OVER_BYTES) return ofLength(decompress(payload, rawLength), rawLength);
+  return decompressElsewhere(payload, rawLength).then((raw) => ofLength(raw, rawLength));
+}
+
+function checkPage(column: Column, rows: number, checksum: number, stored: Buffer): { readonly payload: Buffer; readonly rawLength: number } {
   const { struct, end } = readThrift(stored.subarray(0, HEADER_BYTES_MAX));
   const rawLength = struct.integer(2);
   if (rawLength < 0 || rawLength > PAGE_BYTES_MAX) throw new RangeError(`a page of ${rawLength} bytes is larger than any page`);
   const payload = stored.subarray(end);
   const expected = pageHeader(column, rows, rawLength, payload.length, checksum);
-  if (!expected.equals(stored.subarray(0, end))) throw new RangeError("a page header differs from what the tail says of the page");
+  if (!expected.equals(stored.subarray(0, end))) throw new RangeError("a page header differs from what the footer says of the page");
   if (crc32(payload) !== checksum) throw new RangeError("a page fails its CRC-32");
-  const raw = column.codec === CODEC_ZSTD ? decompress(payload, rawLength) : payload;
+  return { payload, rawLength };
+}
+
+function ofLength(raw: Buffer, rawLength: number): Buffer {
   if (raw.length !== rawLength) throw new RangeError(`a page has ${raw.length} bytes where its header says ${rawLength}`);
   return raw;
 }
@@ -61,14 +85,39 @@ function pageHeader(column: Column, rows: number, rawLength: number, storedLengt
 
 /** One frame in one call: an output of this size is never outgrown (ZSTD_COMPRESSBOUND), so zstd works without buffers of its own. */
 export function compress(raw: Buffer): Buffer {
-  return zstdCompressSync(raw, { params: LEVEL_1, chunkSize: raw.length + (raw.length >>> 8) + 128 });
+  return zstdCompressSync(raw, compression(raw));
+}
+
+function compressElsewhere(raw: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    // A copy of its own size, as the result is a view of a buffer of the size of `raw`.
+    zstdCompress(raw, compression(raw), (error, frame) => (error === null ? resolve(Buffer.from(frame)) : reject(error)));
+  });
+}
+
+function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly chunkSize: number } {
+  return { params: LEVEL_1, chunkSize: raw.length + (raw.length >>> 8) + 128 };
 }
 
 /** Throws RangeError for what is not zstd, or has more than `rawLength` bytes. */
 export function decompress(stored: Buffer, rawLength: number): Buffer {
   try {
-    return zstdDecompressSync(stored, { maxOutputLength: Math.max(rawLength, 1), chunkSize: rawLength + DECOMPRESS_SLACK_BYTES });
+    return zstdDecompressSync(stored, decompression(rawLength));
   } catch (cause) {
-    throw new RangeError("a zstd frame is damaged", { cause });
+    throw damagedFrame(cause);
   }
+}
+
+function decompressElsewhere(stored: Buffer, rawLength: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    zstdDecompress(stored, decompression(rawLength), (error, raw) => (error === null ? resolve(raw) : reject(damagedFrame(error))));
+  });
+}
+
+function decompression(rawLength: number): { readonly maxOutputLength: number; readonly chunkSize: number } {
+  return { maxOutputLength: Math.max(rawLength, 1), chunkSize: rawLength + DECOMPRESS_SLACK_BYTES };
+}
+
+function damagedFrame(cause: unknown): RangeError {
+  return new RangeError("a zstd frame is damaged", { cause });
 }

@@ -1,12 +1,14 @@
-// Everything behind the last row group, from descriptions alone: pure, so that a spliced snapshot, whose row groups lie in
+// Everything behind the last row group, from descriptions alone: pure, so that a spliced snapshot, whose row groups come from
 // several objects, gets its tail by the same function as one written from first to last.
 
+import { hash } from "node:crypto";
 import type { SnapshotDescription } from "../../model/snapshot.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { assert } from "../../model/assert.ts";
 import { ENCODER_VERSION, encodeMetadata } from "./description.ts";
-import { CHECKSUM_BYTES, COLUMNS, type Column, type ColumnChunk, ENCODING_RLE, firstKey, KEY, lastKey, MAGIC, type RowGroup, TIME, VALUE } from "./layout.ts";
-import { sealTail } from "./seal.ts";
+import { COLUMNS, type Column, ENCODING_RLE, KEY, MAGIC, type RowGroup, TIME, VALUE } from "./layout.ts";
+import type { PlacedGroup } from "./page-index.ts";
+import { sealFooter } from "./seal.ts";
 import { type ThriftWriter, thriftWriter } from "./thrift.ts";
 
 const REPETITION_REQUIRED = 0;
@@ -17,113 +19,62 @@ const LOGICAL_STRING = 1;
 const LOGICAL_TIMESTAMP = 8;
 const LOGICAL_JSON = 12;
 const UNIT_MICROS = 2;
-const BOUNDARY_ASCENDING = 1;
 const PARQUET_VERSION = 2;
 const TYPE_DEFINED_ORDER = 1;
 
-/** Where the page indexes of a row group lie in the object. */
-interface IndexPlaces {
-  readonly columnIndex: Place;
-  /** By column. */
-  readonly offsetIndexes: readonly Place[];
-}
-
-interface Place {
-  readonly offset: number;
+export interface Tail {
+  /** The page indexes, then the foot. */
+  readonly chunks: readonly Buffer[];
   readonly byteLength: number;
+  /** SHA-256 of the foot, 64 hex digits, and its bytes: what the checkpoint records. */
+  readonly footerSha256: string;
+  readonly footerBytes: number;
+  readonly rows: number;
 }
 
-/** The tail of a snapshot whose row groups are `groups`, in key order and at their offsets. */
-export function encodeTail(description: SnapshotDescription, groups: readonly RowGroup[]): Buffer {
-  const tailStart = checkPlaces(groups);
-  const indexes: Buffer[] = [];
-  let at = tailStart;
-  function place(bytes: Buffer): Place {
-    indexes.push(bytes);
-    at += bytes.length;
-    return { offset: at - bytes.length, byteLength: bytes.length };
-  }
-  const places = groups.map((group): IndexPlaces => {
-    const columnIndex = place(encodeColumnIndex(group));
-    const offsetIndexes = group.columns.map((chunk) => place(encodeOffsetIndex(group, chunk)));
-    place(encodeChecksums(group));
-    return { columnIndex, offsetIndexes };
-  });
-  return sealTail(indexes, encodeFooter(description, groups, places), tailStart);
+/** The tail of a snapshot whose row groups lie one behind the other from its head on, in key order. */
+export function encodeTail(description: SnapshotDescription, groups: readonly PlacedGroup[]): Tail {
+  const indexesStart = checkPlaces(groups);
+  const rows = groups.reduce((sum, { group }) => sum + group.rows, 0);
+  const foot = sealFooter(encodeFooter(description, groups, indexesStart, rows), indexesStart);
+  const chunks = [...groups.map(({ index }) => index), foot];
+  return {
+    chunks,
+    byteLength: chunks.reduce((sum, { length }) => sum + length, 0),
+    footerSha256: hash("sha256", foot, "hex"),
+    footerBytes: foot.length,
+    rows,
+  };
 }
 
 /** Row groups lie one behind the other from the head on, and their keys ascend. Returns where they end. */
-function checkPlaces(groups: readonly RowGroup[]): number {
+function checkPlaces(groups: readonly PlacedGroup[]): number {
   let end = MAGIC.length;
-  for (const [i, group] of groups.entries()) {
+  for (const [i, { group }] of groups.entries()) {
     assert(group.offset === end, "row groups lie one behind the other");
-    assert(i === 0 || Buffer.compare(lastKey(groups[i - 1]), firstKey(group)) < 0, "keys ascend from row group to row group");
+    assert(i === 0 || Buffer.compare(groups[i - 1].group.lastKey, group.firstKey) < 0, "keys ascend from row group to row group");
     end += group.byteLength;
   }
   return end;
 }
 
-function encodeColumnIndex(group: RowGroup): Buffer {
-  const index = thriftWriter();
-  index.booleans(
-    1,
-    group.pageRows.map(() => false),
-  );
-  index.binaries(2, group.firstKeys);
-  index.binaries(3, group.lastKeys);
-  index.i32(4, BOUNDARY_ASCENDING);
-  index.i64s(
-    5,
-    group.pageRows.map(() => 0),
-  );
-  return index.end();
-}
-
-function encodeOffsetIndex(group: RowGroup, chunk: ColumnChunk): Buffer {
-  let offset = group.offset + chunk.offset;
-  let firstRow = 0;
-  const locations = chunk.pageBytes.map((byteLength, page) => {
-    const location = { offset, byteLength, firstRow };
-    offset += byteLength;
-    firstRow += group.pageRows[page];
-    return location;
-  });
-  const index = thriftWriter();
-  index.structs(1, locations, (location) => {
-    index.i64(1, location.offset);
-    index.i32(2, location.byteLength);
-    index.i64(3, location.firstRow);
-  });
-  return index.end();
-}
-
-function encodeChecksums(group: RowGroup): Buffer {
-  const bytes = Buffer.allocUnsafe(COLUMNS.length * group.pageRows.length * CHECKSUM_BYTES);
-  let at = 0;
-  for (const chunk of group.columns) for (const checksum of chunk.pageChecksums) at = bytes.writeUInt32LE(checksum, at);
-  return bytes;
-}
-
-function encodeFooter(description: SnapshotDescription, groups: readonly RowGroup[], places: readonly IndexPlaces[]): Buffer {
+function encodeFooter(description: SnapshotDescription, groups: readonly PlacedGroup[], indexesStart: number, rows: number): Buffer {
   const footer = thriftWriter(4_096 + groups.length * 512);
   const metadata = encodeMetadata(
     description,
-    groups.map((group) => group.sha256),
+    groups.map(({ group: { sha256, crc32, carried }, index }) => ({ sha256, crc32, carried, indexSha256: hash("sha256", index, "hex") })),
   );
+  let indexAt = indexesStart;
   footer.i32(1, PARQUET_VERSION);
   footer.structs(2, [undefined, ...COLUMNS], (column) => {
     if (column === undefined) writeRoot(footer);
     else writeColumn(footer, column, description.codec);
   });
-  footer.i64(
-    3,
-    groups.reduce((sum, group) => sum + group.rows, 0),
-  );
-  footer.structs(
-    4,
-    groups.map((group, i) => ({ group, places: places[i] })),
-    (entry) => writeRowGroup(footer, entry.group, entry.places),
-  );
+  footer.i64(3, rows);
+  footer.structs(4, groups, (placed) => {
+    writeRowGroup(footer, placed, indexAt);
+    indexAt += placed.index.length;
+  });
   footer.structs(5, metadata, ([key, value]) => {
     footer.binary(1, key);
     footer.binary(2, value);
@@ -158,21 +109,21 @@ function writeColumn(footer: ThriftWriter, column: Column, codec: ValueCodec): v
   }
 }
 
-function writeRowGroup(footer: ThriftWriter, group: RowGroup, places: IndexPlaces): void {
-  footer.structs(
-    1,
-    group.columns.map((chunk, column) => ({ chunk, column })),
-    ({ chunk, column }) => {
-      footer.i64(2, group.offset + chunk.offset);
-      footer.struct(3, () => writeChunk(footer, group, chunk, column));
-      footer.i64(4, places.offsetIndexes[column].offset);
-      footer.i32(5, places.offsetIndexes[column].byteLength);
-      if (column === KEY) {
-        footer.i64(6, places.columnIndex.offset);
-        footer.i32(7, places.columnIndex.byteLength);
-      }
-    },
-  );
+/** `indexAt` is where the page index of the row group begins. */
+function writeRowGroup(footer: ThriftWriter, { group, indexLengths }: PlacedGroup, indexAt: number): void {
+  const [columnIndexBytes] = indexLengths;
+  let offsetIndexAt = indexAt + columnIndexBytes;
+  footer.structs(1, [...COLUMNS.keys()], (column) => {
+    footer.i64(2, group.offset + group.columns[column].offset);
+    footer.struct(3, () => writeChunk(footer, group, column));
+    footer.i64(4, offsetIndexAt);
+    footer.i32(5, indexLengths[1 + column]);
+    offsetIndexAt += indexLengths[1 + column];
+    if (column === KEY) {
+      footer.i64(6, indexAt);
+      footer.i32(7, columnIndexBytes);
+    }
+  });
   footer.i64(
     2,
     group.columns.reduce((sum, chunk) => sum + chunk.rawByteLength, 0),
@@ -187,8 +138,9 @@ function writeRowGroup(footer: ThriftWriter, group: RowGroup, places: IndexPlace
   footer.i64(6, group.byteLength);
 }
 
-function writeChunk(footer: ThriftWriter, group: RowGroup, chunk: ColumnChunk, column: number): void {
+function writeChunk(footer: ThriftWriter, group: RowGroup, column: number): void {
   const { name, physical, codec, encoding } = COLUMNS[column];
+  const chunk = group.columns[column];
   footer.i32(1, physical);
   footer.i32s(2, [encoding, ENCODING_RLE]);
   footer.binaries(3, [name]);
@@ -200,8 +152,8 @@ function writeChunk(footer: ThriftWriter, group: RowGroup, chunk: ColumnChunk, c
   if (column === KEY) {
     footer.struct(12, () => {
       footer.i64(3, 0);
-      footer.binary(5, lastKey(group));
-      footer.binary(6, firstKey(group));
+      footer.binary(5, group.lastKey);
+      footer.binary(6, group.firstKey);
       footer.boolean(7, true);
       footer.boolean(8, true);
     });

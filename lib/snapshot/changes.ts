@@ -1,0 +1,122 @@
+// What the log changes of a state, folded by key ranges: as many keys at a time as memory allows (I10). The log is read once
+// to find its end, its sessions and the first range, and once more for each further range; a stretch of it that holds no key
+// of the range is passed over.
+//
+// Each reading ends with the check that what was read is still covered by incarnation and mark (rule 27).
+
+import { keyedFold, type KeyedFold, type SortedFold } from "../machines/keyed/fold.ts";
+import { compareBytes } from "../model/bytes.ts";
+import { TidemarkError } from "../model/errors.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import { shardName } from "../model/names.ts";
+import type { Border, Index } from "../model/position.ts";
+import type { LogRecords } from "../model/rows.ts";
+import { covers, filesFrom, type Life, type ReadDeps, settle } from "../redo-log/read.ts";
+import { type Bound, replay } from "../redo-log/replay.ts";
+
+/** The changes of a state behind its base, in key order. */
+export interface Changes {
+  /**
+   * The fold of the keys at or above `from` (default: all), up to its `end`, if it has one: go on from there.
+   * @throws {TidemarkError} `retry` "cleaned-log" where cleanup passed while the log was read
+   */
+  part(from?: Buffer): Promise<SortedFold>;
+}
+
+/** A stretch of the log that was read: where it begins, its files, and, once a range was looked for in it, what keys it holds. */
+export interface Stretch {
+  readonly from: Border;
+  files: number;
+  rawBytes: number;
+  keys?: KeyRange;
+}
+
+interface KeyRange {
+  readonly first: Buffer;
+  readonly last: Buffer;
+}
+
+export interface ChangesRequest {
+  readonly life: Life;
+  readonly codec: ValueCodec;
+  /** Memory that a fold may take. */
+  readonly foldBytesMax: number;
+  readonly from: Border;
+  readonly until: Index;
+  readonly bound: Bound;
+  readonly stretches: readonly Stretch[];
+  /** First indexes of batches that do not apply (I3). */
+  readonly refused: ReadonlySet<number>;
+  /** What the first reading made, for the keys at or above `firstFrom`. */
+  readonly first: SortedFold;
+  readonly firstFrom?: Buffer;
+  readonly goOn?: () => Promise<boolean>;
+}
+
+/** A stretch ends at the first file's end where it has so many raw bytes. */
+export const STRETCH_RAW_BYTES = 1024 * 1024;
+
+export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
+  const { life, codec, foldBytesMax, stretches, refused, bound } = request;
+  let at = request.firstFrom;
+  let current = request.first;
+
+  return {
+    async part(from) {
+      const isHeld = at === undefined || (from !== undefined && Buffer.compare(at, from) <= 0);
+      if (isHeld && (current.end === undefined || from === undefined || Buffer.compare(from, current.end) < 0)) return current;
+      const fold = keyedFold({ codec, ...(from && { from }) });
+      for (const stretch of stretches) {
+        if (stretch.keys !== undefined && !meet(stretch.keys, from, fold.end)) continue;
+        await request.goOn?.();
+        await readStretch(stretch, fold);
+      }
+      if (!(await covers(deps, life, request.from.next))) throw cleaned(life);
+      at = from;
+      current = fold.sorted();
+      return current;
+    },
+  };
+
+  async function readStretch(stretch: Stretch, fold: KeyedFold): Promise<void> {
+    let keys: KeyRange | undefined = stretch.keys;
+    let files = 0;
+    for await (const step of filesFrom(deps, life, stretch.from, request.until)) {
+      if (step.kind !== "found") {
+        await settle(deps, life, { step, from: request.from.next, border: stretch.from });
+        throw cleaned(life);
+      }
+      replay(step.file, { applies: (_, first) => !refused.has(first), fold }, bound);
+      keepWithin(fold, foldBytesMax);
+      if (stretch.keys === undefined) keys = widened(keys, step.file.records);
+      if (++files === stretch.files) break;
+    }
+    if (keys !== undefined) stretch.keys = keys;
+  }
+}
+
+/** Narrows the fold until it fits; false where it cannot be narrowed further. */
+export function keepWithin(fold: KeyedFold, bytesMax: number): boolean {
+  while (fold.bytes > bytesMax) if (!fold.narrow()) return false;
+  return true;
+}
+
+function meet(keys: KeyRange, from: Buffer | undefined, end: Buffer | undefined): boolean {
+  return (from === undefined || Buffer.compare(keys.last, from) >= 0) && (end === undefined || Buffer.compare(keys.first, end) < 0);
+}
+
+function widened(range: KeyRange | undefined, { count, bytes, keyStarts, keyLengths }: LogRecords): KeyRange {
+  let low = 0;
+  let high = 0;
+  for (let record = 1; record < count; record++) {
+    if (compareBytes(bytes, keyStarts[record], keyLengths[record], bytes, keyStarts[low], keyLengths[low]) < 0) low = record;
+    else if (compareBytes(bytes, keyStarts[record], keyLengths[record], bytes, keyStarts[high], keyLengths[high]) > 0) high = record;
+  }
+  const [first, last] = [low, high].map((record) => Buffer.from(bytes.subarray(keyStarts[record], keyStarts[record] + keyLengths[record])));
+  if (range === undefined) return { first, last };
+  return { first: Buffer.compare(first, range.first) < 0 ? first : range.first, last: Buffer.compare(last, range.last) > 0 ? last : range.last };
+}
+
+function cleaned({ id }: Life): TidemarkError {
+  return new TidemarkError("retry", "cleaned-log", `the log of ${shardName(id)} was cleaned while it was read: try again`);
+}

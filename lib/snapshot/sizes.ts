@@ -1,0 +1,20 @@
+// How a snapshot is cut into pages, row groups and parts. Kept with a capture, so that who goes on with it cuts alike (rule 15).
+
+import { COPY_PART_BYTES, PART_BYTES, S3_PART_BYTES_MIN } from "../model/limits.ts";
+import { GROUP_STORED_BYTES, type GroupSizes, PAGE_ROWS_MAX } from "./parquet/layout.ts";
+import type { PartSizes } from "./parts.ts";
+
+export interface SnapshotSizes extends GroupSizes, PartSizes {}
+
+export const SNAPSHOT_SIZES: SnapshotSizes = {
+  pageRows: PAGE_ROWS_MAX,
+  groupBytes: GROUP_STORED_BYTES,
+  partBytes: PART_BYTES,
+  partBytesMin: S3_PART_BYTES_MIN,
+  copyBytes: COPY_PART_BYTES,
+};
+
+/** The sizes in a form that is equal where they are. */
+export function sizesText({ pageRows, groupBytes, partBytes, partBytesMin, copyBytes }: SnapshotSizes): string {
+  return [pageRows, groupBytes, partBytes, partBytesMin, copyBytes].join(" ");
+}
