@@ -73,6 +73,7 @@ function countedObjects(store: ObjectStore, bill: Bill): ObjectStore {
       return { uploadId: uploadId.padEnd(UPLOAD_ID_LENGTH, "~") };
     },
     uploadPart: (request) => paid({ s3Writes: 1 }, store.uploadPart(inside(request))),
+    copyPart: (request) => paid({ s3Writes: 1 }, store.copyPart(inside(request))),
     completeUpload: (request) => paid({ s3Writes: 1 }, store.completeUpload(inside(request))),
     abortUpload: (upload) => paid({ s3Deletes: 1 }, store.abortUpload(inside(upload))),
     async listUploads(request) {

@@ -1,11 +1,16 @@
 // S3's rules for the parts of an upload, which every object store holds to.
 
 import { assert } from "../model/assert.ts";
-import { S3_PARTS_MAX } from "../model/limits.ts";
-import type { UploadedPart } from "../ports/object-store.ts";
+import { S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits.ts";
+import type { PartSource, UploadedPart } from "../ports/object-store.ts";
 
 export function checkPartNumber(number: number): void {
   assert(Number.isSafeInteger(number) && number >= 1 && number <= S3_PARTS_MAX, `a part's number is from 1 to ${S3_PARTS_MAX}, not ${number}`);
+}
+
+export function checkPartSource({ offset, length }: PartSource): void {
+  assert(Number.isSafeInteger(offset) && offset >= 0, `a range begins at a byte of its object, not at ${offset}`);
+  assert(Number.isSafeInteger(length) && length >= 1 && length <= S3_PART_BYTES_MAX, `a part has from 1 to ${S3_PART_BYTES_MAX} bytes, not ${length}`);
 }
 
 /** Whether numbers grow from part to part; S3 refuses a list of which this is not true. */

@@ -7,8 +7,9 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 // S3
+/** Of a part other than the last. A range is copied only of an object that is larger. */
 export const S3_PART_BYTES_MIN = 5 * MIB;
-const S3_PART_BYTES_MAX = 5 * GIB;
+export const S3_PART_BYTES_MAX = 5 * GIB;
 export const S3_PARTS_MAX = 10_000;
 export const S3_DELETE_MANY_MAX = 1_000;
 export const S3_LIST_PAGE_MAX = 1_000;

@@ -12,7 +12,7 @@ export interface ObjectStore {
   /** At most `length` bytes from `offset`; fewer only at the object's end, none when `offset` lies at or behind it. */
   getRange(key: string, range: { readonly offset: number; readonly length: number }): Promise<GetOutcome>;
 
-  head(key: string): Promise<{ readonly kind: "found"; readonly size: number } | { readonly kind: "absent" }>;
+  head(key: string): Promise<HeadOutcome>;
 
   /** One page of the objects whose keys start with `prefix`, in byte order of keys, behind `after`. */
   list(request: { readonly prefix: string; readonly after?: string; readonly limit?: number }): Promise<ObjectPage>;
@@ -31,6 +31,12 @@ export interface ObjectStore {
   }): Promise<{ readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" }>;
 
   /**
+   * Makes a part of a range of a stored object, server-side: no byte of it passes the caller. Otherwise as `uploadPart`.
+   * S3 takes a range only of an object with more than S3_PART_BYTES_MIN bytes.
+   */
+  copyPart(request: { readonly key: string; readonly uploadId: string; readonly number: number; readonly source: PartSource }): Promise<CopyPartOutcome>;
+
+  /**
    * Makes the object of the listed parts, in their order, only where no object has the key. Repeated, it may answer
    * `completed` again, even if the object is gone by then, and makes no second object: look at the object itself.
    */
@@ -45,11 +51,28 @@ export interface ObjectStore {
 
 export type GetOutcome = { readonly kind: "found"; readonly body: Buffer; readonly size: number } | { readonly kind: "absent" };
 
+/**
+ * `etag` is opaque text: the same for an object for as long as it exists, and another one for other bytes under its key,
+ * as far as the store can tell.
+ */
+export type HeadOutcome = { readonly kind: "found"; readonly size: number; readonly etag: string } | { readonly kind: "absent" };
+
 export interface ObjectPage {
   readonly objects: readonly { readonly key: string; readonly size: number }[];
   /** Hand it in as `after` for the next page; absent on the last. */
   readonly next?: string;
 }
+
+/** The range of an object that a part is made of, from 1 to S3_PART_BYTES_MAX bytes; `etag` as `head` told it. */
+export interface PartSource {
+  readonly key: string;
+  readonly etag: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** `sourceChanged`: the source is gone, has another ETag, or ends before the range does. */
+export type CopyPartOutcome = { readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" } | { readonly kind: "sourceChanged" };
 
 export interface UploadedPart {
   readonly number: number;

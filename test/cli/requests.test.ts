@@ -94,6 +94,13 @@ describe("what is counted is what the AWS adapter sends for", () => {
     ["deleteMany of nothing", (objects) => objects.deleteMany([])],
     ["createUpload", (objects) => objects.createUpload("a")],
     ["uploadPart", (objects) => objects.uploadPart(part)],
+    [
+      "copyPart",
+      async (objects) => {
+        const { uploadId } = await objects.createUpload("b");
+        await objects.copyPart({ key: "b", uploadId, number: 1, source: { key: "a", etag: '"e"', offset: 0, length: 4 } });
+      },
+    ],
     ["completeUpload", (objects) => objects.completeUpload({ ...part, parts: [{ number: 1, etag: "e" }] })],
     ["abortUpload", (objects) => objects.abortUpload(part)],
     ["listUploads", (objects) => objects.listUploads({ prefix: "" })],
@@ -180,8 +187,9 @@ function reply(request: SeenRequest): Played {
     return xml("<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
   if (request.method === "POST" || searchParams.has("list-type") || searchParams.has("uploads"))
     return xml("<Result><IsTruncated>false</IsTruncated><ETag>e</ETag></Result>");
+  if (request.headers["x-amz-copy-source"] !== undefined) return xml("<CopyPartResult><ETag>e</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></CopyPartResult>");
   if (request.method === "PUT") return { status: 200, headers: { etag: '"e"' } };
   const { range } = request.headers;
-  if (range === undefined) return { status: 200, headers: { "content-length": 4 }, body: request.method === "HEAD" ? "" : "body" };
+  if (range === undefined) return { status: 200, headers: { "content-length": 4, etag: '"e"' }, body: request.method === "HEAD" ? "" : "body" };
   return range === "bytes=0-3" ? { status: 206, headers: { "content-range": "bytes 0-3/4" }, body: "body" } : s3Error(416, "InvalidRange");
 }

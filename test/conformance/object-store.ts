@@ -4,7 +4,8 @@
 import { describe, expect } from "vitest";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import { type Deviation, lawsOver, type Open, range } from "./law.ts";
-import { bodyOf, bytes } from "./objects.ts";
+import { copyLaws } from "./copies.ts";
+import { bodyOf, bytes, etagOf } from "./objects.ts";
 import { uploadLaws } from "./uploads.ts";
 
 const PAGES_MAX = 1_000;
@@ -16,7 +17,19 @@ export function objectStoreLaws(name: string, open: Open<ObjectStore>, deviation
     law("what is created is what is read, by whole and by head", async (store) => {
       expect(await store.createIfAbsent("a/b/c.redo", bytes("hello"))).toEqual({ kind: "created" });
       expect(await store.get("a/b/c.redo")).toEqual({ kind: "found", body: bytes("hello"), size: 5 });
-      expect(await store.head("a/b/c.redo")).toEqual({ kind: "found", size: 5 });
+      expect(await store.head("a/b/c.redo")).toEqual({ kind: "found", size: 5, etag: expect.any(String) });
+    });
+
+    law("an object keeps its ETag while it exists; another one under its key has another", async (store) => {
+      await store.createIfAbsent("k", bytes("first"));
+      const etag = await etagOf(store, "k");
+      await store.createIfAbsent("k", bytes("refused"));
+      await store.createIfAbsent("l", bytes("neighbour"));
+      await store.get("k");
+      expect(await etagOf(store, "k")).toBe(etag);
+      await store.deleteMany(["k"]);
+      await store.createIfAbsent("k", bytes("the second"));
+      expect(await etagOf(store, "k")).not.toBe(etag);
     });
 
     law("an absent object is absent, also where keys go on behind it", async (store) => {
@@ -206,6 +219,7 @@ export function objectStoreLaws(name: string, open: Open<ObjectStore>, deviation
   });
 
   uploadLaws(name, law);
+  copyLaws(name, law);
 }
 
 async function listedKeys(store: ObjectStore, prefix: string, limit: number): Promise<string[]> {

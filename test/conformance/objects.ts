@@ -9,6 +9,12 @@ export async function bodyOf(store: ObjectStore, key: string): Promise<Buffer> {
   return outcome.body;
 }
 
+export async function etagOf(store: ObjectStore, key: string): Promise<string> {
+  const outcome = await store.head(key);
+  if (outcome.kind !== "found") throw new Error(`${key} is ${outcome.kind}`);
+  return outcome.etag;
+}
+
 export function bytes(text: string): Buffer {
   return Buffer.from(text);
 }

@@ -202,6 +202,7 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
         deleteMany: (keys) => step("deleteMany", [keys], () => objects.deleteMany(keys)),
         createUpload: (key) => step("createUpload", [key], () => objects.createUpload(key)),
         uploadPart: (request) => step("uploadPart", [request], () => objects.uploadPart(request)),
+        copyPart: (request) => step("copyPart", [request], () => objects.copyPart(request)),
         completeUpload: (request) => step("completeUpload", [request], () => objects.completeUpload(request)),
         abortUpload: (upload) => step("abortUpload", [upload], () => objects.abortUpload(upload)),
         listUploads: (request) => step("listUploads", [request], () => objects.listUploads(request)),
@@ -243,21 +244,27 @@ function idle(): Promise<void> {
 }
 
 /**
- * The same bytes uploaded twice get two ETags, as where S3 encrypts with KMS keys: a part that is written over is no
+ * The same bytes uploaded or copied twice get two ETags, as where S3 encrypts with KMS keys: a part that is written over is no
  * longer the one that was listed.
  */
 function withFreshEtags(store: MemoryObjectStore): ObjectStore {
   const current = new Map<string, { readonly fresh: string; readonly stored: string }>();
   let uploaded = 0;
+  const freshEtag = ({ uploadId, number }: { readonly uploadId: string; readonly number: number }, stored: string): string => {
+    uploaded += 1;
+    const fresh = createHash("sha256").update(`${stored} ${uploaded}`).digest("hex");
+    current.set(`${uploadId} ${number}`, { fresh, stored });
+    return fresh;
+  };
   return {
     ...store,
     async uploadPart(request) {
       const outcome = await store.uploadPart(request);
-      if (outcome.kind !== "stored") return outcome;
-      uploaded += 1;
-      const fresh = createHash("sha256").update(`${outcome.etag} ${uploaded}`).digest("hex");
-      current.set(`${request.uploadId} ${request.number}`, { fresh, stored: outcome.etag });
-      return { kind: "stored", etag: fresh };
+      return outcome.kind === "stored" ? { kind: "stored", etag: freshEtag(request, outcome.etag) } : outcome;
+    },
+    async copyPart(request) {
+      const outcome = await store.copyPart(request);
+      return outcome.kind === "stored" ? { kind: "stored", etag: freshEtag(request, outcome.etag) } : outcome;
     },
     completeUpload({ key, uploadId, parts }) {
       const stored = parts.map(({ number, etag }) => {

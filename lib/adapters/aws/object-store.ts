@@ -23,12 +23,13 @@ import {
   PutObjectCommand,
   type S3Client,
   UploadPartCommand,
+  UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { assert } from "../../model/assert.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, GetOutcome, ObjectStore, UploadedPart, UploadPage } from "../../ports/object-store.ts";
-import { areInOrder, checkPartNumber } from "../part-numbers.ts";
+import type { CompleteOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, UploadedPart, UploadPage } from "../../ports/object-store.ts";
+import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
 
 export interface S3ObjectStoreOptions {
@@ -43,10 +44,11 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
   const resource = `bucket ${JSON.stringify(bucket)}`;
   let bucketSeen: Promise<void> | undefined;
 
-  async function head(key: string): Promise<{ readonly kind: "found"; readonly size: number } | { readonly kind: "absent" }> {
+  async function head(key: string): Promise<HeadOutcome> {
     try {
       const found = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: root + key }));
-      return { kind: "found", size: found.ContentLength ?? 0 };
+      if (found.ETag === undefined) throw unreadable(resource, "an object without an ETag");
+      return { kind: "found", size: found.ContentLength ?? 0, etag: found.ETag };
     } catch (error) {
       if (awsErrorName(error) !== "NotFound") throw error;
       bucketSeen ??= seeBucket();
@@ -93,6 +95,11 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     if (page.IsTruncated === undefined) throw unreadable(resource, "no list");
     const uploads = (page.Uploads ?? []).map(({ Key, UploadId = "" }) => ({ key: listedKey(Key, page.EncodingType, root), uploadId: UploadId }));
     return { uploads, ...(page.IsTruncated && uploads.length > 0 && { next: uploads[uploads.length - 1] }) };
+  }
+
+  async function hasChanged({ key, etag, offset, length }: PartSource): Promise<boolean> {
+    const found = await head(key);
+    return found.kind === "absent" || found.etag !== etag || found.size < offset + length;
   }
 
   const store: ObjectStore = {
@@ -184,6 +191,32 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
       }
     },
 
+    async copyPart({ key, uploadId, number, source }) {
+      checkPartNumber(number);
+      checkPartSource(source);
+      try {
+        const { CopyPartResult } = await client.send(
+          new UploadPartCopyCommand({
+            Bucket: bucket,
+            Key: root + key,
+            UploadId: uploadId,
+            PartNumber: number,
+            CopySource: copySource(bucket, root + source.key),
+            CopySourceIfMatch: source.etag,
+            CopySourceRange: `bytes=${source.offset}-${source.offset + source.length - 1}`,
+          }),
+        );
+        if (CopyPartResult?.ETag === undefined) throw unreadable(resource, "a copied part without an ETag");
+        return { kind: "stored", etag: joinEtag(CopyPartResult.ETag, CopyPartResult.ChecksumCRC32) };
+      } catch (error) {
+        if (awsErrorName(error) === "NoSuchUpload") return { kind: "noSuchUpload" };
+        if (awsErrorName(error) === "NoSuchKey" || isTaken(error)) return { kind: "sourceChanged" };
+        // Of a range behind the source's end servers complain in several ways: the source itself tells whether it was that.
+        if (COMPLAINTS.has(awsErrorName(error)) && (await hasChanged(source))) return { kind: "sourceChanged" };
+        throw error;
+      }
+    },
+
     async completeUpload({ key, uploadId, parts }) {
       areInOrder(parts); // S3 itself says which of several faults comes first.
       try {
@@ -235,6 +268,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
 /** S3 answers "access denied" for an object that is absent, to a caller that may not list: without the second right nothing is ever absent. */
 const READING = "s3:GetObject on its objects, and s3:ListBucket on the bucket, without which S3 denies what is absent";
 const UPLOADING = "s3:PutObject";
+const COPYING = `${UPLOADING}, ${READING}`;
 const DELETING = "s3:DeleteObject";
 
 /** S3 takes the call, and denies each of its keys. */
@@ -252,6 +286,7 @@ function withFaults(store: ObjectStore, resource: string): ObjectStore {
     deleteMany: (keys) => orAwsFault(resource, () => store.deleteMany(keys), DELETING),
     createUpload: (key) => orAwsFault(resource, () => store.createUpload(key), UPLOADING),
     uploadPart: (request) => orAwsFault(resource, () => store.uploadPart(request), UPLOADING),
+    copyPart: (request) => orAwsFault(resource, () => store.copyPart(request), COPYING),
     completeUpload: (request) => orAwsFault(resource, () => store.completeUpload(request), UPLOADING),
     abortUpload: (upload) => orAwsFault(resource, () => store.abortUpload(upload), "s3:AbortMultipartUpload"),
     listUploads: (request) => orAwsFault(resource, () => store.listUploads(request), "s3:ListBucketMultipartUploads"),
@@ -277,6 +312,13 @@ function completeOutcome(error: unknown): CompleteOutcome | undefined {
     default:
       return undefined;
   }
+}
+
+const COMPLAINTS = new Set(["InvalidRange", "InvalidArgument", "InvalidRequest"]);
+
+/** A header's text, so the key is escaped as in a URL. */
+function copySource(bucket: string, key: string): string {
+  return `${bucket}/${key.split("/").map(encodeURIComponent).join("/")}`;
 }
 
 function isTaken(error: unknown): boolean {
@@ -317,8 +359,8 @@ function crc32Base64(body: Uint8Array): string {
 
 const ETAG_BORDER = " crc32:";
 
-function joinEtag(etag: string, checksum: string): string {
-  return `${etag}${ETAG_BORDER}${checksum}`;
+function joinEtag(etag: string, checksum: string | undefined): string {
+  return checksum === undefined ? etag : `${etag}${ETAG_BORDER}${checksum}`;
 }
 
 function completedPart({ number, etag }: UploadedPart): CompletedPart {

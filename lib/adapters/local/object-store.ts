@@ -9,16 +9,20 @@
 // Completing links from within the upload's directory and ending an upload renames that directory away, so the system
 // decides which of the two comes first. Parts are checked when they are put together: one that a power cut lost or cut
 // short is an `invalidPart`, so that storing a part needs no sync of directories.
+//
+// An object's ETag is its file's identity: inode, time of its last byte, size. It costs no reading; a file that came by a
+// copy of the whole directory has another one, as a new object would.
 
 import { createHash, hash, randomBytes } from "node:crypto";
+import type { BigIntStats } from "node:fs";
 import { type FileHandle, link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { assert } from "../../model/assert.ts";
 import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, GetOutcome, ObjectStore, Upload, UploadedPart } from "../../ports/object-store.ts";
+import type { CompleteOutcome, CopyPartOutcome, ObjectStore, PartSource, Upload, UploadedPart } from "../../ports/object-store.ts";
 import { compareByBytes } from "../byte-order.ts";
-import { areInOrder, checkPartNumber } from "../part-numbers.ts";
+import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { directoriesBelow, makeDirectory } from "./directories.ts";
 import { noLinks, orFault, systemCode } from "./faults.ts";
 import { isAbsence, objectPath, sizeOf, walkObjects } from "./object-paths.ts";
@@ -34,6 +38,8 @@ const PUBLISH_ATTEMPTS_MAX = 100;
 const DIGEST_BYTES = 32;
 const CHUNK_BYTES = 4 * 1024 * 1024;
 const UPLOAD_ID = /^[0-9a-f]{32}$/;
+
+type StorePartOutcome = Exclude<CopyPartOutcome, { readonly kind: "sourceChanged" }>;
 
 /** The object store below `directory`, which holds the three directories above. */
 export function localObjectStore(directory: string): ObjectStore {
@@ -77,6 +83,25 @@ export function localObjectStore(directory: string): ObjectStore {
     return UPLOAD_ID.test(uploadId) ? join(uploads, `${encodeURIComponent(key)}~${uploadId}`) : undefined;
   }
 
+  /** Writes a part as a whole and renames it into its upload. `fill` writes what follows the digest's place, and gives the digest. */
+  async function storePart(upload: string, number: number, fill: (file: FileHandle) => Promise<Buffer>): Promise<StorePartOutcome> {
+    const source = join(upload, temporaryName());
+    try {
+      const digest = await writeDurably(source, async (file) => {
+        await writeAll(file, Buffer.alloc(DIGEST_BYTES));
+        const filled = await fill(file);
+        await writeAll(file, filled, 0);
+        return filled;
+      });
+      await rename(source, join(upload, partName(number)));
+      return { kind: "stored", etag: digest.toString("hex") };
+    } catch (error) {
+      await rm(source, { force: true });
+      if (isAbsence(error)) return { kind: "noSuchUpload" };
+      throw error;
+    }
+  }
+
   const store: ObjectStore = {
     async createIfAbsent(key, body) {
       const target = objectPath(objects, key);
@@ -97,19 +122,18 @@ export function localObjectStore(directory: string): ObjectStore {
     },
 
     async get(key) {
-      return readObject(objectPath(objects, key), async (file, size) => ({ kind: "found", body: await readFrom(file, 0, size), size }));
+      return readObject(objectPath(objects, key), async (file, { size }) => ({ kind: "found", body: await readFrom(file, 0, size), size }));
     },
 
     async getRange(key, { offset, length }) {
-      return readObject(objectPath(objects, key), async (file, size) => {
+      return readObject(objectPath(objects, key), async (file, { size }) => {
         const body = await readFrom(file, offset, Math.max(0, Math.min(length, size - offset)));
         return { kind: "found", body, size };
       });
     },
 
     async head(key) {
-      const size = await sizeOf(objectPath(objects, key));
-      return size === undefined ? { kind: "absent" } : { kind: "found", size };
+      return readObject(objectPath(objects, key), async (_, { size, etag }) => ({ kind: "found", size, etag }));
     },
 
     async list({ prefix, after, limit = LIST_PAGE_OBJECTS }) {
@@ -152,20 +176,22 @@ export function localObjectStore(directory: string): ObjectStore {
       checkPartNumber(number);
       const upload = uploadDirectory({ key, uploadId });
       if (upload === undefined) return { kind: "noSuchUpload" };
-      const digest = hash("sha256", body, "buffer");
-      const source = join(upload, temporaryName());
-      try {
-        await writeDurably(source, async (file) => {
-          await writeAll(file, digest);
-          await writeAll(file, body);
-        });
-        await rename(source, join(upload, partName(number)));
-        return { kind: "stored", etag: digest.toString("hex") };
-      } catch (error) {
-        await rm(source, { force: true });
-        if (isAbsence(error)) return { kind: "noSuchUpload" };
-        throw error;
-      }
+      return storePart(upload, number, async (file) => {
+        await writeAll(file, body);
+        return hash("sha256", body, "buffer");
+      });
+    },
+
+    async copyPart({ key, uploadId, number, source }) {
+      checkPartNumber(number);
+      checkPartSource(source);
+      const upload = uploadDirectory({ key, uploadId });
+      if (upload === undefined) return { kind: "noSuchUpload" };
+      const copied = await readObject(objectPath(objects, source.key), async (from, { size, etag }): Promise<CopyPartOutcome> => {
+        if (etag !== source.etag || size < source.offset + source.length) return { kind: "sourceChanged" };
+        return storePart(upload, number, (file) => copyRange(from, source, file));
+      });
+      return copied.kind === "absent" ? { kind: "sourceChanged" } : copied;
     },
 
     async completeUpload({ key, uploadId, parts }) {
@@ -243,6 +269,7 @@ function withFaults(store: ObjectStore, directory: string): ObjectStore {
     deleteMany: (keys) => orFault(directory, () => store.deleteMany(keys)),
     createUpload: (key) => orFault(directory, () => store.createUpload(key)),
     uploadPart: (request) => orFault(directory, () => store.uploadPart(request)),
+    copyPart: (request) => orFault(directory, () => store.copyPart(request)),
     completeUpload: (request) => orFault(directory, () => store.completeUpload(request)),
     abortUpload: (upload) => orFault(directory, () => store.abortUpload(upload)),
     listUploads: (request) => orFault(directory, () => store.listUploads(request)),
@@ -262,7 +289,15 @@ async function tryLink(source: string, target: string): Promise<"published" | "e
   }
 }
 
-async function readObject(path: string, read: (file: FileHandle, size: number) => Promise<GetOutcome>): Promise<GetOutcome> {
+interface FoundFile {
+  readonly size: number;
+  readonly etag: string;
+}
+
+async function readObject<Outcome>(
+  path: string,
+  read: (file: FileHandle, found: FoundFile) => Promise<Outcome>,
+): Promise<Outcome | { readonly kind: "absent" }> {
   let file: FileHandle;
   try {
     file = await open(path, "r");
@@ -271,11 +306,16 @@ async function readObject(path: string, read: (file: FileHandle, size: number) =
     throw error;
   }
   try {
-    const found = await file.stat();
-    return found.isFile() ? await read(file, found.size) : { kind: "absent" };
+    const found = await file.stat({ bigint: true });
+    return found.isFile() ? await read(file, { size: Number(found.size), etag: etagOf(found) }) : { kind: "absent" };
   } finally {
     await file.close();
   }
+}
+
+/** Neither the time of birth nor that of a change: the one is not told everywhere, the other is also that of a link. */
+function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
+  return [ino, mtimeNs, size].map((part) => part.toString(16)).join("-");
 }
 
 /** `length` bytes from `offset`; fewer where the file ends. */
@@ -295,7 +335,7 @@ async function putTogether(file: FileHandle, upload: string, parts: readonly Upl
   for (const { number, etag } of parts) {
     const part = await open(join(upload, partName(number)), "r");
     try {
-      if (!(await copyPart(part, etag, file))) return false;
+      if (!(await appendPart(part, etag, file))) return false;
     } finally {
       await part.close();
     }
@@ -303,16 +343,24 @@ async function putTogether(file: FileHandle, upload: string, parts: readonly Upl
   return true;
 }
 
-async function copyPart(part: FileHandle, etag: string, file: FileHandle): Promise<boolean> {
+async function appendPart(part: FileHandle, etag: string, file: FileHandle): Promise<boolean> {
   if ((await readFrom(part, 0, DIGEST_BYTES)).toString("hex") !== etag) return false;
-  const digest = createHash("sha256");
   const { size } = await part.stat();
-  for (let offset = DIGEST_BYTES; offset < size; offset += CHUNK_BYTES) {
-    const chunk = await readFrom(part, offset, Math.min(CHUNK_BYTES, size - offset));
+  const digest = await copyRange(part, { offset: DIGEST_BYTES, length: size - DIGEST_BYTES }, file);
+  return digest.toString("hex") === etag;
+}
+
+/** Copies a range of one file to the end of another, and gives the SHA-256 of what it copied. */
+async function copyRange(from: FileHandle, { offset, length }: Pick<PartSource, "offset" | "length">, to: FileHandle): Promise<Buffer> {
+  const digest = createHash("sha256");
+  for (let copied = 0; copied < length; ) {
+    const chunk = await readFrom(from, offset + copied, Math.min(CHUNK_BYTES, length - copied));
+    if (chunk.length === 0) throw new TidemarkError("retry", "file-cut", "a file was cut short while it was copied: call again");
     digest.update(chunk);
-    await writeAll(file, chunk);
+    await writeAll(to, chunk);
+    copied += chunk.length;
   }
-  return digest.digest("hex") === etag;
+  return digest.digest();
 }
 
 function partName(number: number): string {

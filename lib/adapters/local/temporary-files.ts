@@ -51,9 +51,12 @@ export async function writeDurably<T>(path: string, fill: (file: FileHandle) => 
   }
 }
 
-/** Writes all of the chunk; one call of the system may write less. */
-export async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let written = 0; written < chunk.length; ) written += (await file.write(chunk, written)).bytesWritten;
+/** Writes all of the chunk, behind what was written or at `position`; one call of the system may write less. */
+export async function writeAll(file: FileHandle, chunk: Uint8Array, position?: number): Promise<void> {
+  for (let written = 0; written < chunk.length; ) {
+    const place = position === undefined ? null : position + written;
+    written += (await file.write(chunk, written, chunk.length - written, place)).bytesWritten;
+  }
 }
 
 /** Removes the temporary files and directories in a directory that nobody will finish. */

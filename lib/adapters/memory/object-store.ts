@@ -1,13 +1,14 @@
 // An object store in memory, for simulations and for users' own tests. Every call takes effect at once, before its
 // promise is handed out, so that a simulator decides the order of effects by the order of calls. Bytes are copied at
-// the border: neither side sees what the other does to its buffers.
+// the border: neither side sees what the other does to its buffers. An object's ETag says which creation made it, so that
+// the same bytes under the same key, made anew, have another one: as where S3 encrypts with KMS keys.
 
 import { hash } from "node:crypto";
 import { assert } from "../../model/assert.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
 import { behind, compareByBytes } from "../byte-order.ts";
-import { areInOrder, checkPartNumber } from "../part-numbers.ts";
+import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 
 export interface MemoryUpload {
   readonly key: string;
@@ -30,10 +31,24 @@ interface OpenUpload {
 
 export function memoryObjectStore(): MemoryObjectStore {
   const objects = new Map<string, Buffer>();
+  const etags = new Map<string, string>();
+  let objectsCreated = 0;
   const uploads = new Map<string, OpenUpload>();
   /** Keys of the uploads that were completed, by upload id: S3 answers a repeated completion as it did the first. */
   const completed = new Map<string, string>();
   let uploadsCreated = 0;
+
+  function create(key: string, body: Buffer): void {
+    objectsCreated += 1;
+    objects.set(key, body);
+    etags.set(key, `object-${String(objectsCreated).padStart(8, "0")}`);
+  }
+
+  function storePart(upload: OpenUpload, number: number, body: Buffer): { readonly kind: "stored"; readonly etag: string } {
+    const etag = hash("sha256", body, "hex");
+    upload.parts.set(number, { etag, body });
+    return { kind: "stored", etag };
+  }
 
   function uploadOf(key: string, uploadId: string): OpenUpload | undefined {
     const upload = uploads.get(uploadId);
@@ -52,7 +67,7 @@ export function memoryObjectStore(): MemoryObjectStore {
 
     async createIfAbsent(key, body) {
       if (objects.has(key)) return { kind: "exists" };
-      objects.set(key, Buffer.from(body));
+      create(key, Buffer.from(body));
       return { kind: "created" };
     },
 
@@ -68,8 +83,8 @@ export function memoryObjectStore(): MemoryObjectStore {
     },
 
     async head(key) {
-      const body = objects.get(key);
-      return body === undefined ? { kind: "absent" } : { kind: "found", size: body.length };
+      const [body, etag] = [objects.get(key), etags.get(key)];
+      return body === undefined || etag === undefined ? { kind: "absent" } : { kind: "found", size: body.length, etag };
     },
 
     async list({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
@@ -84,7 +99,10 @@ export function memoryObjectStore(): MemoryObjectStore {
 
     async deleteMany(keys) {
       assert(keys.length <= S3_DELETE_MANY_MAX, `at most ${S3_DELETE_MANY_MAX} objects are deleted by one call`);
-      for (const key of keys) objects.delete(key);
+      for (const key of keys) {
+        objects.delete(key);
+        etags.delete(key);
+      }
       return { failed: [] };
     },
 
@@ -99,9 +117,18 @@ export function memoryObjectStore(): MemoryObjectStore {
       checkPartNumber(number);
       const upload = uploadOf(key, uploadId);
       if (upload === undefined) return { kind: "noSuchUpload" };
-      const etag = hash("sha256", body, "hex");
-      upload.parts.set(number, { etag, body: Buffer.from(body) });
-      return { kind: "stored", etag };
+      return storePart(upload, number, Buffer.from(body));
+    },
+
+    async copyPart({ key, uploadId, number, source }) {
+      checkPartNumber(number);
+      checkPartSource(source);
+      const upload = uploadOf(key, uploadId);
+      if (upload === undefined) return { kind: "noSuchUpload" };
+      const body = objects.get(source.key);
+      const end = source.offset + source.length;
+      if (body === undefined || etags.get(source.key) !== source.etag || end > body.length) return { kind: "sourceChanged" };
+      return storePart(upload, number, Buffer.from(body.subarray(source.offset, end)));
     },
 
     async completeUpload({ key, uploadId, parts }) {
@@ -110,7 +137,7 @@ export function memoryObjectStore(): MemoryObjectStore {
       const bodies = bodiesOf(upload, parts);
       if (bodies === undefined) return { kind: "invalidPart" };
       if (objects.has(key)) return { kind: "exists" };
-      objects.set(key, Buffer.concat(bodies));
+      create(key, Buffer.concat(bodies));
       uploads.delete(uploadId);
       completed.set(uploadId, key);
       return { kind: "completed" };
