@@ -172,8 +172,8 @@ export function borderAttributes({ next, digest, timeMs }: Border): Attributes {
   return { next, digest, timeMs };
 }
 
-function checkpointAttributes({ index, position, border, key, size, footerSha256 }: Checkpoint): Attributes {
-  return { index, redoFile: position.redoFile, batchOffset: position.batchOffset, ...borderAttributes(border), key, size, footerSha256 };
+function checkpointAttributes({ index, position, border, key, size, footerSha256, footerBytes }: Checkpoint): Attributes {
+  return { index, redoFile: position.redoFile, batchOffset: position.batchOffset, ...borderAttributes(border), key, size, footerSha256, footerBytes };
 }
 
 function parseCheckpoint(read: Reader): Checkpoint {
@@ -184,6 +184,7 @@ function parseCheckpoint(read: Reader): Checkpoint {
     key: read.text("key"),
     size: read.number("size"),
     footerSha256: read.text("footerSha256"),
+    footerBytes: read.number("footerBytes"),
   };
 }
 
@@ -193,8 +194,12 @@ function parseCapture(read: Reader): CaptureRecord {
     uploadId: read.text("uploadId"),
     born: toEpoch(read.number("born")),
     target: parseBorder(read.inside("target")),
+    ...(read.optional("base") !== undefined && { base: read.text("base") }),
+    full: read.flag("full"),
     encoderVersion: read.text("encoderVersion"),
-    partBytes: read.number("partBytes"),
+    sizes: read.text("sizes"),
+    startedAtMs: read.number("startedAtMs"),
+    bytesExpected: read.number("bytesExpected"),
   };
 }
 

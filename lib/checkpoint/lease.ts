@@ -30,24 +30,25 @@ export type LeaseOutcome =
   | { readonly kind: "gone" };
 
 const OWNER_DIGITS = 16;
-const RENEW_AFTER_MS = LEASE_TTL_MS / 3;
 
-export async function acquireLease(deps: LeaseDeps, id: ShardId): Promise<LeaseOutcome> {
+/** @param ttlMs how long it lasts without being kept */
+export async function acquireLease(deps: LeaseDeps, id: ShardId, ttlMs = LEASE_TTL_MS): Promise<LeaseOutcome> {
   const { clock } = deps;
+  const renewAfterMs = ttlMs / 3;
   const owner = deps.random.id(OWNER_DIGITS);
-  const taken = await changeControl(deps, { id, decide: (control) => takeLease(control, { owner, nowMs: clock.now(), ttlMs: LEASE_TTL_MS }) });
+  const taken = await changeControl(deps, { id, decide: (control) => takeLease(control, { owner, nowMs: clock.now(), ttlMs }) });
   if (taken.kind !== "written") return taken;
   const { control } = taken;
   const holder: Holder = { incarnation: control.incarnation, epoch: control.epoch };
-  let renewAtMs = clock.now() + RENEW_AFTER_MS;
+  let renewAtMs = clock.now() + renewAfterMs;
   const lease: Lease = {
     id,
     holder,
     control,
     async keep() {
       if (clock.now() < renewAtMs) return true;
-      const renewed = await changeControl(deps, { id, decide: (now) => renewLease(now, holder, clock.now() + LEASE_TTL_MS) });
-      renewAtMs = clock.now() + RENEW_AFTER_MS;
+      const renewed = await changeControl(deps, { id, decide: (now) => renewLease(now, holder, clock.now() + ttlMs) });
+      renewAtMs = clock.now() + renewAfterMs;
       return renewed.kind === "written";
     },
     async release() {

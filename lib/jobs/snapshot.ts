@@ -10,17 +10,13 @@ import type { Index, Position } from "../model/position.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
 import type { JobStage } from "../ports/telemetry.ts";
 import type { ItemWorld, World } from "../ports/world.ts";
-import { type CaptureOutcome, type Captured, capture } from "../snapshot/capture.ts";
+import { type CaptureOutcome, type Captured, type CaptureRequest, capture } from "../snapshot/capture.ts";
 import { type CleanupReport, cleanupShard } from "./cleanup.ts";
 import { findTable } from "./tables.ts";
 
-export interface SnapshotRequest {
-  readonly id: ShardId;
+export interface SnapshotRequest extends Omit<CaptureRequest, "codec"> {
   /** Id of the request that asked for it, if one did (lib/jobs/requests.ts): it is told the outcome. */
   readonly request?: string;
-  readonly foldBytesMax?: number;
-  readonly partBytes?: number;
-  readonly signal?: AbortSignal;
 }
 
 export interface CaptureReport {
@@ -165,14 +161,14 @@ function nextOf(outcome: CaptureOutcome): CaptureReport["next"] {
 }
 
 /** A log too long for the memory of one capture takes several. */
-async function captureAll(world: World, request: Parameters<typeof capture>[1]): Promise<{ readonly outcome: CaptureOutcome; readonly captures: number }> {
+async function captureAll(world: World, request: CaptureRequest): Promise<{ readonly outcome: CaptureOutcome; readonly captures: number }> {
   let outcome = await capture(world, request);
   let captures = 1;
   while (outcome.kind === "completed" && outcome.more && captures < CAPTURES_PER_RUN_MAX) {
     const next = await capture(world, request);
     if (next.kind !== "completed") break;
     captures++;
-    outcome = { ...next, mutations: outcome.mutations + next.mutations, bytesSent: outcome.bytesSent + next.bytesSent };
+    outcome = { ...next, mutations: outcome.mutations + next.mutations, bytesSent: outcome.bytesSent + next.bytesSent, bytesCopied: outcome.bytesCopied + next.bytesCopied };
   }
   return { outcome, captures };
 }

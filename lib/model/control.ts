@@ -11,8 +11,9 @@ export interface Checkpoint {
   readonly key: string;
   /** Bytes of the object. */
   readonly size: number;
-  /** SHA-256 of the object's tail, 64 hex digits: docs/format.md says what it covers. */
+  /** SHA-256 of the object's foot, 64 hex digits, and its bytes: docs/format-snapshot.md says what it covers. */
   readonly footerSha256: string;
+  readonly footerBytes: number;
 }
 
 /** A capture under way: what a later holder of the lease needs to go on with it (rule 15). */
@@ -22,9 +23,16 @@ export interface CaptureRecord {
   /** Epoch that created the upload; the key carries it. */
   readonly born: Epoch;
   readonly target: Border;
+  /** Key of the generation it is made from; absent where it is made from the log alone. */
+  readonly base?: string;
+  /** Whether every row group is encoded, and none carried over. */
+  readonly full: boolean;
   /** Both must equal the adopter's own, or its bytes would differ. */
   readonly encoderVersion: string;
-  readonly partBytes: number;
+  readonly sizes: string;
+  readonly startedAtMs: number;
+  /** How many bytes the snapshot will have, about: those of its base, and those of the log. */
+  readonly bytesExpected: number;
 }
 
 export interface Control {

@@ -71,8 +71,14 @@ export interface PartSource {
   readonly length: number;
 }
 
-/** `sourceChanged`: the source is gone, has another ETag, or ends before the range does. */
-export type CopyPartOutcome = { readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" } | { readonly kind: "sourceChanged" };
+/**
+ * `stored`: with the CRC-32 of the bytes that were copied, unsigned, if the store tells it. `sourceChanged`: the source is gone,
+ * has another ETag, or ends before the range does.
+ */
+export type CopyPartOutcome =
+  | { readonly kind: "stored"; readonly etag: string; readonly crc32?: number }
+  | { readonly kind: "noSuchUpload" }
+  | { readonly kind: "sourceChanged" };
 
 export interface UploadedPart {
   readonly number: number;

@@ -6,7 +6,7 @@ import { readControl, readHistory } from "../checkpoint/control.ts";
 import { rowsCollector } from "../machines/keyed/collect.ts";
 import { lookUp } from "../machines/keyed/look-up.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
-import { callError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
@@ -18,7 +18,8 @@ import type { ObjectStore } from "../ports/object-store.ts";
 import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import type { Bound } from "../redo-log/replay.ts";
-import { isDamageOf, loadState, type PassedOver, pour, type ShardState } from "../snapshot/state.ts";
+import { pour } from "../snapshot/pour.ts";
+import { isDamageOf, loadState, type PassedOver, type ShardState } from "../snapshot/state.ts";
 import { pin, unpin } from "./pin.ts";
 
 export interface RecoverDeps {
@@ -61,7 +62,7 @@ export interface ShardView {
   readonly final: boolean;
   /** Damaged generations that were passed over; may grow while rows are read. */
   readonly passedOver: readonly PassedOver[];
-  /** There are at most so many rows: those of the generation, and the keys that the log behind it touched. */
+  /** There are at most so many rows: those of the generation, and one for each mutation behind it. */
   readonly rowsMax: number;
   /** Rows in key order. */
   rows(): AsyncGenerator<Rows>;
@@ -121,13 +122,15 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   let { state, unpin: release } = first;
   const { index, timeMs, position, mutations, base } = state;
 
-  /** Damage that only the reading of records shows: the same state again, by the generation before. */
-  async function passOver(error: TidemarkError, key: string): Promise<void> {
-    damaged.set(key, error);
+  /** What only the reading of records shows: the same state again, by the generation before where this one is damaged. */
+  async function again(error: unknown): Promise<void> {
+    const key = damagedBase(error, state);
+    if (key === undefined && !isCleanedLog(error)) throw error;
+    if (key !== undefined) damaged.set(key, error as TidemarkError);
     await release();
-    const again = await load(deps, { ...request, at: { index } }, damaged);
-    if (again === "unopened") throw error;
-    ({ state, unpin: release } = again);
+    const loaded = await load(deps, { ...request, at: { index } }, damaged);
+    if (loaded === "unopened") throw error;
+    ({ state, unpin: release } = loaded);
     passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
   }
 
@@ -139,7 +142,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     replayed: mutations,
     final: at.timeMs === undefined || !state.atTail,
     passedOver,
-    rowsMax: (state.snapshot?.rowCount ?? 0) + state.fold.count,
+    rowsMax: (state.snapshot?.rowCount ?? 0) + mutations,
     async *rows() {
       let after: Buffer | undefined;
       for (;;) {
@@ -153,9 +156,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
           }
           return;
         } catch (error) {
-          const key = damagedBase(error, state);
-          if (key === undefined) throw error;
-          await passOver(error as TidemarkError, key);
+          await again(error);
         }
       }
     },
@@ -164,9 +165,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
         try {
           return await entryOf(state, key);
         } catch (error) {
-          const damagedKey = damagedBase(error, state);
-          if (damagedKey === undefined) throw error;
-          await passOver(error as TidemarkError, damagedKey);
+          await again(error);
         }
       }
     },
@@ -180,7 +179,13 @@ function damagedBase(error: unknown, { base }: ShardState): string | undefined {
   return base.kind === "generation" && isDamageOf(error, base.row.key) ? base.row.key : undefined;
 }
 
-async function entryOf({ fold, snapshot }: ShardState, key: Buffer): Promise<Entry | undefined> {
+/** A log that memory does not hold at once is read again for its further keys, and cleanup may have passed by then. */
+function isCleanedLog(error: unknown): boolean {
+  return isTidemarkError(error) && error.code === "cleaned-log";
+}
+
+async function entryOf({ changes, snapshot }: ShardState, key: Buffer): Promise<Entry | undefined> {
+  const fold = await changes.part(key);
   const record = await lookUp(fold, key, async () => snapshot?.get(key));
   return record && { key, value: record.value, index: toIndex(record.index), timeMs: record.timeMs };
 }

@@ -3,6 +3,7 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
+import type { HistoryRow } from "../model/control.ts";
 import type { ShardId } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
 import { Sessions } from "../model/sessions.ts";
@@ -56,7 +57,7 @@ export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Pr
 
 async function sessionsFrom(
   { objects }: SessionDeps,
-  row: { readonly key: string; readonly size: number; readonly footerSha256: string } | undefined,
+  row: Pick<HistoryRow, "key" | "size" | "footerSha256" | "footerBytes"> | undefined,
 ): Promise<Sessions | undefined> {
   if (row === undefined) return new Sessions();
   try {

@@ -16,7 +16,8 @@ import type { Telemetry } from "../ports/telemetry.ts";
 import { decodeRedoHeader } from "../redo-log/codec.ts";
 import { covers, type Life, readFile, settle } from "../redo-log/read.ts";
 import { openSnapshot, type Snapshot } from "../snapshot/read.ts";
-import { loadState, pour, type ShardState } from "../snapshot/state.ts";
+import { pour } from "../snapshot/pour.ts";
+import { loadState, type ShardState } from "../snapshot/state.ts";
 import { firstDifference } from "./compare.ts";
 
 export interface VerifyDeps {

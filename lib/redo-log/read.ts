@@ -165,10 +165,7 @@ async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Inde
   return hint.incarnation === life.incarnation && hint.border.next > next;
 }
 
-function step<Found>(
-  decode: () => { readonly file: Found; readonly header: RedoHeader },
-  at: At & { readonly bytes: number },
-): Step<Found> {
+function step<Found>(decode: () => { readonly file: Found; readonly header: RedoHeader }, at: At & { readonly bytes: number }): Step<Found> {
   try {
     const { file, header } = decode();
     const wrong = mismatch(header, at.life, at.border);

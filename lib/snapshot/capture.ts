@@ -10,25 +10,27 @@ import { historyAttributes, historyItem } from "../checkpoint/items.ts";
 import { acquireLease, type Lease } from "../checkpoint/lease.ts";
 import { clearCapture, commitCheckpoint, recordCapture } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
-import { type CaptureRecord, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
+import { successor } from "../model/bytes.ts";
+import { type CaptureRecord, type Checkpoint, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
 import { damagedObject, TidemarkError } from "../model/errors.ts";
-import { FOLD_BYTES_MAX, PART_BYTES } from "../model/limits.ts";
+import { CAPTURE_LOG_BYTES_MAX, FOLD_BYTES_MAX, SPLICES_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName, snapshotKey } from "../model/names.ts";
-import { type Border, type Index, type Position, toIndex } from "../model/position.ts";
-import type { SnapshotDescription } from "../model/snapshot.ts";
+import { type Index, type Position, toIndex } from "../model/position.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
 import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { type Life, readHead, settle } from "../redo-log/read.ts";
 import { publishCaptured } from "../redo-log/tail.ts";
+import type { Base } from "./choose.ts";
+import { type Adopted, completeAndVerify, type CutState, encodeAndSend, type Sent } from "./make.ts";
 import { ENCODER_VERSION } from "./parquet/description.ts";
-import { type EncodedSnapshot, snapshotEncoder } from "./parquet/encode.ts";
-import { openSnapshot } from "./read.ts";
-import { isDamageOf, loadState, type PassedOver, pour, type ShardState } from "./state.ts";
-import { partUploader, storedParts } from "./upload.ts";
+import { progressOf, startBehind } from "./progress.ts";
+import { SNAPSHOT_SIZES, type SnapshotSizes, sizesText } from "./sizes.ts";
+import { isDamageOf, loadState, type PassedOver, type ShardState } from "./state.ts";
+import { storedParts, type Uploaded } from "./upload.ts";
 
 export interface CaptureDeps {
   readonly objects: ObjectStore;
@@ -41,10 +43,16 @@ export interface CaptureDeps {
 export interface CaptureRequest {
   readonly id: ShardId;
   readonly codec: ValueCodec;
-  /** Memory that the folded log may hold before it is cut; FOLD_BYTES_MAX by default. */
+  /** Memory that the folded log may take at a time; FOLD_BYTES_MAX by default. */
   readonly foldBytesMax?: number;
-  /** PART_BYTES by default. */
-  readonly partBytes?: number;
+  /** Bytes of keys and values in the log that one capture takes; CAPTURE_LOG_BYTES_MAX, or twice the base's bytes, by default. */
+  readonly logBytesMax?: number;
+  /** Encode every row group anew, whatever changed. */
+  readonly full?: boolean;
+  /** SNAPSHOT_SIZES by default. */
+  readonly sizes?: Partial<SnapshotSizes>;
+  /** LEASE_TTL_MS by default. */
+  readonly leaseTtlMs?: number;
   /** Stop early, leaving what is done to be adopted by the next capture. */
   readonly signal?: AbortSignal;
 }
@@ -58,7 +66,9 @@ export interface Captured {
   readonly mutations: number;
   readonly rows: number;
   readonly bytes: number;
+  /** Bytes that went to the store, and bytes of the base that it copied by itself: by this worker. */
   readonly bytesSent: number;
+  readonly bytesCopied: number;
   /** Whether the log may go on behind the cut point: it was not read to its end. */
   readonly more: boolean;
 }
@@ -82,7 +92,7 @@ export async function capture(deps: CaptureDeps, request: CaptureRequest): Promi
   if (before.capture === undefined && (await nothingNew(deps, id, before))) {
     return { kind: "ignored", reason: "nothing-new", index: toIndex(checkpointBorder(before).next - 1) };
   }
-  const acquired = await acquireLease(deps, id);
+  const acquired = await acquireLease(deps, id, request.leaseTtlMs);
   if (acquired.kind === "gone") return { kind: "ignored", reason: "shard-deleted" };
   if (acquired.kind === "rejected") return acquired;
   const { lease } = acquired;
@@ -99,10 +109,15 @@ export async function capture(deps: CaptureDeps, request: CaptureRequest): Promi
 }
 
 async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: Lease): Promise<CaptureOutcome> {
-  const adopted = adoptable(lease.control, request);
+  let adopted = await adoptable(deps, lease, request);
   const damaged = new Map<string, TidemarkError>();
   for (;;) {
     const loaded = await loadForCapture(deps, request, { lease, adopted, damaged });
+    if (loaded.kind === "loaded" && adopted !== undefined && adopted.record.base !== baseKey(loaded.state.base)) {
+      // Its base was found damaged since: the bytes of another one would differ.
+      adopted = undefined;
+      continue;
+    }
     if (loaded.kind !== "loaded") return loaded;
     const { state } = loaded;
     try {
@@ -110,6 +125,7 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: L
     } catch (error) {
       if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
       damaged.set(state.base.row.key, error);
+      adopted = undefined;
     }
   }
 }
@@ -117,11 +133,13 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: L
 async function loadForCapture(
   deps: CaptureDeps,
   request: CaptureRequest,
-  { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlyMap<string, TidemarkError> },
+  { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: Adopted | undefined; readonly damaged: ReadonlyMap<string, TidemarkError> },
 ): Promise<{ readonly kind: "loaded"; readonly state: CutState } | CaptureOutcome> {
   const { control } = lease;
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
   const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
+  const logBytesMax = request.logBytesMax ?? Math.max(CAPTURE_LOG_BYTES_MAX, 2 * (control.checkpoint?.size ?? 0));
+  const start = adopted && startBehind(adopted.progress);
   const outcome = await loadState(deps, {
     life: lifeOf(lease),
     codec: request.codec,
@@ -129,7 +147,9 @@ async function loadForCapture(
     rows,
     damaged,
     past: checkpointIndex,
-    ...(adopted === undefined ? { foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX } : { bound: { index: toIndex(adopted.target.next - 1) } }),
+    foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX,
+    ...(adopted === undefined ? { logBytesMax } : { bound: { index: toIndex(adopted.record.target.next - 1) } }),
+    ...(start && { firstFrom: successor(start.after) }),
     goOn: () => mayGoOn(request, lease),
   });
   switch (outcome.kind) {
@@ -141,15 +161,9 @@ async function loadForCapture(
       throw new TidemarkError("repair", "missing-history", `${shardName(lease.id)} has a checkpoint, but no generation that its log goes on from`);
     case "loaded":
       if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
-      checkTarget(lease, outcome.state, adopted);
+      checkTarget(lease, outcome.state, adopted?.record);
       return { kind: "loaded", state: atCut(outcome.state) };
   }
-}
-
-/** A state that ends where a redo file does, behind at least one batch: what a capture is made of (rule 13). */
-interface CutState extends ShardState {
-  readonly border: Border;
-  readonly position: Position;
 }
 
 function atCut(state: ShardState): CutState {
@@ -175,32 +189,40 @@ function stoppedShort({ signal }: CaptureRequest): CaptureOutcome {
 
 interface Work {
   readonly lease: Lease;
-  readonly adopted: CaptureRecord | undefined;
+  readonly adopted: Adopted | undefined;
   readonly state: CutState;
 }
 
 async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work: Work): Promise<CaptureOutcome> {
-  const { lease, state } = work;
-  const record = work.adopted ?? (await startUpload(deps, request, work));
+  const { lease, state, adopted } = work;
+  const record = adopted?.record ?? (await startUpload(deps, request, work));
   if (record === undefined) return { kind: "outOfDate" };
-  const encoder = snapshotEncoder(describe(request, lease, state));
-  const stored = await storedParts(deps.checkpoints, lease.id, record);
-  const uploader = partUploader(deps, { id: lease.id, holder: lease.holder, record }, stored);
-  for await (const _ of pour(state, encoder)) {
-    if (!(await mayGoOn(request, lease))) return stoppedShort(request);
-    const stop = await uploader.add(encoder.take());
-    if (stop !== undefined) return await stopped(deps, lease, stop);
+  const goOn = (): Promise<boolean> => mayGoOn(request, lease);
+  const about = { id: lease.id, holder: lease.holder, codec: request.codec, sizes: sizesOf(request), record, state, goOn, ...(adopted && { adopted }) };
+  const sent = await encodeAndSend(deps, about);
+  switch (sent.kind) {
+    case "superseded":
+      return { kind: "outOfDate" };
+    case "noSuchUpload":
+      return await startAfresh(deps, lease, "its upload was ended");
+    case "stopped":
+      return stoppedShort(request);
+    case "sent":
+      break;
   }
-  const encoded = encoder.finish();
-  const stop = await uploader.add(encoded.chunks);
-  if (stop !== undefined) return await stopped(deps, lease, stop);
-  const uploaded = await uploader.finish();
-  if (uploaded.kind !== "uploaded") return await stopped(deps, lease, uploaded);
-  const completion = await completeAndVerify(deps, record, uploaded.parts, { encoded, goOn: () => mayGoOn(request, lease) });
-  if (completion.kind === "stopped") return stoppedShort(request);
-  if (completion.kind === "failed") return await startAfresh(deps, lease, completion.why);
-  await doubt(deps, lease, state.passedOver);
-  return await commit(deps, lease, { state, record, encoded, bytesSent: uploaded.bytesSent });
+  const completion = await completeAndVerify(deps, record, sent, goOn);
+  switch (completion.kind) {
+    case "stopped":
+      return stoppedShort(request);
+    case "carriedDamage":
+      if (state.base.kind === "generation") await doubt(deps, lease, [state.base.row]);
+      return await startAfresh(deps, lease, completion.why);
+    case "failed":
+      return await startAfresh(deps, lease, completion.why);
+    case "verified":
+      await doubt(deps, lease, state.passedOver);
+      return await commit(deps, lease, { state, record, ...sent });
+  }
 }
 
 /** The intent is recorded before the first part: an upload that no record names belongs to nobody (rule 14). */
@@ -208,41 +230,26 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   const { id, holder } = lease;
   const key = snapshotKey(incarnationPrefix(id, holder.incarnation), state.index, holder.epoch);
   const { uploadId } = await deps.objects.createUpload(key);
+  const { snapshot } = state;
+  const base = baseKey(state.base);
   const record: CaptureRecord = {
     key,
     uploadId,
     born: holder.epoch,
     target: state.border,
+    ...(base !== undefined && { base }),
+    full: request.full === true || snapshot === undefined || snapshot.description.splices >= SPLICES_MAX,
     encoderVersion: ENCODER_VERSION,
-    partBytes: request.partBytes ?? PART_BYTES,
+    sizes: sizesText(sizesOf(request)),
+    startedAtMs: deps.clock.now(),
+    bytesExpected: (snapshot?.size ?? 0) + state.log.bytes,
   };
   const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, record) });
   return recorded.kind === "written" ? record : undefined;
 }
 
-/** Completes the upload from the stored list, then reads the whole object back and compares it with what was encoded. */
-async function completeAndVerify(
-  deps: CaptureDeps,
-  { key, uploadId }: CaptureRecord,
-  parts: readonly UploadedPart[],
-  { encoded, goOn }: { readonly encoded: EncodedSnapshot; readonly goOn: () => Promise<boolean> },
-): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed"; readonly why: string }> {
-  const completed = await deps.objects.completeUpload({ key, uploadId, parts });
-  // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
-  if (completed.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
-  try {
-    const opened = await openSnapshot({ store: deps.objects }, { key, size: encoded.size, footerSha256: encoded.footerSha256 });
-    if (opened.kind === "absent") return { kind: "failed", why: `the upload of ${key} is gone` };
-    for await (const _ of opened.snapshot.verifyBytes()) if (!(await goOn())) return { kind: "stopped" };
-    return { kind: "verified" };
-  } catch (error) {
-    if (isDamageOf(error, key)) return { kind: "failed", why: error.message };
-    throw error;
-  }
-}
-
 /** A generation that was found damaged no longer counts as one that can recover the head (I6): cleanup keeps a sound one instead. */
-async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: readonly PassedOver[]): Promise<void> {
+async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: readonly Pick<PassedOver, "index" | "epoch">[]): Promise<void> {
   for (const row of passedOver) {
     await changeHistoryRow(deps, { id, incarnation: holder.incarnation, row, change: (now) => ({ ...now, verified: false }) });
   }
@@ -251,9 +258,8 @@ async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: reado
 async function commit(
   deps: CaptureDeps,
   lease: Lease,
-  made: { readonly state: CutState; readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number },
+  { state, record, encoded, uploaded }: Sent & { readonly state: CutState; readonly record: CaptureRecord },
 ): Promise<CaptureOutcome> {
-  const { state, record, encoded } = made;
   const { index, border, position } = state;
   const mutations = index + 1 - checkpointBorder(lease.control).next;
   const row: HistoryRow = {
@@ -263,6 +269,7 @@ async function commit(
     key: record.key,
     size: encoded.size,
     footerSha256: encoded.footerSha256,
+    footerBytes: encoded.footerBytes,
     epoch: record.born,
     state: "kept",
     pins: {},
@@ -274,18 +281,21 @@ async function commit(
   const item = historyItem(lease.id, row);
   const written = await changeControl(deps, {
     id: lease.id,
-    decide: (control) => commitCheckpoint(control, lease.holder, { index, position, border, key: row.key, size: row.size, footerSha256: row.footerSha256 }),
+    decide: (control) => commitCheckpoint(control, lease.holder, checkpointOf(row)),
     also: [{ item, when: [{ kind: "absent" }], put: historyAttributes(row) }],
   });
   // Our own write may have been overtaken before its lost reply was settled: the row tells.
   if (written.kind !== "written" && (await deps.checkpoints.get(item)) === undefined) return { kind: "outOfDate" };
   await publishCaptured(deps.checkpoints, lease.id, { incarnation: lease.holder.incarnation, border, atMs: row.capturedAtMs });
-  return { kind: "completed", index, position, key: row.key, mutations, rows: row.rows, bytes: row.size, bytesSent: made.bytesSent, more: !state.atTail };
+  return { kind: "completed", index, position, key: row.key, mutations, rows: row.rows, bytes: row.size, ...sentBytes(uploaded), more: !state.atTail };
 }
 
-async function stopped(deps: CaptureDeps, lease: Lease, stop: { readonly kind: "superseded" | "noSuchUpload" }): Promise<CaptureOutcome> {
-  if (stop.kind === "superseded") return { kind: "outOfDate" };
-  return startAfresh(deps, lease, "its upload was ended");
+function checkpointOf({ index, position, border, key, size, footerSha256, footerBytes }: HistoryRow): Checkpoint {
+  return { index, position, border, key, size, footerSha256, footerBytes };
+}
+
+function sentBytes({ bytesSent, bytesCopied }: Uploaded): Pick<Captured, "bytesSent" | "bytesCopied"> {
+  return { bytesSent, bytesCopied };
 }
 
 /** Rule 15: the record of an upload that cannot be completed is cleared, or every later run would fail on it. */
@@ -295,9 +305,20 @@ async function startAfresh(deps: CaptureDeps, lease: Lease, why: string): Promis
 }
 
 /** The record that the lease's write showed, if this program would write the same bytes. */
-function adoptable({ capture, checkpoint }: Control, request: CaptureRequest): CaptureRecord | undefined {
-  if (capture === undefined || capture.target.next - 1 <= (checkpoint?.index ?? 0)) return undefined;
-  return capture.encoderVersion === ENCODER_VERSION && capture.partBytes === (request.partBytes ?? PART_BYTES) ? capture : undefined;
+async function adoptable(deps: CaptureDeps, { id, control }: Lease, request: CaptureRequest): Promise<Adopted | undefined> {
+  const { capture: record, checkpoint } = control;
+  if (record === undefined || record.target.next - 1 <= (checkpoint?.index ?? 0)) return undefined;
+  if (record.encoderVersion !== ENCODER_VERSION || record.sizes !== sizesText(sizesOf(request))) return undefined;
+  const stored = await storedParts(deps.checkpoints, id, record);
+  return { record, stored, progress: progressOf(stored) };
+}
+
+function sizesOf({ sizes }: CaptureRequest): SnapshotSizes {
+  return { ...SNAPSHOT_SIZES, ...sizes };
+}
+
+function baseKey(base: Base): string | undefined {
+  return base.kind === "generation" ? base.row.key : undefined;
 }
 
 async function nothingNew(deps: CaptureDeps, id: ShardId, control: Control): Promise<boolean> {
@@ -305,21 +326,6 @@ async function nothingNew(deps: CaptureDeps, id: ShardId, control: Control): Pro
   const border = checkpointBorder(control);
   const step = await readHead(deps, life, border);
   return step.kind === "absent" && (await settle(deps, life, { step, from: border.next, border })) === "tail";
-}
-
-function describe(request: CaptureRequest, lease: Lease, { index, border, position, sessions, base }: CutState): SnapshotDescription {
-  return {
-    table: lease.id.table,
-    shard: lease.id.shard,
-    incarnation: lease.holder.incarnation,
-    codec: request.codec,
-    index,
-    position,
-    border,
-    ...(base.kind === "generation" && { base: base.row.key }),
-    sessions: sessions.list(),
-    forgottenThrough: sessions.forgottenThrough,
-  };
 }
 
 function lifeOf({ id, holder }: Lease): Life {

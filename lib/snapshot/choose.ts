@@ -7,10 +7,11 @@ import type { Bound } from "../redo-log/replay.ts";
 
 export type Base = { readonly kind: "generation"; readonly row: HistoryRow } | { readonly kind: "empty" };
 
-/** Bases that can serve the bound, the one with the least log to replay first. */
+/** Bases that can serve the bound, the one with the least log to replay first; those that were found damaged last. */
 export function basesFor(control: Control, rows: readonly HistoryRow[], bound: Bound): readonly Base[] {
   const newestFirst = rows.filter(({ state }) => state === "kept").sort((a, b) => b.index - a.index);
-  const bases: Base[] = newestFirst.filter((row) => serves(control, row, bound)).map((row) => ({ kind: "generation", row }));
+  const soundFirst = [...newestFirst.filter(({ verified }) => verified), ...newestFirst.filter(({ verified }) => !verified)];
+  const bases: Base[] = soundFirst.filter((row) => serves(control, row, bound)).map((row) => ({ kind: "generation", row }));
   if (control.lowWater === ORIGIN.next) bases.push({ kind: "empty" });
   return bases;
 }

@@ -2,14 +2,14 @@
 // after its worker was stopped or killed, encodes again at most what its last part left open (rules 14 and 15).
 
 import { PART_NOTE_BYTES_MAX } from "../model/limits.ts";
-import { COLUMNS, FILE_ORDER, type RowGroup } from "./parquet/layout.ts";
+import { COLUMNS, FILE_ORDER } from "./parquet/layout.ts";
 import { compress, decompress } from "./parquet/page.ts";
 import type { PlacedGroup } from "./parquet/page-index.ts";
 import type { SpliceStart } from "./splice.ts";
 
 /** Row groups that are finished: those of the base from `from` to `to`, or one that was encoded. */
 export type DoneGroups =
-  | { readonly kind: "carried"; readonly from: number; readonly to: number }
+  | { readonly kind: "carried"; readonly from: number; readonly to: number; readonly lastKey: Buffer }
   | { readonly kind: "fresh"; readonly placed: PlacedGroup; readonly open: boolean };
 
 /** A part that is stored. */
@@ -44,10 +44,10 @@ export function progressOf(stored: ReadonlyMap<number, StoredPart>): Progress {
 }
 
 /** Where the splice goes on; absent where no row group is finished. */
-export function startBehind(done: readonly DoneGroups[], groups: readonly Pick<RowGroup, "lastKey">[]): SpliceStart | undefined {
+export function startBehind({ done }: Progress): SpliceStart | undefined {
   const last = done.at(-1);
   if (last === undefined) return undefined;
-  return last.kind === "carried" ? { after: groups[last.to - 1].lastKey, open: false } : { after: last.placed.group.lastKey, open: last.open };
+  return last.kind === "carried" ? { after: last.lastKey, open: false } : { after: last.placed.group.lastKey, open: last.open };
 }
 
 interface FreshEntry {
@@ -64,7 +64,7 @@ interface FreshEntry {
   readonly open: boolean;
 }
 
-type Entry = readonly [number, number] | FreshEntry;
+type Entry = readonly [from: number, to: number, lastKey: string] | FreshEntry;
 
 const ENTRIES_LENGTH_BYTES = 4;
 const NOTE_RAW_BYTES_MAX = 64 * PART_NOTE_BYTES_MAX;
@@ -81,7 +81,7 @@ export function encodeNote(done: readonly DoneGroups[]): string | undefined {
 }
 
 function entryOf(done: DoneGroups): Entry {
-  if (done.kind === "carried") return [done.from, done.to];
+  if (done.kind === "carried") return [done.from, done.to, done.lastKey.toString("base64")];
   const { group, index, indexLengths } = done.placed;
   const { offset, rows, sha256, crc32, firstKey, lastKey, columns } = group;
   const keys = { firstKey: firstKey.toString("base64"), lastKey: lastKey.toString("base64") };
@@ -95,7 +95,7 @@ function decodeNote(note: string): readonly DoneGroups[] {
   const entries: readonly Entry[] = JSON.parse(raw.toString("utf8", ENTRIES_LENGTH_BYTES, entriesEnd));
   let at = entriesEnd;
   return entries.map((entry): DoneGroups => {
-    if (!("rows" in entry)) return { kind: "carried", from: entry[0], to: entry[1] };
+    if (!("rows" in entry)) return { kind: "carried", from: entry[0], to: entry[1], lastKey: Buffer.from(entry[2], "base64") };
     at += entry.indexBytes;
     return { kind: "fresh", placed: placedOf(entry, raw.subarray(at - entry.indexBytes, at)), open: entry.open };
   });

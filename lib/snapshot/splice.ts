@@ -75,7 +75,8 @@ export async function* splice({ base, changes, full, sizes, start }: SpliceReque
     for (;;) {
       const key = await merge.nextKey();
       const next = place < groups.length ? groups[place] : undefined;
-      if (key !== undefined && (next === undefined || Buffer.compare(key, next.firstKey) < 0)) yield* encoded(next === undefined ? merge.end() : merge.below(next.firstKey));
+      if (key !== undefined && (next === undefined || Buffer.compare(key, next.firstKey) < 0))
+        yield* encoded(next === undefined ? merge.end() : merge.below(next.firstKey));
       else if (next !== undefined && (full || isSmall(place) || (key !== undefined && Buffer.compare(key, next.lastKey) <= 0))) yield* encodeNext();
       else break;
     }

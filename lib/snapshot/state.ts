@@ -121,10 +121,10 @@ async function openBase(
   base: Base,
 ): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
   if (base.kind === "empty") return { kind: "opened" };
-  const { key, size, footerSha256 } = base.row;
+  const { key, size, footerSha256, footerBytes } = base.row;
   const known = request.damaged?.get(key);
   if (known !== undefined) throw known;
-  const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256 });
+  const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256, footerBytes });
   if (opened.kind === "opened") return { kind: "opened", snapshot: opened.snapshot };
   const item = await deps.checkpoints.get(historyItem(request.life.id, base.row));
   if (item === undefined || parseHistoryRow(item).state !== "kept") return { kind: "stale" };

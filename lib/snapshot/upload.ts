@@ -151,7 +151,8 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       return;
     }
     const { key, uploadId, born } = record;
-    const outcome = part.kind === "copy" ? await copy(part, check) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made, check) });
+    const outcome =
+      part.kind === "copy" ? await copy(part, check) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made, check) });
     if (outcome.kind === "sourceChanged") throw damagedObject(sourceOf().key, "it is gone, or not what it was, while row groups of it are carried over");
     if (outcome.kind === "noSuchUpload") {
       stop ??= outcome;
@@ -268,5 +269,12 @@ export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { b
 }
 
 function storedPart(number: number, { etag, offset, length, copied, note }: Attributes): StoredPart {
-  return { number, etag: String(etag), offset: Number(offset), length: Number(length), copied: copied === true, ...(note !== undefined && { note: String(note) }) };
+  return {
+    number,
+    etag: String(etag),
+    offset: Number(offset),
+    length: Number(length),
+    copied: copied === true,
+    ...(note !== undefined && { note: String(note) }),
+  };
 }

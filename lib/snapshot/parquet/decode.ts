@@ -120,5 +120,6 @@ function expectEnd(raw: Buffer, end: number): void {
 function checkOrder({ keys, keyEnds, count }: Rows, first: Buffer, last: Buffer): void {
   if (!ascends(keys, 0, keyEnds, count)) throw new RangeError("the keys of a page do not ascend");
   const lastStart = count === 1 ? 0 : keyEnds[count - 2];
-  if (!keys.subarray(0, keyEnds[0]).equals(first) || !keys.subarray(lastStart).equals(last)) throw new RangeError("a page holds other keys than its page index says");
+  if (!keys.subarray(0, keyEnds[0]).equals(first) || !keys.subarray(lastStart).equals(last))
+    throw new RangeError("a page holds other keys than its page index says");
 }

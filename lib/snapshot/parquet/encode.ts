@@ -11,11 +11,14 @@ import { encodeTail, type Tail } from "./tail.ts";
 export interface SnapshotAssembly {
   /** The next row group; its bytes follow those of the one before. */
   add(group: RowGroup, pages: GroupPages): PlacedGroup;
+  /** The next row group, which lies there already. */
+  restore(placed: PlacedGroup): void;
   /** Where the next row group will lie. */
   readonly end: number;
   /** All row groups so far. */
   readonly groups: readonly PlacedGroup[];
-  finish(description: SnapshotDescription): EncodedSnapshot;
+  /** `read`: the places of row groups that are read back before the snapshot counts. */
+  finish(description: SnapshotDescription, read?: readonly number[]): EncodedSnapshot;
 }
 
 export interface EncodedSnapshot extends Omit<Tail, "chunks" | "byteLength"> {
@@ -26,25 +29,32 @@ export interface EncodedSnapshot extends Omit<Tail, "chunks" | "byteLength"> {
   readonly groups: readonly PlacedGroup[];
 }
 
-/** `placed`: row groups that lie there already, from the head on. */
-export function snapshotAssembly(placed: readonly PlacedGroup[] = []): SnapshotAssembly {
-  const groups = [...placed];
-  let end = placed.reduce((sum, { group }) => sum + group.byteLength, MAGIC.length);
+export function snapshotAssembly(): SnapshotAssembly {
+  const groups: PlacedGroup[] = [];
+  let end = MAGIC.length;
   let finished = false;
+
+  function restore(placed: PlacedGroup): void {
+    assert(placed.group.offset === end, "row groups lie one behind the other");
+    groups.push(placed);
+    end += placed.group.byteLength;
+  }
+
   return {
     add(group, pages) {
       const added = placeGroup(group, pages, end);
-      groups.push(added);
-      end += group.byteLength;
+      restore(added);
       return added;
     },
+    restore,
     get end() {
       return end;
     },
     groups,
-    finish(description) {
+    finish(description, read = []) {
       assert(!finished, "a snapshot is finished once");
       finished = true;
+      for (const place of read) groups[place] = { ...groups[place], group: { ...groups[place].group, carried: 0 } };
       const { chunks, byteLength, ...about } = encodeTail(description, groups);
       return { ...about, size: end + byteLength, tail: chunks, groups };
     },

@@ -125,7 +125,8 @@ function readPageIndex(group: RowGroup, place: IndexPlace, bytes: Buffer): Group
   if (columns.some((other) => other.rows.join() !== rows.join())) throw new RangeError("the pages of a row group's columns differ");
   if (at + COLUMNS.length * rows.length * CHECKSUM_BYTES !== bytes.length) throw new RangeError("a page index has another number of checksums than of pages");
   if (firstKeys.length !== rows.length || lastKeys.length !== rows.length) throw new RangeError("a column index has another number of pages");
-  if (!firstKeys[0].equals(group.firstKey) || !lastKeys[rows.length - 1].equals(group.lastKey)) throw new RangeError("a column index has other keys than the footer");
+  if (!firstKeys[0].equals(group.firstKey) || !lastKeys[rows.length - 1].equals(group.lastKey))
+    throw new RangeError("a column index has other keys than the footer");
   return { rows, firstKeys, lastKeys, columns: columns.map(({ bytes: sizes, checksums }) => ({ bytes: sizes, checksums })) };
 }
 

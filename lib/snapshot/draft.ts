@@ -1,0 +1,89 @@
+// A snapshot in the making: the row groups that are placed so far, what of them the stored parts have noted, and its head.
+
+import { type SnapshotAssembly, snapshotAssembly } from "./parquet/encode.ts";
+import type { StoredGroup } from "./parquet/footer.ts";
+import type { FinishedGroup } from "./parquet/groups.ts";
+import { type GroupPages, MAGIC } from "./parquet/layout.ts";
+import { type DoneGroups, encodeNote, type Progress } from "./progress.ts";
+import type { Snapshot } from "./read.ts";
+
+export interface Draft {
+  readonly assembly: SnapshotAssembly;
+  /** Places of the row groups that were carried over. */
+  readonly carried: ReadonlySet<number>;
+  /** Takes the magic that the object begins with, if nobody has; else nothing. */
+  takeHead(): readonly Buffer[];
+  /** Places an encoded row group; returns its bytes, with the head where they are the first. */
+  fresh(group: FinishedGroup): readonly Buffer[];
+  /** Places row groups of the base, the first of which is its `from`th. */
+  carry(groups: readonly StoredGroup[], pages: readonly GroupPages[], from: number): void;
+  /** The row groups that end at or before `offset` and that no note has yet, as a part's note. */
+  noteUpTo(offset: number): string | undefined;
+}
+
+/** Of a generation's age only this much is told. */
+const CARRIED_TOLD_MAX = 255;
+
+interface Placed {
+  readonly end: number;
+  readonly done: DoneGroups;
+}
+
+/** @param progress what an earlier worker has done of it; `base` is the snapshot that it carries row groups over from */
+export async function openDraft(progress: Progress | undefined, base: Snapshot | undefined): Promise<Draft> {
+  const assembly = snapshotAssembly();
+  const carried = new Set<number>();
+  let headIsTaken = false;
+  let unnoted: Placed[] = [];
+
+  const draft: Draft = {
+    assembly,
+    carried,
+    takeHead() {
+      if (headIsTaken) return [];
+      headIsTaken = true;
+      return [MAGIC];
+    },
+    fresh({ group, pages, bytes, open }) {
+      const placed = assembly.add(group, pages);
+      unnoted.push({ end: assembly.end, done: { kind: "fresh", placed, open } });
+      return [...draft.takeHead(), bytes];
+    },
+    carry(groups, pages, from) {
+      for (const [i, group] of groups.entries()) {
+        carried.add(assembly.groups.length);
+        assembly.add({ ...group, carried: Math.min(CARRIED_TOLD_MAX, group.carried + 1) }, pages[i]);
+        unnoted.push({ end: assembly.end, done: { kind: "carried", from: from + i, to: from + i + 1, lastKey: group.lastKey } });
+      }
+    },
+    noteUpTo(offset) {
+      const ended = unnoted.findIndex(({ end }) => end > offset);
+      const noted = unnoted.splice(0, ended < 0 ? unnoted.length : ended);
+      return encodeNote(joined(noted.map(({ done }) => done)));
+    },
+  };
+
+  for (const done of progress?.done ?? []) {
+    if (done.kind === "fresh") assembly.restore(done.placed);
+    else if (base !== undefined) draft.carry(base.groups.slice(done.from, done.to), await base.pagesOf(done.from, done.to), done.from);
+  }
+  if (assembly.groups.length > 0) draft.takeHead();
+  unnoted = [];
+  return draft;
+}
+
+/** Row groups of the base that follow one another are one entry. */
+function joined(done: readonly DoneGroups[]): readonly DoneGroups[] {
+  const all: DoneGroups[] = [];
+  for (const one of done) {
+    const last = all.at(-1);
+    if (one.kind === "carried" && last?.kind === "carried" && last.to === one.from) all[all.length - 1] = { ...one, from: last.from };
+    else all.push(one);
+  }
+  return all;
+}
+
+/** So many bytes of the object are of row groups that are placed. */
+export function placedBytes({ assembly }: Draft): number {
+  return assembly.groups.length === 0 ? 0 : assembly.end;
+}

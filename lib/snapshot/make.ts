@@ -1,0 +1,173 @@
+// Makes a snapshot of a state, and puts it into the store: what the base has is copied there, the rest is encoded and sent, and
+// what was sent is read back (I5, I8). Under one lease; whoever takes it next goes on behind the parts that are stored.
+
+import type { Holder } from "../checkpoint/transitions.ts";
+import { assert } from "../model/assert.ts";
+import type { CaptureRecord } from "../model/control.ts";
+import { damagedObject } from "../model/errors.ts";
+import type { ValueCodec } from "../model/mutation.ts";
+import type { ShardId } from "../model/names.ts";
+import type { Border, Position } from "../model/position.ts";
+import type { SnapshotDescription } from "../model/snapshot.ts";
+import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { ObjectStore } from "../ports/object-store.ts";
+import type { Telemetry } from "../ports/telemetry.ts";
+import { openDraft, placedBytes } from "./draft.ts";
+import type { EncodedSnapshot } from "./parquet/encode.ts";
+import { type Progress, startBehind, type StoredPart } from "./progress.ts";
+import { openSnapshot, type Snapshot } from "./read.ts";
+import { dueForReading, groupsBetween } from "./recheck.ts";
+import type { SnapshotSizes } from "./sizes.ts";
+import { NO_BASE, splice } from "./splice.ts";
+import { isDamageOf, type ShardState } from "./state.ts";
+import { partUploader, type Uploaded, type UploadStop } from "./upload.ts";
+
+export interface MakeDeps {
+  readonly objects: ObjectStore;
+  readonly checkpoints: CheckpointStore;
+  readonly telemetry: Telemetry;
+}
+
+export interface MakeRequest {
+  readonly id: ShardId;
+  readonly holder: Holder;
+  readonly codec: ValueCodec;
+  readonly sizes: SnapshotSizes;
+  readonly record: CaptureRecord;
+  readonly state: CutState;
+  readonly adopted?: Adopted;
+  /** Asked now and then; false stops the work, which the next holder goes on with. */
+  readonly goOn: () => Promise<boolean>;
+}
+
+/** A state that ends where a redo file does, behind at least one batch: what a capture is made of (rule 13). */
+export interface CutState extends ShardState {
+  readonly border: Border;
+  readonly position: Position;
+}
+
+/** A capture to go on with, and how far it came. */
+export interface Adopted {
+  readonly record: CaptureRecord;
+  readonly stored: ReadonlyMap<number, StoredPart>;
+  readonly progress: Progress;
+}
+
+export interface Sent {
+  readonly uploaded: Uploaded;
+  readonly encoded: EncodedSnapshot;
+  /** Row groups to be read back: those that were sent, and some of those that were carried over. */
+  readonly read: readonly number[];
+  /** Those of them that the store copied. */
+  readonly carried: ReadonlySet<number>;
+}
+
+/** Splices the state out of its base and its changes, and sends what the store cannot copy. */
+export async function encodeAndSend(
+  deps: MakeDeps,
+  request: MakeRequest,
+): Promise<({ readonly kind: "sent" } & Sent) | UploadStop | { readonly kind: "stopped" }> {
+  const { id, holder, record, sizes, state, adopted } = request;
+  const { snapshot } = state;
+  const draft = await openDraft(adopted?.progress, snapshot);
+  const done = adopted?.progress.parts ?? [];
+  const start = adopted && startBehind(adopted.progress);
+  const source = snapshot && !record.full ? { key: snapshot.key, etag: await etagOf(deps, snapshot) } : undefined;
+  const uploader = partUploader(deps, {
+    id,
+    holder,
+    record,
+    sizes,
+    ...(source && { source }),
+    stored: adopted?.stored ?? new Map(),
+    done,
+    skip: done.reduce((sum, { length }) => sum + length, 0) - placedBytes(draft),
+    noteUpTo: draft.noteUpTo,
+  });
+  try {
+    const pieces = splice({ base: snapshot ?? NO_BASE, changes: state.changes, full: record.full, sizes, ...(start && { start }) });
+    for await (const piece of pieces) {
+      const stop = piece.kind === "fresh" ? await uploader.made(draft.fresh(piece.group)) : await sendCarried(piece);
+      if (stop !== undefined) return stop;
+      if (!(await request.goOn())) return { kind: "stopped" };
+    }
+    const read = dueForReading(draft.assembly.groups.map(({ group }) => group));
+    const encoded = draft.assembly.finish(describe(request), read);
+    const stop = await uploader.made([...draft.takeHead(), ...encoded.tail]);
+    if (stop !== undefined) return stop;
+    const uploaded = await uploader.finish();
+    if (uploaded.kind !== "uploaded") return uploaded;
+    const groups = encoded.groups.map(({ group }) => group);
+    const arrived = uploaded.parts.filter(({ copied }) => !copied).flatMap(({ offset, length }) => groupsBetween(groups, offset, offset + length));
+    return { kind: "sent", uploaded, encoded, read: [...new Set([...arrived, ...read])].sort((a, b) => a - b), carried: draft.carried };
+  } finally {
+    await uploader.settled();
+  }
+
+  async function sendCarried({ from, to }: { readonly from: number; readonly to: number }): Promise<UploadStop | undefined> {
+    assert(snapshot !== undefined, "what is carried over has a base");
+    for (let at = from; at < to; at += CARRIED_TOGETHER) {
+      const end = Math.min(to, at + CARRIED_TOGETHER);
+      draft.carry(snapshot.groups.slice(at, end), await snapshot.pagesOf(at, end), at);
+    }
+    const head = Buffer.concat(draft.takeHead());
+    // The magic lies in front of the base's first row group as well.
+    const isFirst = from === 0 && head.length > 0;
+    if (head.length > 0 && !isFirst) {
+      const stop = await uploader.made([head]);
+      if (stop !== undefined) return stop;
+    }
+    const groups = snapshot.groups.slice(from, to);
+    return uploader.carried({ sourceOffset: isFirst ? 0 : groups[0].offset, head: isFirst ? head : Buffer.alloc(0), groups });
+  }
+}
+
+/** Row groups of the base whose page indexes are read together. */
+const CARRIED_TOGETHER = 64;
+
+async function etagOf({ objects }: MakeDeps, { key }: Snapshot): Promise<string> {
+  const head = await objects.head(key);
+  if (head.kind === "absent") throw damagedObject(key, "it is missing");
+  return head.etag;
+}
+
+/** Completes the upload from the stored list, then reads back what was sent, and some of what was carried over, and compares. */
+export async function completeAndVerify(
+  deps: MakeDeps,
+  { key, uploadId }: CaptureRecord,
+  { uploaded, encoded, read, carried }: Sent,
+  goOn: () => Promise<boolean>,
+): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed" | "carriedDamage"; readonly why: string }> {
+  const parts = uploaded.parts.map(({ number, etag }) => ({ number, etag }));
+  const completed = await deps.objects.completeUpload({ key, uploadId, parts });
+  // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
+  if (completed.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
+  let verified = 0;
+  try {
+    const { size, footerSha256, footerBytes } = encoded;
+    const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256, footerBytes });
+    if (opened.kind === "absent") return { kind: "failed", why: `the upload of ${key} is gone` };
+    for await (verified of opened.snapshot.verifyBytes(read)) if (!(await goOn())) return { kind: "stopped" };
+    return { kind: "verified" };
+  } catch (error) {
+    if (!isDamageOf(error, key)) throw error;
+    return { kind: carried.has(read[verified]) ? "carriedDamage" : "failed", why: error.message };
+  }
+}
+
+function describe({ id, holder, codec, state, record }: MakeRequest): SnapshotDescription {
+  const { index, border, position, sessions, snapshot } = state;
+  return {
+    table: id.table,
+    shard: id.shard,
+    incarnation: holder.incarnation,
+    codec,
+    index,
+    position,
+    border,
+    ...(record.base !== undefined && { base: record.base }),
+    sessions: sessions.list(),
+    forgottenThrough: sessions.forgottenThrough,
+    splices: record.full || snapshot === undefined ? 0 : snapshot.description.splices + 1,
+  };
+}

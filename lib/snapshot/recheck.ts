@@ -1,0 +1,19 @@
+// Which row groups a capture reads back before its snapshot counts (pure): all bytes that it sent, and in turn those that it
+// carried over, so that no row group is carried on for ever unread (I8). Decided before the tail is made, which says for each
+// row group through how many generations it was carried since.
+
+import { CARRIED_MAX } from "../model/limits.ts";
+import type { RowGroup } from "./parquet/layout.ts";
+
+/** Of a carried row group, `carried` counts this generation as well. Returns the places of those to be read back, in order. */
+export function dueForReading(groups: readonly Pick<RowGroup, "carried">[]): readonly number[] {
+  const carried = [...groups.keys()].filter((place) => groups[place].carried > 0);
+  const inTurn = carried.toSorted((a, b) => groups[b].carried - groups[a].carried || a - b).slice(0, Math.ceil(carried.length / CARRIED_MAX));
+  const overdue = carried.filter((place) => groups[place].carried >= CARRIED_MAX);
+  return [...new Set([...inTurn, ...overdue])].sort((a, b) => a - b);
+}
+
+/** The places of the row groups that bytes from `offset` to `end` are of. */
+export function groupsBetween(groups: readonly Pick<RowGroup, "offset" | "byteLength">[], offset: number, end: number): readonly number[] {
+  return [...groups.keys()].filter((place) => groups[place].offset < end && groups[place].offset + groups[place].byteLength > offset);
+}
