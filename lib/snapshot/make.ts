@@ -6,7 +6,7 @@ import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
 import type { ValueCodec } from "../model/mutation.ts";
-import type { ShardId } from "../model/names.ts";
+import { type ShardId, shardName } from "../model/names.ts";
 import type { Border, Position } from "../model/position.ts";
 import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
@@ -84,6 +84,10 @@ export async function encodeAndSend(
     skip: done.reduce((sum, { length }) => sum + length, 0) - placedBytes(draft),
     noteUpTo: draft.noteUpTo,
   });
+  if (done.length > 0) {
+    const bytes = done.reduce((sum, { length }) => sum + length, 0);
+    deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
+  }
   try {
     const pieces = splice({ base: snapshot ?? NO_BASE, changes: state.changes, full: record.full, sizes, ...(start && { start }) });
     for await (const piece of pieces) {

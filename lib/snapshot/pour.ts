@@ -40,7 +40,8 @@ export async function stateMerge(changes: Changes, sink: RowSink, from?: Buffer)
     const { end } = part;
     assert(end !== undefined, "the last part of the changes has no end");
     part = await changes.part(end);
-    merge = mergeRows(part, sink, { from: end });
+    // Rows below its first key may still come: the next change was asked for before them.
+    merge = mergeRows(part, sink);
   }
 
   return {

@@ -80,6 +80,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   let waiting: Buffer[] = [];
   let stop: UploadStop | undefined;
   let fault: { readonly error: unknown } | undefined;
+  let bytesDone = done.reduce((sum, { length }) => sum + length, 0);
   let bytesSent = 0;
   let bytesCopied = 0;
 
@@ -148,6 +149,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     const known = stored.get(number);
     if (known !== undefined && known.offset === offset && known.length === length) {
       parts.set(number, known);
+      bytesDone += length;
       return;
     }
     const { key, uploadId, born } = record;
@@ -169,9 +171,18 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       return;
     }
     parts.set(number, mine);
+    bytesDone += length;
     if (part.kind === "copy") bytesCopied += length;
     else bytesSent += length;
-    deps.telemetry.report({ kind: "capture-uploaded", shard: shardName(request.id), part: number, bytes: length });
+    deps.telemetry.report({
+      kind: "capture-uploaded",
+      shard: shardName(request.id),
+      part: number,
+      bytes: length,
+      copied: mine.copied,
+      bytesDone,
+      bytesExpected: record.bytesExpected,
+    });
   }
 
   async function copy(part: Extract<PlannedPart, { kind: "copy" }>, check: CopyCheck | undefined): ReturnType<ObjectStore["copyPart"]> {

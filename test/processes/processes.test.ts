@@ -42,7 +42,7 @@ test("four processes append to one shard while a fifth captures and cleans: ever
   const readings = await reader.stop();
 
   const world = await openWorld(root);
-  const { outcome } = await snapshotShard(world, { id: SHARD, partBytes: PART_BYTES });
+  const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
   expect(["completed", "ignored"]).toContain(outcome.kind);
   const log = await readLog(root, world);
   const told = checkAcknowledgements(root, log);
@@ -85,7 +85,7 @@ test(`kill -9 of any of them at random points, ${KILLS} times: nothing acknowled
   const committedLast: string[] = [];
   const world = await openWorld(root, { onCommit: (key) => committedLast.push(key) });
   await world.clock.sleep(LEASE_TTL_MS);
-  const { outcome } = await snapshotShard(world, { id: SHARD, partBytes: PART_BYTES });
+  const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
   expect(["completed", "ignored"]).toContain(outcome.kind);
   const log = await readLog(root, world);
   const told = checkAcknowledgements(root, log);

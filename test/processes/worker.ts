@@ -39,7 +39,7 @@ async function captureAndClean(): Promise<void> {
   process.send?.("ready");
   while (!isStopped) {
     try {
-      const { outcome } = await snapshotShard(world, { id: SHARD, partBytes: PART_BYTES });
+      const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
       ledger.add("outcome", outcome.kind);
       if (outcome.kind === "rejected") await world.clock.sleep(REJECTED_PAUSE_MS);
     } catch (error) {

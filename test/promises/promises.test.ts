@@ -108,6 +108,7 @@ describe("I4 Forward only", () => {
       key: `${index}`,
       size: 1,
       footerSha256: "",
+      footerBytes: 512,
     });
     const control = { stamp: "s", incarnation: "i", epoch: toEpoch(2), lowWater: toIndex(1), checkpoint: at(5) };
     const commit = (epoch: number, index: number) => commitCheckpoint(control, { incarnation: "i", epoch: toEpoch(epoch) }, at(index)).kind;

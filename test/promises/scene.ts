@@ -75,7 +75,7 @@ export async function scene(policy: Partial<TablePolicy> = {}): Promise<Scene> {
 }
 
 export function captureOf(world: Process["world"], partBytes = 1_000): Promise<CaptureOutcome> {
-  return capture(world, { id: ID, codec: "json", partBytes });
+  return capture(world, { id: ID, codec: "json", sizes: { partBytes, partBytesMin: partBytes } });
 }
 
 export async function readOf(world: Process["world"], at: RecoverRequest["at"] = {}): Promise<Reading> {

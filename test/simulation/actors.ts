@@ -34,7 +34,7 @@ export interface Troupe {
   readonly finals: { readonly timeMs: number; readonly index: number }[];
 }
 
-const KEYS = 6;
+const KEYS = 9;
 
 export function openWriterOf({ id, settings }: Troupe, process: Process): Writer {
   return openWriter(process.world, { id, codec: "json", lingerMs: settings.lingerMs });
@@ -109,7 +109,8 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
 
 export async function captures(troupe: Troupe, process: Process): Promise<void> {
   const { stage, settings, id, count, random } = troupe;
-  const limits = { partBytes: settings.partBytes[whole(random, 0, settings.partBytes.length - 1)], foldBytesMax: settings.foldBytesMax };
+  const { foldBytesMax, logBytesMax } = settings;
+  const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax };
   for (;;) {
     await stage.turn(process, "capture");
     try {

@@ -43,8 +43,10 @@ export async function runSchedule(seed: number, { logged = false }: { readonly l
     const stage = openStage({
       random,
       onEffect: (effect) => promises.observe(effect),
-      onEvent: (_, { kind }) => {
-        if (kind === "fell-back") count("fallbacks");
+      onEvent: (_, event) => {
+        if (event.kind === "fell-back") count("fallbacks");
+        if (event.kind === "capture-resumed") count("captures resumed");
+        if (event.kind === "capture-uploaded" && event.copied) count("parts copied");
       },
     });
     const promises = watch({ id: ID, policy: settings.policy, stage: () => stage });
@@ -263,7 +265,7 @@ async function comeToRest(troupe: Troupe, company: Company, say: Say): Promise<v
   }
   for (let round = 0, before = ""; ; round++) {
     if (round === ROUNDS_AT_REST_MAX) broken("I7", `${ROUNDS_AT_REST_MAX} rounds of capture and cleanup do not come to rest`);
-    const { outcome } = await alone(snapshotShard(process.world, { id: ID, partBytes: settings.partBytes[0] }));
+    const { outcome } = await alone(snapshotShard(process.world, { id: ID, sizes: settings.sizes[0] }));
     await alone(cleanupShard(process.world, { id: ID, policy: settings.policy }));
     const now = [...stage.objects.objects.keys(), ...stage.objects.uploads.keys(), promises.control?.stamp].join();
     say(() => `at rest, round ${round}: ${outcome.kind}`);

@@ -2,6 +2,7 @@
 
 import { type TablePolicy, POLICY_DEFAULTS } from "../../lib/model/table.ts";
 import type { Random } from "../../lib/ports/random.ts";
+import { SNAPSHOT_SIZES, type SnapshotSizes } from "../../lib/snapshot/sizes.ts";
 
 export interface Settings {
   readonly policy: TablePolicy;
@@ -15,8 +16,10 @@ export interface Settings {
   readonly readers: number;
   readonly batchesMax: number;
   readonly lingerMs: number;
-  readonly partBytes: readonly number[];
+  /** How snapshots are cut; captures that differ in it do not adopt each other's. */
+  readonly sizes: readonly SnapshotSizes[];
   readonly foldBytesMax: number;
+  readonly logBytesMax: number;
   /** Likelihood that the process which ran last runs on. */
   readonly burst: number;
   /** Likelihood of each fault, a step. */
@@ -31,6 +34,10 @@ export interface Settings {
 }
 
 const STEPS_MIN = 200;
+
+/** A few row groups for a handful of keys, most of which the store can copy; or parts of many row groups. */
+const TINY: SnapshotSizes = { pageRows: 1, groupBytes: 200, partBytes: 600, partBytesMin: 200, copyBytes: 500 };
+const SMALL: SnapshotSizes = { pageRows: 2, groupBytes: 350, partBytes: 1_000, partBytesMin: 500, copyBytes: 1_000 };
 
 export function drawSettings(random: Random): Settings {
   const whole = (min: number, max: number): number => min + Math.floor(random.fraction() * (max - min + 1));
@@ -51,8 +58,9 @@ export function drawSettings(random: Random): Settings {
     readers: oneOf(0, 0, 1, 2),
     batchesMax: whole(4, 10),
     lingerMs: oneOf(0, 0, 50),
-    partBytes: oneOf([1_000], [1_000], [2_000], [700, 900], [8 << 20]),
-    foldBytesMax: oneOf(1, 1, 1 << 20),
+    sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [SMALL, TINY], [SNAPSHOT_SIZES]),
+    foldBytesMax: oneOf(1, 15_000, 1 << 20),
+    logBytesMax: oneOf(1, 200, 1 << 20),
     burst: oneOf(0, 0.7, 0.9, 0.95),
     crash: oneOf(0, 0, 0.005, 0.01),
     failed: oneOf(0, 0, 0.01, 0.03),
@@ -79,7 +87,7 @@ function ghostly({ policy, captures }: Settings): Partial<Settings> {
     readers: captures === 1 ? 1 : 0,
     batchesMax: 8,
     lingerMs: 0,
-    partBytes: [8 << 20],
+    sizes: [SNAPSHOT_SIZES],
     burst: 0.9,
     failed: 0,
     lost: 0.005,

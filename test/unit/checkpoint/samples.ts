@@ -20,6 +20,7 @@ export function checkpointAt(index: number, epoch = 1): Checkpoint {
     key: snapshotKey(prefix, toIndex(index), toEpoch(epoch)),
     size: 1_000 + index,
     footerSha256: "f".repeat(64),
+    footerBytes: 512,
   };
 }
 
@@ -35,7 +36,11 @@ export function recordAt(index: number, born: number): CaptureRecord {
     born: toEpoch(born),
     target: borderAt(index + 1),
     encoderVersion: "1",
-    partBytes: 64,
+    base: "players/0/00112233aabbccdd/snapshots/0000000000000040-e2.parquet",
+    full: false,
+    sizes: "1024 1750000 8388608 5242880 268435456",
+    startedAtMs: 1_700_000_000_000,
+    bytesExpected: 64,
   };
 }
 

@@ -13,6 +13,7 @@ const row: HistoryRow = {
   key: "players/0/0123456789abcdef/snapshots/0000000000000007-e2.parquet",
   size: 900,
   footerSha256: "f".repeat(64),
+  footerBytes: 512,
   epoch: toEpoch(2),
   state: "kept",
   pins: {},

@@ -58,7 +58,7 @@ test("the stage is on the item while it lasts", async () => {
 test("a log too long for one capture takes several, and they are summed", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)], [put("b", 2)], [put("c", 3)]]);
-  const report = await snapshotShard(world, { id, foldBytesMax: 1 });
+  const report = await snapshotShard(world, { id, logBytesMax: 1 });
   expect(report).toMatchObject({ outcome: { kind: "completed", index: 3, mutations: 3, rows: 3 }, captures: 3 });
   expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(3);
 });

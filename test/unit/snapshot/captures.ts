@@ -2,12 +2,13 @@
 
 import { expect } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
+import { PART_SORT } from "../../../lib/checkpoint/items.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { capture, type CaptureRequest } from "../../../lib/snapshot/capture.ts";
 import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, withObjects, worldWithTable } from "../jobs/world.ts";
 
 /** Small parts: several for a snapshot of some records. */
-export const request: CaptureRequest = { id, codec: "json", partBytes: 4_096 };
+export const request: CaptureRequest = { id, codec: "json", sizes: { partBytes: 4_096, partBytesMin: 4_096 } };
 
 /** A world whose snapshot takes several parts. */
 export async function worldWithLog(): Promise<MemoryWorld> {
@@ -50,15 +51,18 @@ export function counting(world: MemoryWorld): { readonly world: MemoryWorld; rea
   return { world: counted, numbers };
 }
 
-/** A capture that dies with its lease: neither parts nor release are answered. */
+/** A capture that dies with its lease once two parts are stored: neither parts nor release are answered. */
 export async function killedWithoutRelease(world: MemoryWorld): Promise<void> {
   let dead = false;
+  let stored = 0;
+  const twoStored = Promise.withResolvers<void>();
   const silent: MemoryWorld = {
     ...world,
     objects: {
       ...world.objects,
       async uploadPart(part) {
         if (part.number < 3) return world.objects.uploadPart(part);
+        await twoStored.promise;
         dead = true;
         throw noAnswer();
       },
@@ -67,7 +71,9 @@ export async function killedWithoutRelease(world: MemoryWorld): Promise<void> {
       ...world.checkpoints,
       async write(changes) {
         if (dead) throw noAnswer();
-        return world.checkpoints.write(changes);
+        const written = await world.checkpoints.write(changes);
+        if (changes.some(({ item }) => item.sort.startsWith(PART_SORT)) && ++stored === 2) twoStored.resolve();
+        return written;
       },
       async get(key) {
         if (dead) throw noAnswer();

@@ -46,7 +46,7 @@ test("an adopted capture ends at its own target, though the log went on", async 
 });
 
 test.each([
-  ["parts of another size", { partBytes: 8_192 }],
+  ["parts of another size", { sizes: { partBytes: 8_192 } }],
   ["an encoder of another version", {}],
 ])("a capture that would write other bytes starts afresh: %s", async (why, change) => {
   const world = await worldWithLog();
