@@ -43,7 +43,7 @@ export function appendPermissions(storage: Storage): Permissions {
   };
 }
 
-/** Reads the log and the base, uploads the new snapshot; what it leaves behind is cleanup's. */
+/** Reads the log and the base, uploads the new snapshot, with parts that S3 copies from the base by the same rights; what it leaves behind is cleanup's. */
 export function snapshotPermissions(storage: Storage): Permissions {
   return {
     statements: [

@@ -11,6 +11,8 @@ const GIB = 1024 * MIB;
 export const S3_PART_BYTES_MIN = 5 * MIB;
 export const S3_PART_BYTES_MAX = 5 * GIB;
 export const S3_PARTS_MAX = 10_000;
+/** A part that a server cannot copy by itself passes this process, and is held in memory whole: so much of it. */
+export const COPY_BY_HAND_BYTES_MAX = 64 * MIB;
 export const S3_DELETE_MANY_MAX = 1_000;
 export const S3_LIST_PAGE_MAX = 1_000;
 const S3_KEY_BYTES_MAX = 1_024;
@@ -104,5 +106,6 @@ assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of 
 assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= S3_PART_BYTES_MAX, "a part that is copied has a size that S3 takes");
 assert(PART_NOTE_BYTES_MAX < DYNAMODB_ITEM_BYTES_MAX, "a part's note fits its item");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
+assert(COPY_BY_HAND_BYTES_MAX >= PART_BYTES && COPY_BY_HAND_BYTES_MAX <= S3_PART_BYTES_MAX, "what S3 does not copy is sent as a part like others");
 assert(TABLE_NAME_LENGTH_MAX + 200 <= S3_KEY_BYTES_MAX, "an object's key fits S3");
 assert(KEEP_SNAPSHOTS_MIN >= 2, "a damaged newest snapshot can be passed over");

@@ -42,7 +42,7 @@ function guardedObjects(store: ObjectStore, need: Need): ObjectStore {
   const read = async <Found extends { readonly kind: string }>(key: string, found: Promise<Found>): Promise<Found> => {
     need("s3:GetObject", on(key));
     const outcome = await found;
-    if (outcome.kind === "absent" || outcome.kind === "sourceChanged") need("s3:ListBucket", BUCKET);
+    if (outcome.kind === "absent") need("s3:ListBucket", BUCKET);
     return outcome;
   };
   return {
@@ -70,9 +70,12 @@ function guardedObjects(store: ObjectStore, need: Need): ObjectStore {
       return store.uploadPart(part);
     },
     /** S3 reads the source with the rights of who asks for the copy. */
-    copyPart(part) {
+    async copyPart(part) {
       need("s3:PutObject", on(part.key));
-      return read(part.source.key, store.copyPart(part));
+      need("s3:GetObject", on(part.source.key));
+      const outcome = await store.copyPart(part);
+      if (outcome.kind === "sourceChanged") need("s3:ListBucket", BUCKET);
+      return outcome;
     },
     async completeUpload(upload) {
       need("s3:PutObject", on(upload.key));

@@ -92,6 +92,28 @@ test("a program with grantAppend appends, one with grantRead reads, and an opera
   await deleteTable(operator, "players");
 });
 
+test("a part is copied by who may read its source and upload, which of the functions only the capture's may", async () => {
+  const { as } = store();
+  const [base, next] = [
+    `players/0/${"0".repeat(16)}/snapshots/0000000000000001-e1.parquet`,
+    `players/0/${"0".repeat(16)}/snapshots/0000000000000002-e1.parquet`,
+  ];
+  const { objects } = as("grantOperate");
+  await objects.createIfAbsent(base, Buffer.from("rows"));
+  const found = await objects.head(base);
+  const upload = { key: next, ...(await objects.createUpload(next)) };
+  const source = { key: base, etag: found.kind === "found" ? found.etag : "", offset: 1, length: 2 };
+  const copyAs = (role: string, key = base) => as(role).objects.copyPart({ ...upload, number: 1, source: { ...source, key } });
+  for (const role of ["SnapshotRole", "grantOperate"]) {
+    expect(await copyAs(role), role).toMatchObject({ kind: "stored" });
+    expect(await copyAs(role, base.replace("-e1", "-e2")), role).toEqual({ kind: "sourceChanged" });
+  }
+  for (const role of ["IngestRole", "IngestQueueRole", "CleanupRole", "RequestsRole", "PlanRole", "TablesRole", "grantAppend", "grantRead"]) {
+    await expect(copyAs(role), role).rejects.toThrow("denied: s3:PutObject");
+  }
+  await expect(copyAs("SnapshotRole", "_store.json")).rejects.toThrow("denied: s3:GetObject");
+});
+
 test("the doors may not do cleanup's work, nor a capture its own cleaning", async () => {
   const { as } = store();
   await ensureTables(as("TablesRole"), [{ name: "players", codec: "bytes", ...POLICY }]);

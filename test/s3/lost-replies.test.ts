@@ -26,6 +26,7 @@ type IsMeant = (request: SeenRequest) => boolean;
 const ofRedo: IsMeant = ({ method, path }) => method === "PUT" && path.includes(".redo");
 const ofUpload: IsMeant = ({ method, path }) => method === "POST" && path.includes("uploads");
 const ofPart: IsMeant = ({ method, path }) => method === "PUT" && path.includes("partNumber=");
+const ofCopy: IsMeant = ({ method, headers }) => method === "PUT" && headers["x-amz-copy-source"] !== undefined;
 const ofCompletion: IsMeant = ({ method, path }) => method === "POST" && path.includes("uploadId=");
 const ofDeletes: IsMeant = ({ method, path }) => method === "POST" && path.includes("delete");
 
@@ -134,6 +135,25 @@ function proveJobs(): void {
           expect(await recovered()).toEqual(["k1 1", "k2 2"]);
         });
       }
+
+      test("a copy of a part that was carried out is made again, and the upload completes with it", async () => {
+        const { objects } = world;
+        const body = Buffer.alloc(6 * 1024 * 1024, "0123456789");
+        await objects.createIfAbsent("source", body);
+        const found = await objects.head("source");
+        const upload = { key: "copy", ...(await objects.createUpload("copy")) };
+        const source = { key: "source", etag: found.kind === "found" ? found.etag : "", offset: 3, length: 5 * 1024 * 1024 };
+        const copy = () => objects.copyPart({ ...upload, number: 1, source });
+        lose(ofCopy);
+        if (attemptsMax === 1) await expect(copy()).rejects.toMatchObject({ kind: "retry" });
+        const copied = await copy();
+        expect(losses).toEqual([]);
+        const parts = [{ number: 1, etag: copied.kind === "stored" ? copied.etag : "" }];
+        expect(await objects.completeUpload({ ...upload, parts })).toEqual({ kind: "completed" });
+        const whole = await objects.get("copy");
+        expect(whole.kind === "found" && whole.body.equals(body.subarray(3, 3 + source.length))).toBe(true);
+        expect(await openUploads()).toBe(0);
+      });
 
       test("a cleanup whose deletes were carried out is finished by the next", async () => {
         for (const sequence of [1, 2, 3]) {

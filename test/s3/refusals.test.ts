@@ -19,6 +19,7 @@ const CALLS: Readonly<Record<string, (store: ObjectStore) => Promise<unknown>>> 
   deleteMany: (store) => store.deleteMany(["k"]),
   createUpload: (store) => store.createUpload("k"),
   uploadPart: (store) => store.uploadPart({ ...UPLOAD, number: 1, body: BODY }),
+  copyPart: (store) => store.copyPart({ ...UPLOAD, number: 1, source: { key: "s", etag: `"e"`, offset: 0, length: 1 } }),
   completeUpload: (store) => store.completeUpload({ ...UPLOAD, parts: [{ number: 1, etag: `"841a2d689ad86bd1611447453c22c6fc"` }] }),
   abortUpload: (store) => store.abortUpload(UPLOAD),
   listUploads: (store) => store.listUploads({ prefix: "" }),

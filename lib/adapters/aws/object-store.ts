@@ -4,17 +4,19 @@
 // answers "exists": nobody is told "created" then. The callers know their own object again by its bytes, so that is
 // safe (protocol rules 9 and 15).
 //
-// Every part goes with its CRC-32, which S3 compares on arrival and again on completion; the port's ETag of a part is
-// S3's with the checksum behind it, since completing asks for both.
+// Every part goes with its CRC-32, which S3 compares on arrival and again on completion.
+//
+// Of a part that it copied, S3 tells the CRC-32. Other servers tell none, or that of the whole source, which of an object
+// that was itself an upload is none of a part (versitygw: `…-2`): where parts must have theirs, no upload can be completed
+// with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower.
 
-import { crc32 } from "node:zlib";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
-  type CompletedPart,
   CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
+  type GetObjectCommandInput,
   type GetObjectCommandOutput,
   HeadBucketCommand,
   HeadObjectCommand,
@@ -27,10 +29,11 @@ import {
 } from "@aws-sdk/client-s3";
 import { assert } from "../../model/assert.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
-import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, UploadedPart, UploadPage } from "../../ports/object-store.ts";
+import { COPY_BY_HAND_BYTES_MAX, S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
+import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, Upload, UploadPage } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
+import { completedPart, crc32Base64, isCrc32, joinEtag } from "./part-etags.ts";
 
 export interface S3ObjectStoreOptions {
   readonly bucket: string;
@@ -58,9 +61,12 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
   }
 
   /** The SDK repeats a call until its answer begins; a body that breaks off is asked for again here, or one break would end a long recovery. */
-  async function read(key: string, range?: string): Promise<{ readonly body: Buffer; readonly contentRange: string | undefined }> {
+  async function read(
+    key: string,
+    only: Pick<GetObjectCommandInput, "Range" | "IfMatch"> = {},
+  ): Promise<{ readonly body: Buffer; readonly contentRange: string | undefined }> {
     for (let attempt = 1; ; attempt++) {
-      const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: root + key, ...(range !== undefined && { Range: range }) }));
+      const found = await client.send(new GetObjectCommand({ Bucket: bucket, Key: root + key, ...only }));
       try {
         return { body: await bodyOf(found, key), contentRange: found.ContentRange };
       } catch (error) {
@@ -95,6 +101,25 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     if (page.IsTruncated === undefined) throw unreadable(resource, "no list");
     const uploads = (page.Uploads ?? []).map(({ Key, UploadId = "" }) => ({ key: listedKey(Key, page.EncodingType, root), uploadId: UploadId }));
     return { uploads, ...(page.IsTruncated && uploads.length > 0 && { next: uploads[uploads.length - 1] }) };
+  }
+
+  /** Throws as S3 does, for `copyPart` to read. */
+  async function copyByHand(upload: Upload, number: number, { key, etag, offset, length }: PartSource): Promise<CopyPartOutcome> {
+    if (length > COPY_BY_HAND_BYTES_MAX) {
+      const message = `${resource}: this server copies no part that an upload can be completed with, and ${length} bytes are too many to send: copy at most ${COPY_BY_HAND_BYTES_MAX} at once`;
+      throw callError("no-server-copy", message);
+    }
+    const { body } = await read(key, { Range: rangeOf(offset, length), IfMatch: etag });
+    return body.length < length ? { kind: "sourceChanged" } : sendPart(upload, number, body);
+  }
+
+  async function sendPart({ key, uploadId }: Upload, number: number, body: Uint8Array): Promise<{ readonly kind: "stored"; readonly etag: string }> {
+    const checksum = crc32Base64(body);
+    const { ETag } = await client.send(
+      new UploadPartCommand({ Bucket: bucket, Key: root + key, UploadId: uploadId, PartNumber: number, Body: body, ChecksumCRC32: checksum }),
+    );
+    if (ETag === undefined) throw unreadable(resource, "a part without an ETag");
+    return { kind: "stored", etag: joinEtag(ETag, checksum) };
   }
 
   async function hasChanged({ key, etag, offset, length }: PartSource): Promise<boolean> {
@@ -133,8 +158,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
       // S3 has no range without a byte, and refuses one behind the end.
       if (length === 0) return nothing();
       try {
-        const range = `bytes=${offset}-${Math.min(offset + length, Number.MAX_SAFE_INTEGER) - 1}`;
-        const { body, contentRange } = await read(key, range);
+        const { body, contentRange } = await read(key, { Range: rangeOf(offset, length) });
         return { kind: "found", body, size: sizeIn(contentRange) };
       } catch (error) {
         if (awsErrorName(error) === "NoSuchKey") return { kind: "absent" };
@@ -178,13 +202,8 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
 
     async uploadPart({ key, uploadId, number, body }) {
       checkPartNumber(number);
-      const checksum = crc32Base64(body);
       try {
-        const { ETag } = await client.send(
-          new UploadPartCommand({ Bucket: bucket, Key: root + key, UploadId: uploadId, PartNumber: number, Body: body, ChecksumCRC32: checksum }),
-        );
-        if (ETag === undefined) throw unreadable(resource, "a part without an ETag");
-        return { kind: "stored", etag: joinEtag(ETag, checksum) };
+        return await sendPart({ key, uploadId }, number, body);
       } catch (error) {
         if (awsErrorName(error) === "NoSuchUpload") return { kind: "noSuchUpload" };
         throw error;
@@ -194,6 +213,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     async copyPart({ key, uploadId, number, source }) {
       checkPartNumber(number);
       checkPartSource(source);
+      const upload = { key, uploadId };
       try {
         const { CopyPartResult } = await client.send(
           new UploadPartCopyCommand({
@@ -203,11 +223,12 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
             PartNumber: number,
             CopySource: copySource(bucket, root + source.key),
             CopySourceIfMatch: source.etag,
-            CopySourceRange: `bytes=${source.offset}-${source.offset + source.length - 1}`,
+            CopySourceRange: rangeOf(source.offset, source.length),
           }),
         );
         if (CopyPartResult?.ETag === undefined) throw unreadable(resource, "a copied part without an ETag");
-        return { kind: "stored", etag: joinEtag(CopyPartResult.ETag, CopyPartResult.ChecksumCRC32) };
+        const { ETag, ChecksumCRC32 } = CopyPartResult;
+        return isCrc32(ChecksumCRC32) ? { kind: "stored", etag: joinEtag(ETag, ChecksumCRC32) } : await copyByHand(upload, number, source);
       } catch (error) {
         if (awsErrorName(error) === "NoSuchUpload") return { kind: "noSuchUpload" };
         if (awsErrorName(error) === "NoSuchKey" || isTaken(error)) return { kind: "sourceChanged" };
@@ -268,7 +289,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
 /** S3 answers "access denied" for an object that is absent, to a caller that may not list: without the second right nothing is ever absent. */
 const READING = "s3:GetObject on its objects, and s3:ListBucket on the bucket, without which S3 denies what is absent";
 const UPLOADING = "s3:PutObject";
-const COPYING = `${UPLOADING}, ${READING}`;
+const COPYING = `${UPLOADING}, and ${READING}`;
 const DELETING = "s3:DeleteObject";
 
 /** S3 takes the call, and denies each of its keys. */
@@ -314,6 +335,10 @@ function completeOutcome(error: unknown): CompleteOutcome | undefined {
   }
 }
 
+function rangeOf(offset: number, length: number): string {
+  return `bytes=${offset}-${Math.min(offset + length, Number.MAX_SAFE_INTEGER) - 1}`;
+}
+
 const COMPLAINTS = new Set(["InvalidRange", "InvalidArgument", "InvalidRequest"]);
 
 /** A header's text, so the key is escaped as in a URL. */
@@ -349,24 +374,6 @@ interface UploadsRequest {
   readonly limit: number;
   readonly keyAfter?: string;
   readonly idAfter?: string;
-}
-
-function crc32Base64(body: Uint8Array): string {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(crc32(body));
-  return bytes.toString("base64");
-}
-
-const ETAG_BORDER = " crc32:";
-
-function joinEtag(etag: string, checksum: string | undefined): string {
-  return checksum === undefined ? etag : `${etag}${ETAG_BORDER}${checksum}`;
-}
-
-function completedPart({ number, etag }: UploadedPart): CompletedPart {
-  const border = etag.lastIndexOf(ETAG_BORDER);
-  if (border < 0) return { PartNumber: number, ETag: etag };
-  return { PartNumber: number, ETag: etag.slice(0, border), ChecksumCRC32: etag.slice(border + ETAG_BORDER.length) };
 }
 
 function unreadable(place: string, what: string, cause?: unknown): TidemarkError {

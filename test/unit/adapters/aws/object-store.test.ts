@@ -1,6 +1,7 @@
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
+import { COPY_BY_HAND_BYTES_MAX } from "../../../../lib/model/limits.ts";
 import type { ObjectStore } from "../../../../lib/ports/object-store.ts";
 import { type HttpDouble, httpDouble, type Reply, s3Error, xml } from "./http-double.ts";
 
@@ -13,6 +14,7 @@ beforeEach(async () => {
 afterEach(() => double.close());
 
 const OK: Reply = { status: 200, headers: { etag: `"e"` } };
+const COPIED = xml(`<CopyPartResult><ETag>"e"</ETag><ChecksumCRC32>AQIDBA==</ChecksumCRC32></CopyPartResult>`);
 const BODY = Buffer.from("body");
 const UPLOAD = { key: "k", uploadId: "id" };
 const PARTS = [
@@ -52,6 +54,22 @@ describe("what is asked of S3", () => {
     const sent = completed.body.toString().replaceAll("&quot;", `"`);
     expect(sent).toContain(`<Part><ETag>"e1"</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32><PartNumber>1</PartNumber></Part>`);
     expect(sent).toContain(`<Part><ETag>"e2"</ETag><PartNumber>2</PartNumber></Part>`);
+  });
+
+  test("a part is copied from a source that is escaped as in a URL, by range, only while it has its ETag", async () => {
+    double.play(COPIED, xml("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"));
+    const copied = await store.copyPart({ ...UPLOAD, number: 3, source: { key: "é +%/?#&'(1).parquet", etag: `"s-2"`, offset: 7, length: 5 } });
+    expect(copied).toEqual({ kind: "stored", etag: `"e" crc32:AQIDBA==` });
+    expect(await store.completeUpload({ ...UPLOAD, parts: [{ number: 3, etag: `"e" crc32:AQIDBA==` }] })).toEqual({ kind: "completed" });
+    const [copy, completed] = double.requests;
+    expect(copy).toMatchObject({ method: "PUT", body: Buffer.alloc(0) });
+    expect(copy.path).toMatch(/^\/states\/pre%20fix\/k\?.*partNumber=3.*uploadId=id/);
+    expect(copy.headers).toMatchObject({
+      "x-amz-copy-source": "states/pre%20fix/%C3%A9%20%2B%25/%3F%23%26'(1).parquet",
+      "x-amz-copy-source-range": "bytes=7-11",
+      "x-amz-copy-source-if-match": `"s-2"`,
+    });
+    expect(completed.body.toString()).toContain("<ChecksumCRC32>AQIDBA==</ChecksumCRC32><PartNumber>3</PartNumber>");
   });
 
   test("a list asks for what lies behind, and gives keys without the store's prefix, unescaped", async () => {
@@ -117,6 +135,76 @@ describe("what is asked of S3", () => {
     expect(await store.getRange("k", { offset: 3, length: 0 })).toEqual({ kind: "found", body: Buffer.alloc(0), size: 10 });
     expect(double.requests.map(({ method }) => method)).toEqual(["GET", "GET", "HEAD", "HEAD"]);
   });
+});
+
+describe("a copied part", () => {
+  const SOURCE = { key: "s", etag: `"s-2"`, offset: 2, length: 4 };
+  const copy = () => store.copyPart({ ...UPLOAD, number: 1, source: SOURCE });
+  const headOf = (size: number, etag = SOURCE.etag): Reply => ({ status: 200, headers: { "content-length": String(size), etag } });
+  const methods = () => double.requests.map(({ method }) => method);
+
+  test("of a source that is gone, or another, is none; nor is one of an upload that is gone", async () => {
+    double.play(s3Error(404, "NoSuchKey"), s3Error(412, "PreconditionFailed"), s3Error(404, "NoSuchUpload"));
+    expect(await copy()).toEqual({ kind: "sourceChanged" });
+    expect(await copy()).toEqual({ kind: "sourceChanged" });
+    expect(await copy()).toEqual({ kind: "noSuchUpload" });
+  });
+
+  test.each([
+    [416, "InvalidRange"],
+    [400, "InvalidArgument"],
+    [400, "InvalidRequest"],
+  ])("whose range is refused by %i %s is none where the source is gone, or another, or too short", async (status, code) => {
+    for (const found of [[headOf(5)], [headOf(6, `"t"`)], [{ status: 404 }, { status: 200 }], [{ status: 404 }]]) {
+      double.play(s3Error(status, code), ...found);
+      expect(await copy()).toEqual({ kind: "sourceChanged" });
+    }
+  });
+
+  test("that is refused though its source is as it should be is a fault of the program", async () => {
+    double.play(s3Error(400, "InvalidRequest"), headOf(6));
+    await expect(copy()).rejects.toMatchObject({ kind: "bug", code: "refused-request" });
+  });
+
+  test("that S3 answers with 200 and an error in it, or nothing, is none", async () => {
+    double.play(s3Error(200, "InternalError"), xml("<CopyPartResult></CopyPartResult>"), { status: 200 }, s3Error(200, "PreconditionFailed"));
+    await expect(copy()).rejects.toMatchObject({ kind: "retry" });
+    await expect(copy()).rejects.toMatchObject({ kind: "retry", code: "unreadable-answer" });
+    await expect(copy()).rejects.toMatchObject({ kind: "retry" });
+    expect(await copy()).toEqual({ kind: "sourceChanged" });
+    expect(methods()).toEqual(["PUT", "PUT", "PUT", "PUT"]);
+  });
+
+  for (const [title, checksum] of [
+    ["without a checksum", ""],
+    ["with the checksum of an upload", "<ChecksumCRC32>AQIDBA==-2</ChecksumCRC32>"],
+  ]) {
+    const unusable = xml(`<CopyPartResult><ETag>"e"</ETag>${checksum}</CopyPartResult>`);
+
+    test(`${title} is read and sent, only while the source has its ETag`, async () => {
+      double.play(unusable, { status: 206, headers: { "content-range": "bytes 2-5/6" }, body: BODY }, OK);
+      expect(await copy()).toEqual({ kind: "stored", etag: `"e" crc32:${crcOf(BODY)}` });
+      const [, read, sent] = double.requests;
+      expect(read).toMatchObject({ method: "GET", headers: { range: "bytes=2-5", "if-match": SOURCE.etag } });
+      expect(sent).toMatchObject({ method: "PUT", body: BODY, headers: { "x-amz-checksum-crc32": crcOf(BODY) } });
+    });
+
+    test(`${title} is none where the source or the upload is gone meanwhile`, async () => {
+      double.play(unusable, s3Error(404, "NoSuchKey"), unusable, s3Error(412, "PreconditionFailed"));
+      expect(await copy()).toEqual({ kind: "sourceChanged" });
+      expect(await copy()).toEqual({ kind: "sourceChanged" });
+      double.play(unusable, { status: 206, headers: { "content-range": "bytes 2-4/5" }, body: "bod" });
+      expect(await copy()).toEqual({ kind: "sourceChanged" });
+      double.play(unusable, { status: 206, headers: { "content-range": "bytes 2-5/6" }, body: BODY }, s3Error(404, "NoSuchUpload"));
+      expect(await copy()).toEqual({ kind: "noSuchUpload" });
+    });
+
+    test(`${title} is a fault of the call where it is too large to be sent`, async () => {
+      double.play(unusable);
+      const source = { ...SOURCE, length: COPY_BY_HAND_BYTES_MAX + 1 };
+      await expect(store.copyPart({ ...UPLOAD, number: 1, source })).rejects.toMatchObject({ kind: "call", code: "no-server-copy" });
+    });
+  }
 });
 
 describe("what S3's answers mean", () => {

@@ -20,8 +20,11 @@ const BODY = Buffer.from("0123456789");
 const UPLOAD = { key: "k", uploadId: "id" };
 const PARTS = [{ number: 1, etag: `"e1" crc32:AAAAAA==` }];
 const STORED: Reply = { status: 200, headers: { etag: `"e"` } };
+const COPIED = xml(`<CopyPartResult><ETag>"e"</ETag><ChecksumCRC32>AQIDBA==</ChecksumCRC32></CopyPartResult>`);
 const COMPLETED = xml("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>");
 const FOUND: Reply = { status: 200, headers: { "content-length": "10" }, body: BODY };
+
+const copy = () => store.copyPart({ ...UPLOAD, number: 1, source: { key: "s", etag: `"s"`, offset: 0, length: 4 } });
 
 describe("a lost reply", () => {
   const create = () => store.createIfAbsent("k", BODY);
@@ -30,6 +33,8 @@ describe("a lost reply", () => {
     ["of a PUT that took effect: the key is taken, by whom the object says", create, s3Error(412, "PreconditionFailed"), { kind: "exists" }],
     ["of a PUT that took none: the object is created", create, STORED, { kind: "created" }],
     ["of a part: it is stored again", () => store.uploadPart({ ...UPLOAD, number: 1, body: BODY }), STORED, { kind: "stored", etag: expect.any(String) }],
+    ["of a copy: it is made again", copy, COPIED, { kind: "stored", etag: `"e" crc32:AQIDBA==` }],
+    ["of a copy whose source was deleted behind it: the source is gone", copy, s3Error(404, "NoSuchKey"), { kind: "sourceChanged" }],
     ["of a completion: S3 tells its success again", complete, COMPLETED, { kind: "completed" }],
     ["of a completion that S3 has forgotten: the upload is gone", complete, s3Error(404, "NoSuchUpload"), { kind: "noSuchUpload" }],
     ["of a completion whose object stands: the key is taken", complete, s3Error(412, "PreconditionFailed"), { kind: "exists" }],
@@ -183,6 +188,7 @@ describe("what the caller must correct says how", () => {
     ],
     ["looking", () => store.head("k"), { status: 403 }, { kind: "call", code: "no-access" }, "s3:ListBucket"],
     ["creating", () => store.createIfAbsent("k", BODY), s3Error(403, "AccessDenied"), { kind: "call", code: "no-access" }, "s3:PutObject"],
+    ["copying", copy, s3Error(403, "AccessDenied"), { kind: "call", code: "no-access" }, "s3:PutObject, and s3:GetObject"],
     ["deleting", () => store.deleteMany(["k"]), s3Error(403, "AccessDenied"), { kind: "call", code: "no-access" }, "s3:DeleteObject"],
     [
       "listing uploads",
@@ -214,12 +220,14 @@ describe("what is no S3, but says 200 OK to everything,", () => {
   const welcome: Reply = { status: 200, headers: { "content-type": "text/html" }, body: "<html><body>Welcome</body></html>" };
 
   test("creates nothing and lists nothing", async () => {
-    double.play(welcome, welcome, welcome, welcome, welcome);
+    double.play(welcome, welcome, welcome, welcome, welcome, welcome, welcome);
     await expect(store.createIfAbsent("k", BODY)).rejects.toMatchObject({ code: "unreadable-answer" });
     await expect(store.list({ prefix: "" })).rejects.toMatchObject({ code: "unreadable-answer" });
     await expect(store.listUploads({ prefix: "" })).rejects.toMatchObject({ code: "unreadable-answer" });
     await expect(store.createUpload("k")).rejects.toMatchObject({ code: "unreadable-answer" });
     await expect(store.uploadPart({ ...UPLOAD, number: 1, body: BODY })).rejects.toMatchObject({ code: "unreadable-answer" });
+    await expect(copy()).rejects.toMatchObject({ kind: "retry" });
+    await expect(store.head("k")).rejects.toMatchObject({ code: "unreadable-answer" });
   });
 });
 

@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -7,6 +7,8 @@ import { localCheckpointStore } from "../../../../lib/adapters/local/checkpoint-
 import { fileFault } from "../../../../lib/adapters/local/faults.ts";
 import { initLocalStore, type LocalStore, openLocalStore } from "../../../../lib/adapters/local/store.ts";
 import { isOrphan, temporaryName } from "../../../../lib/adapters/local/temporary-files.ts";
+
+const SOURCE = { key: "s", etag: "e", offset: 0, length: 1 };
 
 let directory: string;
 beforeEach(async () => {
@@ -148,6 +150,8 @@ describe("keys and names", () => {
           () => objects.deleteMany(["fine", key]),
           () => objects.createUpload(key),
           () => objects.uploadPart({ key, uploadId: "0".repeat(32), number: 1, body: Buffer.from("x") }),
+          () => objects.copyPart({ key, uploadId: "0".repeat(32), number: 1, source: SOURCE }),
+          () => objects.copyPart({ key: "k", uploadId: "0".repeat(32), number: 1, source: { ...SOURCE, key } }),
           () => objects.completeUpload({ key, uploadId: "0".repeat(32), parts: [{ number: 1, etag: "e" }] }),
           () => objects.abortUpload({ key, uploadId: "0".repeat(32) }),
         ];
@@ -162,6 +166,7 @@ describe("keys and names", () => {
     await withStore(async ({ objects }) => {
       const uploadId = "../../objects";
       expect(await objects.uploadPart({ key: "k", uploadId, number: 1, body: Buffer.from("x") })).toEqual({ kind: "noSuchUpload" });
+      expect(await objects.copyPart({ key: "k", uploadId, number: 1, source: SOURCE })).toEqual({ kind: "noSuchUpload" });
       expect(await objects.completeUpload({ key: "k", uploadId, parts: [{ number: 1, etag: "e" }] })).toEqual({ kind: "noSuchUpload" });
       await objects.abortUpload({ key: "k", uploadId });
       expect(await readdir(directory)).toContain("objects");
@@ -201,6 +206,31 @@ describe("keys and names", () => {
     await withStore(async ({ objects }) => {
       await objects.createIfAbsent("a/b", Buffer.from("x"));
       await expect(objects.createIfAbsent("a/b/c", Buffer.from("x"))).rejects.toMatchObject({ kind: "call", code: "not-a-directory" });
+    });
+  });
+});
+
+describe("copied parts", () => {
+  test("a directory, or what would lie below a file, is no source", async () => {
+    await withStore(async ({ objects }) => {
+      await objects.createIfAbsent("a/b", Buffer.from("x"));
+      const { uploadId } = await objects.createUpload("k");
+      for (const key of ["a", "a/b/c"]) {
+        expect(await objects.copyPart({ key: "k", uploadId, number: 1, source: { ...SOURCE, key } })).toEqual({ kind: "sourceChanged" });
+      }
+      expect(await readdir(join(directory, "uploads", `k~${uploadId}`))).toEqual([]);
+    });
+  });
+
+  test("a file that was put in an object's place by hand is another source", async () => {
+    await withStore(async ({ objects }) => {
+      await objects.createIfAbsent("a", Buffer.from("first"));
+      const found = await objects.head("a");
+      const { uploadId } = await objects.createUpload("k");
+      await writeFile(join(directory, "objects", "b"), "other");
+      await rename(join(directory, "objects", "b"), join(directory, "objects", "a"));
+      const source = { key: "a", etag: found.kind === "found" ? found.etag : "", offset: 0, length: 5 };
+      expect(await objects.copyPart({ key: "k", uploadId, number: 1, source })).toEqual({ kind: "sourceChanged" });
     });
   });
 });
