@@ -7,7 +7,7 @@ import type { World } from "../lib/ports/world.ts";
 import type { ExitCode } from "./exit-codes.ts";
 import type { Output } from "./output.ts";
 import { openStore, type StoreUrl } from "./store.ts";
-import { grouped } from "./words.ts";
+import { bytesInWords, grouped } from "./words.ts";
 
 export interface Context {
   readonly output: Output;
@@ -54,7 +54,13 @@ function tell(output: Output, event: TelemetryEvent): void {
       output.progress(`${event.shard}: ${event.stage}`);
       return;
     case "capture-uploaded":
-      output.progress(`${event.shard}: part ${event.part} of the snapshot is uploaded`);
+      output.progress(
+        `${event.shard}: part ${event.part} of the snapshot is stored, ${bytesInWords(event.bytesDone)} of about ${bytesInWords(event.bytesExpected)}`,
+        Math.min(1, event.bytesDone / event.bytesExpected),
+      );
+      return;
+    case "capture-resumed":
+      output.progress(`${event.shard}: goes on behind part ${event.parts}, ${bytesInWords(event.bytes)} of about ${bytesInWords(event.bytesExpected)}`);
       return;
     case "replayed":
       output.progress(`${event.shard}: ${grouped(event.mutations)} mutations replayed`);

@@ -21,6 +21,7 @@ export type StoreUrl =
       readonly table: string;
       readonly endpoint?: string | undefined;
       readonly region?: string | undefined;
+      readonly checksums?: "none" | undefined;
     };
 
 /** @throws {TidemarkError} `call` "bad-store-url" */
@@ -72,6 +73,7 @@ const S3_PARAMETERS = z.strictObject({
     .string()
     .regex(/^[a-z0-9-]+$/, "region is not the name of a region")
     .optional(),
+  checksums: z.literal("none", 'checksums can only be "none"').optional(),
 });
 
 function s3Url(text: string): StoreUrl {
@@ -99,6 +101,6 @@ function decoded(text: string, pathname: string): string {
 }
 
 function badUrl(text: string, why: string, cause?: unknown): TidemarkError {
-  const forms = "write file:PATH or s3://BUCKET/PREFIX?table=DYNAMODB_TABLE[&endpoint=URL][&region=REGION]";
+  const forms = "write file:PATH or s3://BUCKET/PREFIX?table=DYNAMODB_TABLE[&endpoint=URL][&region=REGION][&checksums=none]";
   return callError("bad-store-url", `${JSON.stringify(text)} is not the URL of a store: ${why}; ${forms}`, cause);
 }

@@ -44,6 +44,7 @@ export function functionTelemetry({ logger, metrics }: Pick<Instruments, "logger
         logger.warn(kind, about);
         return;
       case "capture-uploaded":
+      case "capture-resumed":
       case "job-stage":
       case "replayed":
         logger.debug(kind, about);

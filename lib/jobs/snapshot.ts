@@ -168,7 +168,12 @@ async function captureAll(world: World, request: CaptureRequest): Promise<{ read
     const next = await capture(world, request);
     if (next.kind !== "completed") break;
     captures++;
-    outcome = { ...next, mutations: outcome.mutations + next.mutations, bytesSent: outcome.bytesSent + next.bytesSent, bytesCopied: outcome.bytesCopied + next.bytesCopied };
+    outcome = {
+      ...next,
+      mutations: outcome.mutations + next.mutations,
+      bytesSent: outcome.bytesSent + next.bytesSent,
+      bytesCopied: outcome.bytesCopied + next.bytesCopied,
+    };
   }
   return { outcome, captures };
 }

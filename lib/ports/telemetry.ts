@@ -19,7 +19,14 @@ export type TelemetryEvent =
   | (AtShard & { readonly kind: "appended"; readonly first: Index; readonly mutations: number; readonly batches: number; readonly bytes: number })
   | (AtShard & { readonly kind: "job-stage"; readonly job: "snapshot"; readonly stage: JobStage })
   | (AtShard & { readonly kind: "capture-resumed"; readonly parts: number; readonly bytes: number; readonly bytesExpected: number })
-  | (AtShard & { readonly kind: "capture-uploaded"; readonly part: number; readonly bytes: number; readonly copied: boolean; readonly bytesDone: number; readonly bytesExpected: number })
+  | (AtShard & {
+      readonly kind: "capture-uploaded";
+      readonly part: number;
+      readonly bytes: number;
+      readonly copied: boolean;
+      readonly bytesDone: number;
+      readonly bytesExpected: number;
+    })
   | (AtShard & {
       readonly kind: "captured";
       readonly index: Index;

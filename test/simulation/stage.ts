@@ -264,7 +264,7 @@ function withFreshEtags(store: MemoryObjectStore): ObjectStore {
     },
     async copyPart(request) {
       const outcome = await store.copyPart(request);
-      return outcome.kind === "stored" ? { kind: "stored", etag: freshEtag(request, outcome.etag) } : outcome;
+      return outcome.kind === "stored" ? { ...outcome, etag: freshEtag(request, outcome.etag) } : outcome;
     },
     completeUpload({ key, uploadId, parts }) {
       const stored = parts.map(({ number, etag }) => {

@@ -29,7 +29,11 @@ export interface AwsClientsOptions {
   readonly attemptsMax?: number;
   /** How long a service may be silent, in ms. Default: S3_SILENCE_MS_MAX and DYNAMODB_SILENCE_MS_MAX. */
   readonly silenceMsMax?: number;
+  /** As the object store has it: with "none" the SDK adds none of its own either. Default: "crc32". */
+  readonly checksums?: Checksums | undefined;
 }
+
+export type Checksums = "crc32" | "none";
 
 export interface AwsClients {
   readonly s3: S3Client;
@@ -54,9 +58,10 @@ export function awsClients(options: AwsClientsOptions = {}): AwsClients {
 
 /** For a bundle that is to hold one of them. */
 export function s3Client(options: AwsClientsOptions = {}): S3Client {
-  const { endpoint, silenceMsMax = S3_SILENCE_MS_MAX } = options;
+  const { endpoint, silenceMsMax = S3_SILENCE_MS_MAX, checksums } = options;
+  const unchecked = checksums === "none" ? ({ requestChecksumCalculation: "WHEN_REQUIRED", responseChecksumValidation: "WHEN_REQUIRED" } as const) : {};
   // Other endpoints than AWS seldom serve a name for each bucket.
-  return new S3Client({ ...common(options), forcePathStyle: endpoint !== undefined, requestHandler: patience(silenceMsMax) });
+  return new S3Client({ ...common(options), ...unchecked, forcePathStyle: endpoint !== undefined, requestHandler: patience(silenceMsMax) });
 }
 
 export function dynamodbClient(options: AwsClientsOptions = {}): DynamoDBClient {

@@ -8,7 +8,8 @@
 //
 // Of a part that it copied, S3 tells the CRC-32. Other servers tell none, or that of the whole source, which of an object
 // that was itself an upload is none of a part (versitygw: `…-2`): where parts must have theirs, no upload can be completed
-// with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower.
+// with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower. Told to use
+// no checksums of parts, this store lets such a server copy; what arrived is then proven by reading it back alone.
 
 import {
   AbortMultipartUploadCommand,
@@ -33,17 +34,21 @@ import { COPY_BY_HAND_BYTES_MAX, S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "..
 import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, Upload, UploadPage } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
-import { completedPart, crc32Base64, isCrc32, joinEtag } from "./part-etags.ts";
+import type { Checksums } from "./clients.ts";
+import { completedPart, crc32Base64, crc32Of, isCrc32, joinEtag } from "./part-etags.ts";
 
 export interface S3ObjectStoreOptions {
   readonly bucket: string;
   /** Goes before every key, as it is: end it with a slash. Default: none. */
   readonly prefix?: string;
+  /** Whether parts go with their CRC-32; "none" for servers that tell none of a part that they copied. Default: "crc32". */
+  readonly checksums?: Checksums | undefined;
 }
 
 const READ_ATTEMPTS_MAX = 3;
 
-export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S3ObjectStoreOptions): ObjectStore {
+export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", checksums = "crc32" }: S3ObjectStoreOptions): ObjectStore {
+  const isChecked = checksums === "crc32";
   const resource = `bucket ${JSON.stringify(bucket)}`;
   let bucketSeen: Promise<void> | undefined;
 
@@ -114,12 +119,11 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
   }
 
   async function sendPart({ key, uploadId }: Upload, number: number, body: Uint8Array): Promise<{ readonly kind: "stored"; readonly etag: string }> {
-    const checksum = crc32Base64(body);
-    const { ETag } = await client.send(
-      new UploadPartCommand({ Bucket: bucket, Key: root + key, UploadId: uploadId, PartNumber: number, Body: body, ChecksumCRC32: checksum }),
-    );
+    const checksum = isChecked ? crc32Base64(body) : undefined;
+    const part = { Bucket: bucket, Key: root + key, UploadId: uploadId, PartNumber: number, Body: body };
+    const { ETag } = await client.send(new UploadPartCommand({ ...part, ...(checksum !== undefined && { ChecksumCRC32: checksum }) }));
     if (ETag === undefined) throw unreadable(resource, "a part without an ETag");
-    return { kind: "stored", etag: joinEtag(ETag, checksum) };
+    return { kind: "stored", etag: checksum === undefined ? ETag : joinEtag(ETag, checksum) };
   }
 
   async function hasChanged({ key, etag, offset, length }: PartSource): Promise<boolean> {
@@ -195,7 +199,9 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
     },
 
     async createUpload(key) {
-      const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: root + key, ChecksumAlgorithm: "CRC32" }));
+      const { UploadId } = await client.send(
+        new CreateMultipartUploadCommand({ Bucket: bucket, Key: root + key, ...(isChecked && { ChecksumAlgorithm: "CRC32" }) }),
+      );
       if (UploadId === undefined) throw unreadable(resource, "an upload without an id");
       return { uploadId: UploadId };
     },
@@ -228,7 +234,9 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "" }: S
         );
         if (CopyPartResult?.ETag === undefined) throw unreadable(resource, "a copied part without an ETag");
         const { ETag, ChecksumCRC32 } = CopyPartResult;
-        return isCrc32(ChecksumCRC32) ? { kind: "stored", etag: joinEtag(ETag, ChecksumCRC32) } : await copyByHand(upload, number, source);
+        if (!isChecked) return { kind: "stored", etag: ETag };
+        if (!isCrc32(ChecksumCRC32)) return await copyByHand(upload, number, source);
+        return { kind: "stored", etag: joinEtag(ETag, ChecksumCRC32), crc32: crc32Of(ChecksumCRC32) };
       } catch (error) {
         if (awsErrorName(error) === "NoSuchUpload") return { kind: "noSuchUpload" };
         if (awsErrorName(error) === "NoSuchKey" || isTaken(error)) return { kind: "sourceChanged" };

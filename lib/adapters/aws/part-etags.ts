@@ -24,6 +24,10 @@ export function crc32Base64(body: Uint8Array): string {
   return bytes.toString("base64");
 }
 
+export function crc32Of(checksum: string): number {
+  return Buffer.from(checksum, "base64").readUInt32BE();
+}
+
 /** Whether an answer tells the CRC-32 of a part: of an object that was itself an upload it has the number of parts behind it. */
 export function isCrc32(checksum: string | undefined): checksum is string {
   return checksum !== undefined && CRC32_BASE64.test(checksum);

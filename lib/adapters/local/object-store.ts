@@ -17,6 +17,7 @@ import { createHash, hash, randomBytes } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
@@ -189,7 +190,13 @@ export function localObjectStore(directory: string): ObjectStore {
       if (upload === undefined) return { kind: "noSuchUpload" };
       const copied = await readObject(objectPath(objects, source.key), async (from, { size, etag }): Promise<CopyPartOutcome> => {
         if (etag !== source.etag || size < source.offset + source.length) return { kind: "sourceChanged" };
-        return storePart(upload, number, (file) => copyRange(from, source, file));
+        let crc = 0;
+        const stored = await storePart(upload, number, (file) =>
+          copyRange(from, source, file, (chunk) => {
+            crc = crc32(chunk, crc);
+          }),
+        );
+        return stored.kind === "stored" ? { ...stored, crc32: crc } : stored;
       });
       return copied.kind === "absent" ? { kind: "sourceChanged" } : copied;
     },
@@ -351,12 +358,18 @@ async function appendPart(part: FileHandle, etag: string, file: FileHandle): Pro
 }
 
 /** Copies a range of one file to the end of another, and gives the SHA-256 of what it copied. */
-async function copyRange(from: FileHandle, { offset, length }: Pick<PartSource, "offset" | "length">, to: FileHandle): Promise<Buffer> {
+async function copyRange(
+  from: FileHandle,
+  { offset, length }: Pick<PartSource, "offset" | "length">,
+  to: FileHandle,
+  onChunk?: (chunk: Buffer) => void,
+): Promise<Buffer> {
   const digest = createHash("sha256");
   for (let copied = 0; copied < length; ) {
     const chunk = await readFrom(from, offset + copied, Math.min(CHUNK_BYTES, length - copied));
     if (chunk.length === 0) throw new TidemarkError("retry", "file-cut", "a file was cut short while it was copied: call again");
     digest.update(chunk);
+    onChunk?.(chunk);
     await writeAll(to, chunk);
     copied += chunk.length;
   }

@@ -4,6 +4,7 @@
 // the same bytes under the same key, made anew, have another one: as where S3 encrypts with KMS keys.
 
 import { hash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
@@ -128,7 +129,8 @@ export function memoryObjectStore(): MemoryObjectStore {
       const body = objects.get(source.key);
       const end = source.offset + source.length;
       if (body === undefined || etags.get(source.key) !== source.etag || end > body.length) return { kind: "sourceChanged" };
-      return storePart(upload, number, Buffer.from(body.subarray(source.offset, end)));
+      const copied = Buffer.from(body.subarray(source.offset, end));
+      return { ...storePart(upload, number, copied), crc32: crc32(copied) };
     },
 
     async completeUpload({ key, uploadId, parts }) {
