@@ -5,13 +5,17 @@ import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { callError, isTidemarkError, TidemarkError } from "../lib/model/errors.ts";
 
-export type WriteBytes = (bytes: Buffer) => Promise<void>;
+export interface WholeFile {
+  write(bytes: Buffer): Promise<void>;
+  /** What was written so far is void. */
+  startOver(): Promise<void>;
+}
 
 /**
  * Whatever `fill` writes becomes the file, in place of one that was there; if it throws, nothing is left.
  * @throws {TidemarkError} `call` "bad-file", `wait` "no-space"
  */
-export async function writeWholeFile<T>(path: string, fill: (write: WriteBytes) => Promise<T>): Promise<T> {
+export async function writeWholeFile<T>(path: string, fill: (file: WholeFile) => Promise<T>): Promise<T> {
   const place = resolve(path);
   await refuseOtherThanFile(place);
   const temporary = `${place}.${randomUUID()}.tmp`;
@@ -19,7 +23,7 @@ export async function writeWholeFile<T>(path: string, fill: (write: WriteBytes) 
     const file = await open(temporary, "wx");
     let filled: T;
     try {
-      filled = await fill((bytes) => writeAll(file, bytes, place));
+      filled = await fill(wholeFile(file, place));
       await file.sync();
     } finally {
       await file.close();
@@ -60,12 +64,25 @@ async function refuseOtherThanFile(path: string): Promise<void> {
   throw callError("bad-file", `${path} is ${found.isDirectory() ? "a directory" : "no regular file"}: name a file, or leave -o away and redirect the output`);
 }
 
-async function writeAll(file: FileHandle, bytes: Buffer, place: string): Promise<void> {
-  try {
-    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at)).bytesWritten;
-  } catch (error) {
-    throw fileFault(error, place);
-  }
+function wholeFile(file: FileHandle, place: string): WholeFile {
+  let end = 0;
+  return {
+    async write(bytes) {
+      try {
+        for (let at = 0; at < bytes.length; ) {
+          const { bytesWritten } = await file.write(bytes, at, bytes.length - at, end);
+          at += bytesWritten;
+          end += bytesWritten;
+        }
+      } catch (error) {
+        throw fileFault(error, place);
+      }
+    },
+    async startOver() {
+      await file.truncate(0);
+      end = 0;
+    },
+  };
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -19,6 +19,8 @@ export interface RecoverTableRequest {
 
 export interface TableRecovery {
   readonly table: Table;
+  /** Shards that are recovered. */
+  readonly shardCount: number;
   /** Each shard's state, shard by shard; it is read, and held, until the next is asked for. */
   shards(): AsyncGenerator<{ readonly id: ShardId; readonly view: ShardView }>;
 }
@@ -35,6 +37,7 @@ export async function recoverTable(world: World, request: RecoverTableRequest): 
   }
   return {
     table,
+    shardCount: ids.length,
     async *shards() {
       for (const id of ids) {
         const view = await recover(world, { id, codec: table.codec, at, pinned: true });

@@ -4,6 +4,7 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { rowsCollector } from "../machines/keyed/collect.ts";
+import { keyedFold } from "../machines/keyed/fold.ts";
 import { lookUp } from "../machines/keyed/look-up.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
@@ -12,6 +13,7 @@ import type { ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import { type Index, ORIGIN, type Position, toIndex } from "../model/position.ts";
 import type { Rows } from "../model/rows.ts";
+import { Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
@@ -21,6 +23,7 @@ import type { Bound } from "../redo-log/replay.ts";
 import { pour } from "../snapshot/pour.ts";
 import { isDamageOf, loadState, type PassedOver, type ShardState } from "../snapshot/state.ts";
 import { pin, unpin } from "./pin.ts";
+import { snapshotFile } from "./snapshot-file.ts";
 
 export interface RecoverDeps {
   readonly objects: Pick<ObjectStore, "get" | "getRange" | "head" | "list">;
@@ -66,6 +69,8 @@ export interface ShardView {
   readonly rowsMax: number;
   /** Rows in key order. */
   rows(): AsyncGenerator<Rows>;
+  /** The state as one snapshot file, Parquet, from its first byte to its last. Behind "restart" it begins anew: what came before is void. */
+  snapshotFile(): AsyncGenerator<Buffer | "restart">;
   get(key: Buffer): Promise<Entry | undefined>;
   close(): Promise<void>;
 }
@@ -80,6 +85,7 @@ export async function recover(deps: RecoverDeps, request: RecoverRequest): Promi
 }
 
 interface Loaded {
+  readonly incarnation: string;
   readonly state: ShardState;
   readonly unpin: () => Promise<void>;
 }
@@ -100,7 +106,7 @@ async function load(deps: RecoverDeps, request: RecoverRequest, damaged: Readonl
     const { state } = outcome;
     if (state.atTail && state.index < (at.index ?? 0)) throw beyondTail(id, at.index ?? 0, state.index);
     const release = await hold(deps, request, state, life.incarnation);
-    if (release !== "gone") return { state, unpin: release };
+    if (release !== "gone") return { incarnation: life.incarnation, state, unpin: release };
   }
   throw new TidemarkError("retry", "contended", `${shardName(id)} was cleaned under ${RECOVER_ATTEMPTS_MAX} attempts to recover it: try again`);
 }
@@ -119,6 +125,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   const { at = {} } = request;
   const passedOver: PassedOver[] = [...first.state.passedOver];
   const damaged = new Map<string, TidemarkError>();
+  const { incarnation } = first;
   let { state, unpin: release } = first;
   const { index, timeMs, position, mutations, base } = state;
 
@@ -160,6 +167,17 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
         }
       }
     },
+    async *snapshotFile() {
+      for (;;) {
+        try {
+          yield* snapshotFile(state, { id: request.id, incarnation, codec: request.codec });
+          return;
+        } catch (error) {
+          await again(error);
+          yield "restart";
+        }
+      }
+    },
     async get(key) {
       for (;;) {
         try {
@@ -194,7 +212,26 @@ function lastKey({ count, keys, keyEnds }: Rows): Buffer {
   return Buffer.from(keys.subarray(count > 1 ? keyEnds[count - 2] : 0, keyEnds[count - 1]));
 }
 
-function emptyView({ at = {} }: RecoverRequest): ShardView {
+/** Stands for the incarnation of a shard that was never opened. */
+const NO_LIFE = "0".repeat(16);
+
+function emptyState(codec: ValueCodec): ShardState {
+  const fold = keyedFold({ codec }).sorted();
+  return {
+    index: toIndex(0),
+    border: ORIGIN,
+    timeMs: 0,
+    base: { kind: "empty" },
+    mutations: 0,
+    atTail: true,
+    sessions: new Sessions(),
+    changes: { part: async () => fold },
+    log: { files: 0, bytes: 0, rawBytes: 0 },
+    passedOver: [],
+  };
+}
+
+function emptyView({ id, codec, at = {} }: RecoverRequest): ShardView {
   return {
     index: toIndex(0),
     timeMs: 0,
@@ -204,6 +241,7 @@ function emptyView({ at = {} }: RecoverRequest): ShardView {
     passedOver: [],
     rowsMax: 0,
     async *rows() {},
+    snapshotFile: () => snapshotFile(emptyState(codec), { id, incarnation: NO_LIFE, codec }),
     get: async () => undefined,
     close: async () => undefined,
   };

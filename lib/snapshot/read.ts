@@ -53,8 +53,8 @@ export interface Snapshot extends Omit<SnapshotFooter, "rows"> {
   get(key: Buffer): Promise<SnapshotRecord | undefined>;
   /** The pages of the row groups `from` (included) to `to` (excluded). */
   pagesOf(from: number, to: number): Promise<readonly GroupPages[]>;
-  /** A row group's bytes, verified. */
-  groupBytes(place: number): Promise<Buffer>;
+  /** The bytes of the row groups `from` (included) to `to` (excluded), each verified. */
+  bytesOfGroups(from: number, to: number): AsyncGenerator<Buffer>;
   /** Reads the row groups at these places (default: all) and all page indexes, checks them against their hashes, without decoding; yields between them how many row groups were found sound. */
   verifyBytes(places?: readonly number[]): AsyncGenerator<number>;
 }
@@ -135,18 +135,15 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
   }
 
   async function* rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows> {
-    const ahead: Promise<Buffer>[] = [];
-    let fetched = from;
     let pages: readonly GroupPages[] = [];
     let pagesFrom = from;
-    for (let place = from; place < to; place++) {
-      for (; fetched < to && fetched <= place + GROUPS_AHEAD; fetched++) ahead.push(fetching(groups[fetched]));
+    let place = from - 1;
+    for await (const bytes of fetchedAhead(placesBetween(from, to))) {
+      place++;
       if (place >= pagesFrom + pages.length) {
         pagesFrom = place;
         pages = await pagesOf(place, Math.min(to, place + INDEXES_TOGETHER));
       }
-      const bytes = await ahead.shift();
-      assert(bytes !== undefined, "a row group that is wanted was fetched");
       const own = pages[place - pagesFrom];
       const fromPage = lowest === undefined ? 0 : own.lastKeys.findIndex((last) => Buffer.compare(last, lowest) >= 0);
       if (fromPage < 0) continue;
@@ -157,11 +154,20 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
     }
   }
 
-  /** A failure waits for who awaits it, who may have gone. */
-  function fetching(group: StoredGroup): Promise<Buffer> {
-    const bytes = fetchGroup(group);
-    bytes.catch(() => undefined);
-    return bytes;
+  /** The row groups' bytes in the order of `places`, each asked for while those before it are worked on. */
+  async function* fetchedAhead(places: readonly number[]): AsyncGenerator<Buffer> {
+    const ahead: Promise<Buffer>[] = [];
+    for (let asked = 0, given = 0; given < places.length; given++) {
+      for (; asked < places.length && asked <= given + GROUPS_AHEAD; asked++) {
+        const bytes = fetchGroup(groups[places[asked]]);
+        // A failure waits for who awaits it, who may have gone.
+        bytes.catch(() => undefined);
+        ahead.push(bytes);
+      }
+      const next = ahead.shift();
+      assert(next !== undefined, "a row group that is wanted was asked for");
+      yield await next;
+    }
   }
 
   async function* rows({ after, prefix }: RowRange = {}): AsyncGenerator<Rows> {
@@ -194,10 +200,12 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
     return record(decodePage(key, pages, page, stored), wanted);
   }
 
-  async function groupBytes(place: number): Promise<Buffer> {
-    const bytes = await fetchGroup(groups[place]);
-    verifyGroup(key, groups[place], bytes);
-    return bytes;
+  async function* bytesOfGroups(from: number, to: number): AsyncGenerator<Buffer> {
+    let place = from;
+    for await (const bytes of fetchedAhead(placesBetween(from, to))) {
+      verifyGroup(key, groups[place++], bytes);
+      yield bytes;
+    }
   }
 
   async function* verifyBytes(places: readonly number[] = [...groups.keys()]): AsyncGenerator<number> {
@@ -205,13 +213,11 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
       await verifyIndexes(groups.slice(from, from + INDEXES_TOGETHER));
       yield 0;
     }
-    const ahead: Promise<Buffer>[] = [];
-    for (const [i, place] of places.entries()) {
-      for (let next = i + ahead.length; next < places.length && next <= i + GROUPS_AHEAD; next++) ahead.push(fetching(groups[places[next]]));
-      const bytes = await ahead.shift();
-      assert(bytes !== undefined, "a row group that is verified was fetched");
-      verifyGroup(key, groups[place], bytes);
-      yield i + 1;
+    let verified = 0;
+    for await (const bytes of fetchedAhead(places)) {
+      verifyGroup(key, groups[places[verified]], bytes);
+      verified++;
+      yield verified;
     }
   }
 
@@ -225,7 +231,11 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
     }
   }
 
-  return { ...footer, rowCount: footer.rows, key, size, rows, rowsOfGroups, get, pagesOf, groupBytes, verifyBytes };
+  return { ...footer, rowCount: footer.rows, key, size, rows, rowsOfGroups, get, pagesOf, bytesOfGroups, verifyBytes };
+}
+
+function placesBetween(from: number, to: number): readonly number[] {
+  return Array.from({ length: to - from }, (_, i) => from + i);
 }
 
 function checkHead(key: string, head: Buffer): void {
