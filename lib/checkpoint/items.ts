@@ -198,6 +198,7 @@ function parseCapture(read: Reader): CaptureRecord {
     full: read.flag("full"),
     encoderVersion: read.text("encoderVersion"),
     sizes: read.text("sizes"),
+    ...(read.optional("sections") !== undefined && { sections: read.numbers("sections") }),
     startedAtMs: read.number("startedAtMs"),
     bytesExpected: read.number("bytesExpected"),
   };
@@ -213,6 +214,7 @@ interface Reader {
   /** A whole number from 0: there are no others in items. */
   number(name: string): number;
   text(name: string): string;
+  numbers(name: string): readonly number[];
   oneOf<Word extends string>(name: string, words: readonly Word[]): Word;
   flag(name: string): boolean;
   inside(name: string): Reader;
@@ -237,6 +239,7 @@ function attributeReader(attributes: Attributes, where: string): Reader {
     optional: (name) => attributes[name],
     number: (name) => need(name, (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0),
     text: (name) => need(name, (value) => typeof value === "string"),
+    numbers: (name) => need(name, (value): value is readonly number[] => Array.isArray(value) && value.every((one) => Number.isSafeInteger(one) && one >= 0)),
     oneOf: <Word extends string>(name: string, words: readonly Word[]) => need(name, (value): value is Word => words.some((word) => word === value)),
     flag: (name) => need(name, (value) => typeof value === "boolean"),
     inside: (name) =>

@@ -30,6 +30,8 @@ export interface CaptureRecord {
   /** Both must equal the adopter's own, or its bytes would differ. */
   readonly encoderVersion: string;
   readonly sizes: string;
+  /** Where it is cut into sections, made side by side: the base's row group that each begins with. */
+  readonly sections?: readonly number[];
   readonly startedAtMs: number;
   /** How many bytes the snapshot will have, about: those of its base, and those of the log. */
   readonly bytesExpected: number;

@@ -50,6 +50,8 @@ export interface ChangesRequest {
   /** What the first reading made, for the keys at or above `firstFrom`. */
   readonly first: SortedFold;
   readonly firstFrom?: Buffer;
+  /** Only keys below it are wanted; default: all. */
+  readonly above?: Buffer;
   readonly goOn?: () => Promise<boolean>;
 }
 
@@ -57,15 +59,15 @@ export interface ChangesRequest {
 export const STRETCH_RAW_BYTES = 1024 * 1024;
 
 export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
-  const { life, codec, foldBytesMax, stretches, refused, bound } = request;
+  const { life, codec, foldBytesMax, stretches, refused, bound, above } = request;
   let at = request.firstFrom;
-  let current = request.first;
+  let current = untilAbove(request.first, above);
 
   return {
     async part(from) {
       const isHeld = at === undefined || (from !== undefined && Buffer.compare(at, from) <= 0);
       if (isHeld && (current.end === undefined || from === undefined || Buffer.compare(from, current.end) < 0)) return current;
-      const fold = keyedFold({ codec, ...(from && { from }) });
+      const fold = keyedFold({ codec, ...(from && { from }), ...(above && { end: above }) });
       for (const stretch of stretches) {
         if (stretch.keys !== undefined && !meet(stretch.keys, from, fold.end)) continue;
         await request.goOn?.();
@@ -73,7 +75,7 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
       }
       if (!(await covers(deps, life, request.from.next))) throw cleaned(life);
       at = from;
-      current = fold.sorted();
+      current = untilAbove(fold.sorted(), above);
       return current;
     },
   };
@@ -93,6 +95,13 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
     }
     if (keys !== undefined) stretch.keys = keys;
   }
+}
+
+/** Nothing is wanted behind a fold that ends where the wanted keys do. */
+function untilAbove(fold: SortedFold, above: Buffer | undefined): SortedFold {
+  if (above === undefined || fold.end === undefined || !fold.end.equals(above)) return fold;
+  const { end: _, ...whole } = fold;
+  return whole;
 }
 
 /** Narrows the fold until it fits; false where it cannot be narrowed further. */

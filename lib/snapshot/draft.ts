@@ -21,19 +21,19 @@ export interface Draft {
   noteUpTo(offset: number): string | undefined;
 }
 
-/** Of a generation's age only this much is told. */
-const CARRIED_TOLD_MAX = 255;
-
 interface Placed {
   readonly end: number;
   readonly done: DoneGroups;
 }
 
-/** @param progress what an earlier worker has done of it; `base` is the snapshot that it carries row groups over from */
-export async function openDraft(progress: Progress | undefined, base: Snapshot | undefined): Promise<Draft> {
-  const assembly = snapshotAssembly();
+/**
+ * @param progress what an earlier worker has done of it; `base` is the snapshot that it carries row groups over from
+ * @param hasHead false for a section behind the first: its row groups are placed from 0 on
+ */
+export async function openDraft(progress: Progress | undefined, base: Snapshot | undefined, hasHead = true): Promise<Draft> {
+  const assembly = hasHead ? snapshotAssembly() : snapshotAssembly(0);
   const carried = new Set<number>();
-  let headIsTaken = false;
+  let headIsTaken = !hasHead;
   let unnoted: Placed[] = [];
 
   const draft: Draft = {
@@ -52,7 +52,7 @@ export async function openDraft(progress: Progress | undefined, base: Snapshot |
     carry(groups, pages, from) {
       for (const [i, group] of groups.entries()) {
         carried.add(assembly.groups.length);
-        assembly.add({ ...group, carried: Math.min(CARRIED_TOLD_MAX, group.carried + 1) }, pages[i]);
+        assembly.add({ ...group, carried: group.carried + 1 }, pages[i]);
         unnoted.push({ end: assembly.end, done: { kind: "carried", from: from + i, to: from + i + 1, lastKey: group.lastKey } });
       }
     },

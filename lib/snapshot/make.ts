@@ -12,15 +12,15 @@ import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import { openDraft, placedBytes } from "./draft.ts";
+import { type Draft, openDraft, placedBytes } from "./draft.ts";
 import type { EncodedSnapshot } from "./parquet/encode.ts";
 import { type Progress, startBehind, type StoredPart } from "./progress.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
 import { dueForReading, groupsBetween } from "./recheck.ts";
 import type { SnapshotSizes } from "./sizes.ts";
-import { NO_BASE, splice } from "./splice.ts";
+import { NO_BASE, type Piece, splice } from "./splice.ts";
 import { isDamageOf, type ShardState } from "./state.ts";
-import { partUploader, type Uploaded, type UploadStop } from "./upload.ts";
+import { type PartUploader, partUploader, type Uploaded, type UploadStop } from "./upload.ts";
 
 export interface MakeDeps {
   readonly objects: ObjectStore;
@@ -63,52 +63,61 @@ export interface Sent {
 }
 
 /** Splices the state out of its base and its changes, and sends what the store cannot copy. */
-export async function encodeAndSend(
-  deps: MakeDeps,
-  request: MakeRequest,
-): Promise<({ readonly kind: "sent" } & Sent) | UploadStop | { readonly kind: "stopped" }> {
-  const { id, holder, record, sizes, state, adopted } = request;
+export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promise<({ readonly kind: "sent" } & Sent) | MakeStop> {
+  const { record, sizes, state, adopted } = request;
   const { snapshot } = state;
-  const draft = await openDraft(adopted?.progress, snapshot);
-  const done = adopted?.progress.parts ?? [];
   const start = adopted && startBehind(adopted.progress);
-  const source = snapshot && !record.full ? { key: snapshot.key, etag: await etagOf(deps, snapshot) } : undefined;
-  const uploader = partUploader(deps, {
-    id,
-    holder,
-    record,
-    sizes,
-    ...(source && { source }),
-    stored: adopted?.stored ?? new Map(),
-    done,
-    skip: done.reduce((sum, { length }) => sum + length, 0) - placedBytes(draft),
-    noteUpTo: draft.noteUpTo,
-  });
-  if (done.length > 0) {
-    const bytes = done.reduce((sum, { length }) => sum + length, 0);
-    deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
-  }
+  const draft = await openDraft(adopted?.progress, snapshot);
+  const uploader = await openUploader(deps, request, draft);
   try {
     const pieces = splice({ base: snapshot ?? NO_BASE, changes: state.changes, full: record.full, sizes, ...(start && { start }) });
-    for await (const piece of pieces) {
-      const stop = piece.kind === "fresh" ? await uploader.made(draft.fresh(piece.group)) : await sendCarried(piece);
-      if (stop !== undefined) return stop;
-      if (!(await request.goOn())) return { kind: "stopped" };
-    }
+    const stop = await sendPieces(request, { draft, uploader, pieces });
+    if (stop !== undefined) return stop;
     const read = dueForReading(draft.assembly.groups.map(({ group }) => group));
     const encoded = draft.assembly.finish(describe(request), read);
-    const stop = await uploader.made([...draft.takeHead(), ...encoded.tail]);
-    if (stop !== undefined) return stop;
+    const stopped = await uploader.made([...draft.takeHead(), ...encoded.tail]);
+    if (stopped !== undefined) return stopped;
     const uploaded = await uploader.finish();
-    if (uploaded.kind !== "uploaded") return uploaded;
-    const groups = encoded.groups.map(({ group }) => group);
-    const arrived = uploaded.parts.filter(({ copied }) => !copied).flatMap(({ offset, length }) => groupsBetween(groups, offset, offset + length));
-    return { kind: "sent", uploaded, encoded, read: [...new Set([...arrived, ...read])].sort((a, b) => a - b), carried: draft.carried };
+    return uploaded.kind === "uploaded" ? { kind: "sent", uploaded, encoded, ...toBeRead(encoded, uploaded, draft.carried, read) } : uploaded;
   } finally {
     await uploader.settled();
   }
+}
 
-  async function sendCarried({ from, to }: { readonly from: number; readonly to: number }): Promise<UploadStop | undefined> {
+export type MakeStop = UploadStop | { readonly kind: "stopped" };
+
+/** @param section where the object, or the section of it that is made, lies among the parts */
+export async function openUploader(
+  deps: MakeDeps,
+  { id, holder, record, sizes, state, adopted }: MakeRequest,
+  draft: Draft,
+  section: { readonly firstNumber?: number; readonly isSection?: boolean } = {},
+): Promise<PartUploader> {
+  const { snapshot } = state;
+  const done = adopted?.progress.parts ?? [];
+  const bytes = done.reduce((sum, { length }) => sum + length, 0);
+  const source = snapshot && !record.full ? { key: snapshot.key, etag: await etagOf(deps, snapshot) } : undefined;
+  if (done.length > 0) {
+    deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
+  }
+  const stored = adopted?.stored ?? new Map();
+  const about = { id, holder, record, sizes, stored, done, skip: bytes - placedBytes(draft), noteUpTo: draft.noteUpTo, ...section };
+  return partUploader(deps, { ...about, ...(source && { source }) });
+}
+
+/** Sends the pieces in their order. */
+export async function sendPieces(
+  { state: { snapshot }, goOn }: MakeRequest,
+  { draft, uploader, pieces }: { readonly draft: Draft; readonly uploader: PartUploader; readonly pieces: AsyncGenerator<Piece> },
+): Promise<MakeStop | undefined> {
+  for await (const piece of pieces) {
+    const stop = piece.kind === "fresh" ? await uploader.made(draft.fresh(piece.group)) : await sendCarried(piece.from, piece.to);
+    if (stop !== undefined) return stop;
+    if (!(await goOn())) return { kind: "stopped" };
+  }
+  return undefined;
+
+  async function sendCarried(from: number, to: number): Promise<UploadStop | undefined> {
     assert(snapshot !== undefined, "what is carried over has a base");
     for (let at = from; at < to; at += CARRIED_TOGETHER) {
       const end = Math.min(to, at + CARRIED_TOGETHER);
@@ -128,6 +137,18 @@ export async function encodeAndSend(
 
 /** Row groups of the base whose page indexes are read together. */
 const CARRIED_TOGETHER = 64;
+
+/** The row groups that are to be read back: those that bytes were sent of, and those whose turn it is. */
+export function toBeRead(
+  encoded: EncodedSnapshot,
+  { parts }: Pick<Uploaded, "parts">,
+  carried: ReadonlySet<number>,
+  inTurn: readonly number[],
+): Pick<Sent, "read" | "carried"> {
+  const groups = encoded.groups.map(({ group }) => group);
+  const arrived = parts.filter(({ copied }) => !copied).flatMap(({ offset, length }) => groupsBetween(groups, offset, offset + length));
+  return { read: [...new Set([...arrived, ...inTurn])].sort((a, b) => a - b), carried };
+}
 
 async function etagOf({ objects }: MakeDeps, { key }: Snapshot): Promise<string> {
   const head = await objects.head(key);
@@ -159,7 +180,7 @@ export async function completeAndVerify(
   }
 }
 
-function describe({ id, holder, codec, state, record }: MakeRequest): SnapshotDescription {
+export function describe({ id, holder, codec, state, record }: MakeRequest): SnapshotDescription {
   const { index, border, position, sessions, snapshot } = state;
   return {
     table: id.table,

@@ -103,6 +103,49 @@ export function partPlanner({ partBytes, partBytesMin, copyBytes }: PartSizes, s
   };
 }
 
+/**
+ * Holds the last part back until another follows, so that none of them is too short, not even the last: for a section, behind
+ * which another's parts lie. Bytes that are too few for a part altogether are one all the same: who has so few cannot be a section.
+ */
+export function heldBack(planner: PartPlanner, { partBytesMin }: Pick<PartSizes, "partBytesMin">): PartPlanner {
+  let held: PlannedPart | undefined;
+
+  function release(parts: readonly PlannedPart[]): readonly PlannedPart[] {
+    if (parts.length === 0) return [];
+    const released = held === undefined ? parts.slice(0, -1) : [held, ...parts.slice(0, -1)];
+    held = parts[parts.length - 1];
+    return released;
+  }
+
+  return {
+    made: (length) => release(planner.made(length)),
+    carried: (sourceOffset, length) => release(planner.carried(sourceOffset, length)),
+    end() {
+      const [last] = planner.end();
+      if (held === undefined) return last === undefined ? [] : [last];
+      return last === undefined || last.length >= partBytesMin ? [held, ...(last === undefined ? [] : [last])] : lengthened(held, last, partBytesMin);
+    },
+  };
+}
+
+/** Two parts of the bytes of a part and of a short one behind it, or one, none of them short. */
+function lengthened(part: PlannedPart, short: PlannedPart, partBytesMin: number): readonly PlannedPart[] {
+  const ingredients = short.kind === "upload" ? short.ingredients : [];
+  if (part.kind === "upload") return [{ ...part, length: part.length + short.length, ingredients: [...part.ingredients, ...ingredients] }];
+  const lacking = partBytesMin - short.length;
+  const copied = part.length - lacking >= partBytesMin ? part.length - lacking : 0;
+  const fetched: Ingredient = { kind: "fetched", sourceOffset: part.sourceOffset + copied, length: part.length - copied };
+  const number = copied > 0 ? part.number + 1 : part.number;
+  const upload: PlannedPart = {
+    number,
+    offset: part.offset + copied,
+    length: fetched.length + short.length,
+    kind: "upload",
+    ingredients: [fetched, ...ingredients],
+  };
+  return copied > 0 ? [{ ...part, length: copied }, upload] : [upload];
+}
+
 function rest(ingredient: Ingredient, taken: number): Ingredient {
   const length = ingredient.length - taken;
   return ingredient.kind === "made" ? { kind: "made", length } : { ...ingredient, sourceOffset: ingredient.sourceOffset + taken, length };

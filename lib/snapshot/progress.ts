@@ -30,12 +30,12 @@ export interface Progress {
   readonly done: readonly DoneGroups[];
 }
 
-/** The parts from the first on that lie one behind the other and have notes. */
-export function progressOf(stored: ReadonlyMap<number, StoredPart>): Progress {
+/** The parts from `first` on that lie one behind the other and have notes. */
+export function progressOf(stored: ReadonlyMap<number, StoredPart>, first = 1): Progress {
   const parts: StoredPart[] = [];
   const done: DoneGroups[] = [];
   let end = 0;
-  for (let part = stored.get(1); part?.note !== undefined && part.offset === end; part = stored.get(part.number + 1)) {
+  for (let part = stored.get(first); part?.note !== undefined && part.offset === end; part = stored.get(part.number + 1)) {
     parts.push(part);
     done.push(...decodeNote(part.note));
     end += part.length;

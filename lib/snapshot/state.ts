@@ -37,8 +37,9 @@ export interface StateRequest {
   readonly bound?: Bound;
   /** Memory that the folded log may take at a time; FOLD_BYTES_MAX by default. */
   readonly foldBytesMax?: number;
-  /** Of the keys, the first to be folded; default: the lowest. */
+  /** Of the keys, the first to be folded, and the first that is not wanted; default: all. */
   readonly firstFrom?: Buffer;
+  readonly above?: Buffer;
   /** Stop at the first redo file's end where so many raw bytes of the log were read and `past` is passed. */
   readonly logBytesMax?: number;
   readonly past?: Index;
@@ -137,10 +138,10 @@ async function replayBehind(
   base: Base,
   snapshot: Snapshot | undefined,
 ): Promise<{ readonly kind: "stale" | "stopped" } | { readonly kind: "loaded"; readonly state: Omit<ShardState, "passedOver"> }> {
-  const { life, codec, bound = {}, foldBytesMax = FOLD_BYTES_MAX, firstFrom } = request;
+  const { life, codec, bound = {}, foldBytesMax = FOLD_BYTES_MAX, firstFrom, above } = request;
   const from = baseBorder(base);
   const sessions = new Sessions(snapshot?.description.sessions, snapshot?.description.forgottenThrough);
-  const fold = keyedFold({ codec, ...(firstFrom && { from: firstFrom }) });
+  const fold = keyedFold({ codec, ...(firstFrom && { from: firstFrom }), ...(above && { end: above }) });
   const stretches: Stretch[] = [];
   const refused = new Set<number>();
   const applies = (mark: ProducerMark, first: Index, last: Index): boolean => {
@@ -169,7 +170,7 @@ async function replayBehind(
   const { border, position, ...rest } = reached;
   const first = fold.sorted();
   const about = { life, codec, foldBytesMax, from, until: reached.index, bound: { index: reached.index }, stretches, refused, first };
-  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(request.goOn && { goOn: request.goOn }) });
+  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(request.goOn && { goOn: request.goOn }) });
   const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, changes, log };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
 

@@ -16,7 +16,7 @@ import type { Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import type { RowGroup } from "./parquet/layout.ts";
-import { type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
+import { heldBack, type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
 import type { StoredPart } from "./progress.ts";
 
 export interface UploadDeps {
@@ -33,6 +33,10 @@ export interface UploadRequest {
   /** The snapshot that row groups are carried over from. */
   readonly source?: { readonly key: string; readonly etag: string };
   readonly stored: ReadonlyMap<number, StoredPart>;
+  /** Number of the first part; offsets count from it. 1 by default, for the whole object. */
+  readonly firstNumber?: number;
+  /** Whether other parts follow, so that the last one must not be short either. */
+  readonly isSection?: boolean;
   /** Parts that are done, from the first on; what follows begins behind them. */
   readonly done: readonly StoredPart[];
   /** Bytes at the beginning of what follows that `done` holds already. */
@@ -41,8 +45,8 @@ export interface UploadRequest {
   readonly noteUpTo: (offset: number) => string | undefined;
 }
 
-/** `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. */
-export type UploadStop = { readonly kind: "superseded" } | { readonly kind: "noSuchUpload" };
+/** `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. `tooShort`: a section has too few bytes for a part. */
+export type UploadStop = { readonly kind: "superseded" | "noSuchUpload" | "tooShort" };
 
 export interface Uploaded {
   readonly parts: readonly StoredPart[];
@@ -70,9 +74,10 @@ export interface CarriedRun {
 }
 
 export function partUploader(deps: UploadDeps, request: UploadRequest): PartUploader {
-  const { record, done, stored } = request;
+  const { record, done, stored, sizes, firstNumber = 1, isSection = false } = request;
   const last = done.at(-1);
-  const planner = partPlanner(request.sizes, last === undefined ? undefined : { number: last.number + 1, offset: last.offset + last.length });
+  const start = last === undefined ? { number: firstNumber, offset: 0 } : { number: last.number + 1, offset: last.offset + last.length };
+  const planner = isSection ? heldBack(partPlanner(sizes, start), sizes) : partPlanner(sizes, start);
   const parts = new Map<number, StoredPart>(done.map((part) => [part.number, part]));
   const underWay = new Set<Promise<void>>();
   const checks: CopyCheck[] = [];
@@ -108,7 +113,9 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       return send(planned, check);
     },
     async finish() {
-      const stopped = (await send(planner.end())) ?? (await allSent());
+      const rest = planner.end();
+      if (isSection && rest.some(({ length }) => length < sizes.partBytesMin)) return { kind: "tooShort" };
+      const stopped = (await send(rest)) ?? (await allSent());
       if (stopped !== undefined) return stopped;
       if (!checks.every((check) => check.holds())) throw damagedObject(sourceOf().key, "row groups that are carried over fail their CRC-32");
       const inOrder = [...parts.values()].sort((a, b) => a.number - b.number);
@@ -189,7 +196,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     const { key, uploadId } = record;
     const source = { ...sourceOf(), offset: part.sourceOffset, length: part.length };
     const outcome = await deps.objects.copyPart({ key, uploadId, number: part.number, source });
-    if (outcome.kind === "stored" && outcome.crc32 !== undefined) check?.copied(part.sourceOffset, outcome.crc32);
+    if (outcome.kind === "stored" && outcome.crc32 !== undefined) check?.copied(part, outcome.crc32);
     return outcome;
   }
 
@@ -252,9 +259,11 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       fetched(at, bytes) {
         if (skipped === 0 && at === sourceOffset && bytes.length === prefixBytes) prefix = crc32(bytes);
       },
-      copied: (at, crc) => crcs.set(at, crc),
+      copied({ sourceOffset: at, length }, crc) {
+        if (copies.some((copy) => copy.sourceOffset === at && copy.length === length)) crcs.set(at, crc);
+      },
       holds() {
-        // Parts that an earlier worker stored, or a store that tells no CRC-32: reading back in turn must do (recheck.ts).
+        // Parts that an earlier worker stored, or that became shorter, or a store that tells no CRC-32: reading back in turn must do (recheck.ts).
         if (prefix === undefined || crcs.size < copies.length) return true;
         const all = groups.reduce((sum, group) => crc32Combine(sum, group.crc32, group.byteLength), crc32(head));
         const rest = copies.reduce((sum, one) => crc32Combine(sum, crcs.get(one.sourceOffset) ?? 0, one.length), 0);
@@ -268,7 +277,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
 /** What is learned of a run while its parts are made. */
 interface CopyCheck {
   fetched(sourceOffset: number, bytes: Buffer): void;
-  copied(sourceOffset: number, crc: number): void;
+  copied(part: { readonly sourceOffset: number; readonly length: number }, crc: number): void;
   holds(): boolean;
 }
 

@@ -34,6 +34,8 @@ export interface GroupMetadata {
   readonly carried: number;
 }
 
+/** More generations than this are told as so many: long before, the row group was read back. */
+const CARRIED_TOLD_MAX = 255;
 const GROUP_METADATA_BYTES = 2 * SHA256_BYTES + CHECKSUM_BYTES + 1;
 
 export function encodeMetadata(description: SnapshotDescription, groups: readonly GroupMetadata[]): Metadata {
@@ -137,7 +139,7 @@ function encodeGroups(groups: readonly GroupMetadata[]): Buffer {
     at += bytes.write(sha256, at, "hex");
     at += bytes.write(indexSha256, at, "hex");
     at = bytes.writeUInt32LE(crc32, at);
-    at = bytes.writeUInt8(carried, at);
+    at = bytes.writeUInt8(Math.min(carried, CARRIED_TOLD_MAX), at);
   }
   return bytes;
 }

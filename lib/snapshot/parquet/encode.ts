@@ -29,9 +29,10 @@ export interface EncodedSnapshot extends Omit<Tail, "chunks" | "byteLength"> {
   readonly groups: readonly PlacedGroup[];
 }
 
-export function snapshotAssembly(): SnapshotAssembly {
+/** @param start where the first row group will lie; behind the head by default */
+export function snapshotAssembly(start = MAGIC.length): SnapshotAssembly {
   const groups: PlacedGroup[] = [];
-  let end = MAGIC.length;
+  let end = start;
   let finished = false;
 
   function restore(placed: PlacedGroup): void {

@@ -91,12 +91,17 @@ export function decodePageIndex(object: string, group: RowGroup, place: IndexPla
   if (bytes.length !== place.byteLength || hash("sha256", bytes, "hex") !== place.sha256) {
     throw damagedObject(object, `the page index of the row group at ${group.offset} fails its SHA-256`);
   }
-  return orDamaged(object, () => readPageIndex(group, place, bytes));
+  return pagesOfIndex(object, group, bytes, place.lengths);
 }
 
-function readPageIndex(group: RowGroup, place: IndexPlace, bytes: Buffer): GroupPages {
+/** The same for a page index that is known to be what it must be; `lengths` as in `PlacedGroup`. */
+export function pagesOfIndex(object: string, group: RowGroup, bytes: Buffer, lengths: readonly number[]): GroupPages {
+  return orDamaged(object, () => readPageIndex(group, bytes, lengths));
+}
+
+function readPageIndex(group: RowGroup, bytes: Buffer, lengths: readonly number[]): GroupPages {
   let at = 0;
-  const structs = place.lengths.map((length) => {
+  const structs = lengths.map((length) => {
     at += length;
     return readThrift(bytes.subarray(at - length, at)).struct;
   });
