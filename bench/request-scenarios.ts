@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { type TableWriter, tableWriter } from "../lib/jobs/append.ts";
 import { getEntry } from "../lib/jobs/recover.ts";
 import { planPass, runCleanupTask } from "../lib/jobs/cleanup-pass.ts";
-import { askForCaptures } from "../lib/jobs/plan.ts";
+import { askForCaptures } from "../lib/jobs/ask.ts";
 import { captureShard } from "../lib/jobs/snapshot.ts";
 import { shardStatus } from "../lib/jobs/status.ts";
 import { createTable, getTable } from "../lib/jobs/tables.ts";

@@ -104,9 +104,9 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, lease: L
   for (;;) {
     const loaded = await loadForCapture(deps, request, { lease, adopted, damaged });
     if (loaded.kind !== "loaded") return loaded;
-    const { state } = loaded;
+    const { state, replayMs } = loaded;
     try {
-      return await encodeAndCommit(deps, request, { lease, adopted, state });
+      return await encodeAndCommit(deps, request, { lease, adopted, state, replayMs });
     } catch (error) {
       if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
       damaged.set(state.base.row.key, error);
@@ -118,10 +118,11 @@ async function loadForCapture(
   deps: CaptureDeps,
   request: CaptureRequest,
   { lease, adopted, damaged }: { readonly lease: Lease; readonly adopted: CaptureRecord | undefined; readonly damaged: ReadonlyMap<string, TidemarkError> },
-): Promise<{ readonly kind: "loaded"; readonly state: CutState } | CaptureOutcome> {
+): Promise<{ readonly kind: "loaded"; readonly state: CutState; readonly replayMs: number } | CaptureOutcome> {
   const { control } = lease;
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
   const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
+  const startedAtMs = deps.clock.now();
   const outcome = await loadState(deps, {
     life: lifeOf(lease),
     codec: request.codec,
@@ -142,7 +143,7 @@ async function loadForCapture(
     case "loaded":
       if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
       checkTarget(lease, outcome.state, adopted);
-      return { kind: "loaded", state: atCut(outcome.state) };
+      return { kind: "loaded", state: atCut(outcome.state), replayMs: deps.clock.now() - startedAtMs };
   }
 }
 
@@ -177,6 +178,8 @@ interface Work {
   readonly lease: Lease;
   readonly adopted: CaptureRecord | undefined;
   readonly state: CutState;
+  /** What the loading took. */
+  readonly replayMs: number;
 }
 
 async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work: Work): Promise<CaptureOutcome> {
@@ -196,11 +199,13 @@ async function encodeAndCommit(deps: CaptureDeps, request: CaptureRequest, work:
   if (stop !== undefined) return await stopped(deps, lease, stop);
   const uploaded = await uploader.finish();
   if (uploaded.kind !== "uploaded") return await stopped(deps, lease, uploaded);
+  const readFromMs = deps.clock.now();
   const completion = await completeAndVerify(deps, record, uploaded.parts, { encoded, goOn: () => mayGoOn(request, lease) });
   if (completion.kind === "stopped") return stoppedShort(request);
   if (completion.kind === "failed") return await startAfresh(deps, lease, completion.why);
   await doubt(deps, lease, state.passedOver);
-  return await commit(deps, lease, { state, record, encoded, bytesSent: uploaded.bytesSent });
+  const readMs = deps.clock.now() - readFromMs;
+  return await commit(deps, work, { record, encoded, bytesSent: uploaded.bytesSent, readMs });
 }
 
 /** The intent is recorded before the first part: an upload that no record names belongs to nobody (rule 14). */
@@ -250,10 +255,10 @@ async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: reado
 
 async function commit(
   deps: CaptureDeps,
-  lease: Lease,
-  made: { readonly state: CutState; readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number },
+  { lease, state, replayMs }: Work,
+  made: { readonly record: CaptureRecord; readonly encoded: EncodedSnapshot; readonly bytesSent: number; readonly readMs: number },
 ): Promise<CaptureOutcome> {
-  const { state, record, encoded } = made;
+  const { record, encoded, bytesSent, readMs } = made;
   const { index, border, position } = state;
   const mutations = index + 1 - checkpointBorder(lease.control).next;
   const row: HistoryRow = {
@@ -279,8 +284,14 @@ async function commit(
   });
   // Our own write may have been overtaken before its lost reply was settled: the row tells.
   if (written.kind !== "written" && (await deps.checkpoints.get(item)) === undefined) return { kind: "outOfDate" };
-  await publishCaptured(deps.checkpoints, lease.id, { incarnation: lease.holder.incarnation, border, atMs: row.capturedAtMs });
-  return { kind: "completed", index, position, key: row.key, mutations, rows: row.rows, bytes: row.size, bytesSent: made.bytesSent, more: !state.atTail };
+  await publishCaptured(deps.checkpoints, lease.id, {
+    incarnation: lease.holder.incarnation,
+    border,
+    atMs: row.capturedAtMs,
+    snapshotBytes: row.size,
+    made: { sentBytes: bytesSent, mutations: state.mutations, replayMs, bytes: row.size, readMs },
+  });
+  return { kind: "completed", index, position, key: row.key, mutations, rows: row.rows, bytes: row.size, bytesSent, more: !state.atTail };
 }
 
 async function stopped(deps: CaptureDeps, lease: Lease, stop: { readonly kind: "superseded" | "noSuchUpload" }): Promise<CaptureOutcome> {
