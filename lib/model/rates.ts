@@ -72,11 +72,15 @@ const NEW = 1 / 4;
 /** By the time that one takes, so that one slow measurement weighs no less than a quick one. */
 function smoothed(before: number | undefined, perMs: number): number {
   const sample = perMs * 1e3;
-  const rate = before === undefined ? sample : 1 / ((1 - NEW) / before + NEW / sample);
-  return Math.max(1, Math.round(rate));
+  return whole(before, before === undefined ? sample : 1 / ((1 - NEW) / before + NEW / sample));
 }
 
 function smoothedTime(before: number | undefined, ms: number): number {
   const sample = ms * 1e3;
-  return Math.max(1, Math.round(before === undefined ? sample : (1 - NEW) * before + NEW * sample));
+  return whole(before, before === undefined ? sample : (1 - NEW) * before + NEW * sample);
+}
+
+/** Rounded on towards where it goes: a small one would stand still. */
+function whole(before: number | undefined, after: number): number {
+  return Math.max(1, before !== undefined && after > before ? Math.ceil(after) : Math.floor(after));
 }

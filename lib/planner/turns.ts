@@ -47,10 +47,16 @@ function placeOf(held: readonly DueShard[], shard: DueShard): number {
   let [low, high] = [0, held.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (sinceMs(held[middle]) <= sinceMs(shard)) low = middle + 1;
+    if (!isBefore(shard, held[middle])) low = middle + 1;
     else high = middle;
   }
   return low;
+}
+
+/** Of two that wait equally long, the one that was never asked for. */
+function isBefore(one: DueShard, other: DueShard): boolean {
+  const [oneMs, otherMs] = [sinceMs(one), sinceMs(other)];
+  return oneMs === otherMs ? one.hint.askedAtMs === undefined && other.hint.askedAtMs !== undefined : oneMs < otherMs;
 }
 
 /** Since when it waits; without end where nothing was noted yet. */

@@ -58,6 +58,8 @@ const WORKLOAD: fc.Arbitrary<Workload> = fc.record({
   through: fc.constantFrom("library", "url", "queue"),
   mutationsPerCall: fc.integer({ min: 1, max: 1_000 }),
   lingerSeconds: fc.double({ min: 0, max: 60, noNaN: true }),
+  captureLogShare: fc.double({ min: 0.01, max: 100, noNaN: true }),
+  recoverWithinSeconds: fc.integer({ min: 1, max: 1e6 }),
   captureAfterSeconds: fc.integer({ min: 1, max: 1e6 }),
   captureAfterMutations: fc.integer({ min: 1, max: 1e9 }),
   stateBytes: fc.integer({ min: 0, max: 1e13 }),
