@@ -162,7 +162,7 @@ function rhythmOf(workload: Workload): Rhythm {
   const { shards, mutationsPerSecond, through, mutationsPerCall, planEveryMinutes } = workload;
   const activeSeconds = DAYS * SECONDS_PER_DAY * (workload.activeHoursPerDay / 24);
   const perShard = mutationsPerSecond / shards;
-  if (perShard === 0) return { activeSeconds: 0, calls: 0, redoFiles: 0, captureSeconds: Number.POSITIVE_INFINITY, captures: 0 };
+  if (perShard * activeSeconds === 0) return { activeSeconds: 0, calls: 0, redoFiles: 0, captureSeconds: Number.POSITIVE_INFINITY, captures: 0 };
   const calls = through === "library" ? 0 : (mutationsPerSecond / mutationsPerCall) * activeSeconds;
   // A writer waits from its first batch on. A call has no company but its own: a redo file for each shard that it touches.
   const redoFiles = calls === 0 ? (shards * activeSeconds) / (workload.lingerSeconds + 1 / perShard) : calls * shardsTouched(shards, mutationsPerCall);
