@@ -32,10 +32,13 @@ await using table = await openTable({ name: "bench", codec: json(), store, creat
 const writer = tableWriter(table.world, table.settings);
 
 const rows = benchRows(records);
-for (let from = 0; from < records; from += LOAD_BATCH) await append(Array.from({ length: Math.min(LOAD_BATCH, records - from) }, (_, i) => benchPut(rows, from + i)));
+for (let from = 0; from < records; from += LOAD_BATCH)
+  await append(Array.from({ length: Math.min(LOAD_BATCH, records - from) }, (_, i) => benchPut(rows, from + i)));
 await table.snapshot();
 const before = await statusNow();
-console.log(`${records} records, ${megabytes(sums.logicalBytes)} of keys and values, a snapshot of ${megabytes(before.bytes)}; ${rounds} rounds of ${changesOf()} changes, one a minute`);
+console.log(
+  `${records} records, ${megabytes(sums.logicalBytes)} of keys and values, a snapshot of ${megabytes(before.bytes)}; ${rounds} rounds of ${changesOf()} changes, one a minute`,
+);
 
 Object.assign(sums, { redoBytes: 0, redoFiles: 0, captures: 0, sentBytes: 0, logicalBytes: 0 });
 const random = seededRandom(7);

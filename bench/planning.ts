@@ -34,7 +34,9 @@ for (let table = 0; table < tables; table++) await createTable(world, { name: na
 for (let shard = 0; shard < SHARDS; shard++) await putTail(shard, false);
 
 console.log(`${SHARDS} shards of ${tables} tables; asked for by messages of up to ten`);
-console.log(`  ${["dirty", "dispatched", "read units", "write units", "messages", "run", `run, ${WAIT_MS} ms a call`, "held at most"].map((head) => head.padStart(18)).join("")}`);
+console.log(
+  `  ${["dirty", "dispatched", "read units", "write units", "messages", "run", `run, ${WAIT_MS} ms a call`, "held at most"].map((head) => head.padStart(18)).join("")}`,
+);
 let dirty = 0;
 for (const count of DIRTY.filter((some) => some <= SHARDS)) {
   // Of all tables alike.
@@ -65,7 +67,16 @@ async function measure(count: number): Promise<void> {
   });
   // The next count starts with shards that nobody asked for.
   for (let shard = 0; shard < count; shard++) await putTail((shard % tables) * SHARDS_MAX + Math.floor(shard / tables), true);
-  const figures = [count, asked, readUnits, writeUnits, messages, `${ranMs.toFixed(0)} ms`, `${(waitedMs / 1e3).toFixed(1)} s`, `${(heldBytes / 1e3).toFixed(0)} kB`];
+  const figures = [
+    count,
+    asked,
+    readUnits,
+    writeUnits,
+    messages,
+    `${ranMs.toFixed(0)} ms`,
+    `${(waitedMs / 1e3).toFixed(1)} s`,
+    `${(heldBytes / 1e3).toFixed(0)} kB`,
+  ];
   console.log(`  ${figures.map((figure) => String(figure).padStart(18)).join("")}`);
 }
 
@@ -104,7 +115,13 @@ function slow(some: CountedWorld): World {
 async function putTail(number: number, isDirty: boolean): Promise<void> {
   const id = { table: nameOf(Math.floor(number / SHARDS_MAX)), shard: number % SHARDS_MAX };
   const figures = { log: { files: 9, bytes: 9_000, rawBytes: 27_000 }, capturedLog: NO_LOG, sentBytes: 5_000, snapshotBytes: 5_000, rates: {} };
-  const hint = { incarnation: "0".repeat(16), border: { ...ORIGIN, next: toIndex(10) }, capturedNext: toIndex(isDirty ? 9 : 10), capturedAtMs: START_MS, ...figures };
+  const hint = {
+    incarnation: "0".repeat(16),
+    border: { ...ORIGIN, next: toIndex(10) },
+    capturedNext: toIndex(isDirty ? 9 : 10),
+    capturedAtMs: START_MS,
+    ...figures,
+  };
   await world.checkpoints.write([{ item: tailItem(id), when: [], put: { ...tailAttributes(hint), ...(isDirty && { dirty: "dirty" }) } }]);
 }
 

@@ -20,7 +20,10 @@ export function pipelineDashboard(scope: Construct, { pipelineName, queues, dead
     defaultInterval: Duration.hours(12),
     widgets: [
       [graph("Checkpoint lag (s)", own("CheckpointLag")), graph("Dirty shards", own("DirtyShards"))],
-      [graph("Expected recovery (s)", [metricOfTables(pipelineName, "ExpectedRecoveryTime")]), graph("Write amplification", [metricOfTables(pipelineName, "WriteAmplification")])],
+      [
+        graph("Expected recovery (s)", [metricOfTables(pipelineName, "ExpectedRecoveryTime")]),
+        graph("Write amplification", [metricOfTables(pipelineName, "WriteAmplification")]),
+      ],
       [graph("Captures", own("SnapshotsCompleted", "SnapshotsFailed")), graph("Bytes sent by captures", own("SnapshotBytesSent"))],
       [graph("Capture (ms)", own("SnapshotMs")), graph("Appended", own("MutationsAppended", "RedoFilesAppended"))],
       [graph("Cleanup", own("CleanupPasses", "CleanupsFailed", "ObjectsExpired")), graph("Messages waiting", depths(queues))],

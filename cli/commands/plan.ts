@@ -36,7 +36,10 @@ async function showPlan(context: Context, name: string | undefined, flags: unkno
     if (name !== undefined) await getTable(world, name);
     return explainPlan(world, name === undefined ? {} : { table: name });
   });
-  context.output.result({ ...counts(shards), shards: shards.map(document) }, shards.length === 0 ? "no shard has mutations that no snapshot holds" : text(shards, explain));
+  context.output.result(
+    { ...counts(shards), shards: shards.map(document) },
+    shards.length === 0 ? "no shard has mutations that no snapshot holds" : text(shards, explain),
+  );
   return EXIT.complete;
 }
 
@@ -107,7 +110,9 @@ function logLimit({ outlook: { logDueBytes }, snapshotBytes, table }: ExplainedS
   if (logDueBytes === undefined) return "not limited: an older version made the snapshot, and its size is not known";
   if (snapshotBytes === undefined) return `due at ${bytesInWords(logDueBytes)}, as there is no snapshot`;
   const share = `${grouped(table.captureLogPercent)} % of the snapshot's ${bytesInWords(snapshotBytes)}`;
-  return logDueBytes > Math.ceil((snapshotBytes * table.captureLogPercent) / 100) ? `due at ${bytesInWords(logDueBytes)}, the least` : `due at ${bytesInWords(logDueBytes)}, ${share}`;
+  return logDueBytes > Math.ceil((snapshotBytes * table.captureLogPercent) / 100)
+    ? `due at ${bytesInWords(logDueBytes)}, the least`
+    : `due at ${bytesInWords(logDueBytes)}, ${share}`;
 }
 
 function recovery({ outlook, table, measured }: ExplainedShard): string {

@@ -38,7 +38,10 @@ function publishMetrics(metrics: Instruments["metrics"], { dirty, tables }: AskR
   let lagMs = 0;
   for (const [table, tally] of tables) {
     const { recoveryMs, writeAmplification } = tally;
-    publishOfTable(metrics, table, { ExpectedRecoveryTime: recoveryMs / 1_000, ...(writeAmplification !== undefined && { WriteAmplification: writeAmplification }) });
+    publishOfTable(metrics, table, {
+      ExpectedRecoveryTime: recoveryMs / 1_000,
+      ...(writeAmplification !== undefined && { WriteAmplification: writeAmplification }),
+    });
     if (tally.lagMs === undefined) continue;
     publish(metrics, { CheckpointLag: tally.lagMs / 1_000 }, table);
     lagMs = Math.max(lagMs, tally.lagMs);

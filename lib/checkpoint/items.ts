@@ -144,7 +144,12 @@ export function logAttributes({ files, bytes, rawBytes }: LogSize): Attributes {
 }
 
 /** What a capture leaves for the planner, besides how far it came. */
-export function capturedAttributes({ capturedLog, snapshotBytes, sentBytes, rates }: Pick<TailHint, "capturedLog" | "snapshotBytes" | "sentBytes" | "rates">): Attributes {
+export function capturedAttributes({
+  capturedLog,
+  snapshotBytes,
+  sentBytes,
+  rates,
+}: Pick<TailHint, "capturedLog" | "snapshotBytes" | "sentBytes" | "rates">): Attributes {
   return {
     capturedLogFiles: capturedLog.files,
     capturedLogBytes: capturedLog.bytes,

@@ -35,7 +35,11 @@ export async function explainPlan(world: ItemWorld, { table }: { readonly table?
   const nowMs = world.clock.now();
   const shards: PlannedShard[] = [];
   for await (const shard of plan(world, table === undefined ? {} : { table })) shards.push(shard);
-  const going = new Set(Map.groupBy(shards, ({ id }) => id.table).values().flatMap((some) => goingOf(some, nowMs)));
+  const going = new Set(
+    Map.groupBy(shards, ({ id }) => id.table)
+      .values()
+      .flatMap((some) => goingOf(some, nowMs)),
+  );
   return shards.map((shard) => explained(shard, decisionOf(shard, going, nowMs)));
 }
 

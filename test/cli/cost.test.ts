@@ -97,7 +97,14 @@ test("more work never costs less, where a larger snapshot does not make captures
 });
 
 test("captures follow the log's share of the snapshot, and the time that a recovery may take, whichever comes first", () => {
-  const base: Workload = { ...WORKLOADS.idle, through: "library", mutationsPerSecond: 1_000, lingerSeconds: 60, captureAfterSeconds: 1e9, captureAfterMutations: 1e9 };
+  const base: Workload = {
+    ...WORKLOADS.idle,
+    through: "library",
+    mutationsPerSecond: 1_000,
+    lingerSeconds: 60,
+    captureAfterSeconds: 1e9,
+    captureAfterMutations: 1e9,
+  };
   const hours = (change: Partial<Workload>) => (30 * 24) / monthlyCost({ ...base, ...change }, LIST_PRICES).captures;
   const byShare = { stateBytes: 6e9, recoverWithinSeconds: 1e9 };
   // 83 kB of log a second, and 2 GB of snapshot.

@@ -50,7 +50,9 @@ test("--explain tells the log, the recovery, the limits, and what a capture woul
 });
 
 test("status tells the expected recovery and the write amplification", { timeout: 120_000 }, async () => {
-  expect((await place.run(["status", "calm"])).stdout).toMatch(/^shard .* recovery {2}amplification {2}next capture\ncalm\/0 .* 0\.02 s {4}\d+\.\d\d .* by 20\S+Z: 1 mutations wait\n$/);
+  expect((await place.run(["status", "calm"])).stdout).toMatch(
+    /^shard .* recovery {2}amplification {2}next capture\ncalm\/0 .* 0\.02 s {4}\d+\.\d\d .* by 20\S+Z: 1 mutations wait\n$/,
+  );
   expect((await place.json(["status", "calm"])).document).toMatchObject({
     tables: [{ shards: [{ outlook: { mutations: 1, recovery: { outgrown: false }, writeAmplification: expect.any(Number) } }] }],
   });
@@ -58,7 +60,9 @@ test("status tells the expected recovery and the write amplification", { timeout
 
 test("a table shows when it is captured", { timeout: 120_000 }, async () => {
   const { stdout } = await place.run(["table", "update", "calm", "--capture-after", "3600"]);
-  expect(stdout).toMatch(/\ncapture +once the log is 25 % of the snapshot, or a recovery takes 30 s\nat the latest +after 10,000,000 mutations, or 3,600 s\ntogether +all shards\n/);
+  expect(stdout).toMatch(
+    /\ncapture +once the log is 25 % of the snapshot, or a recovery takes 30 s\nat the latest +after 10,000,000 mutations, or 3,600 s\ntogether +all shards\n/,
+  );
   expect(await place.json(["table", "show", "calm"])).toMatchObject({ document: { captureLogPercent: 25, recoverWithinMs: 30_000, capturesTogetherMax: 1 } });
 });
 

@@ -45,7 +45,11 @@ export function controlWith(change: Partial<Control> = {}): Control {
 }
 
 /** A shard with `next - capturedNext` mutations that no capture holds, and no figures of anything else. */
-export function hintWith({ next = 1, capturedNext = 1, ...change }: Partial<Omit<TailHint, "capturedNext">> & { next?: number; capturedNext?: number }): TailHint {
+export function hintWith({
+  next = 1,
+  capturedNext = 1,
+  ...change
+}: Partial<Omit<TailHint, "capturedNext">> & { next?: number; capturedNext?: number }): TailHint {
   const figures = { log: NO_LOG, capturedLog: { files: 0, bytes: 0 }, sentBytes: 0, rates: {} };
   return { incarnation, border: borderAt(next), capturedNext: toIndex(capturedNext), capturedAtMs: 0, ...figures, ...change };
 }

@@ -68,7 +68,13 @@ test("what is under way at a time is bounded, however many shards are dirty", as
     write: (changes) => counted("write", () => checkpoints.write(changes)),
   }));
   const { asked } = await askForCaptures(watched, (shards) => counted("ask", async () => shards));
-  expect([asked, most.get, most.ask, most.write <= ASK_TOGETHER * ASKS_AT_ONCE, most.write > ASK_TOGETHER]).toEqual([600, PLAN_READS_TOGETHER, ASKS_AT_ONCE, true, true]);
+  expect([asked, most.get, most.ask, most.write <= ASK_TOGETHER * ASKS_AT_ONCE, most.write > ASK_TOGETHER]).toEqual([
+    600,
+    PLAN_READS_TOGETHER,
+    ASKS_AT_ONCE,
+    true,
+    true,
+  ]);
 });
 
 test("of a capped table no more captures are under way than it allows, and of the others all", async () => {
@@ -151,7 +157,13 @@ test("a call that fails fails the run, once what was begun has ended", async () 
 test("a table tells the longest expected recovery of its dirty shards, and what they stored for what was appended", async () => {
   const world = await dirtyWorld({ name: "players", shards: 2, captureAfterMutations: 100 }, { name: "empty", shards: 1 });
   for (const shard of [0, 1]) {
-    const hint = hintWith({ next: 2 + shard, capturedAtMs: START_MS, log: { files: 1, bytes: 300, rawBytes: 1_000 }, sentBytes: 900, snapshotBytes: 40_000_000 * (shard + 1) });
+    const hint = hintWith({
+      next: 2 + shard,
+      capturedAtMs: START_MS,
+      log: { files: 1, bytes: 300, rawBytes: 1_000 },
+      sentBytes: 900,
+      snapshotBytes: 40_000_000 * (shard + 1),
+    });
     await world.checkpoints.write([{ item: tailItem({ table: "players", shard }), when: [], put: { ...tailAttributes(hint), dirty: "dirty" } }]);
   }
   const { tables } = (await ask(world)).report;

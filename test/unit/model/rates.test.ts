@@ -55,7 +55,11 @@ test("rates stay whole numbers from 1, which an item can hold, whatever is measu
 });
 
 test("the same measured again and again comes to be what is expected", () => {
-  const realistic = fc.record({ mutations: fc.integer({ min: 1e5, max: 1e8 }), files: fc.integer({ min: 1, max: 1e4 }), replayMs: fc.integer({ min: 2_000, max: 1e6 }) });
+  const realistic = fc.record({
+    mutations: fc.integer({ min: 1e5, max: 1e8 }),
+    files: fc.integer({ min: 1, max: 1e4 }),
+    replayMs: fc.integer({ min: 2_000, max: 1e6 }),
+  });
   fc.assert(
     fc.property(rates, realistic, fc.integer({ min: 2_000, max: 1e6 }), (before, { mutations, files, replayMs }, readMs) => {
       let after = before;

@@ -20,9 +20,18 @@ function decide(hint: TailHint, change: Partial<CapturePolicy>, nowMs = 0, shard
 }
 
 /** The log behind the checkpoint, and the snapshot before it. */
-function logOf(bytes: number, { snapshotBytes, files = 1, mutations = 1 }: { readonly snapshotBytes?: number; readonly files?: number; readonly mutations?: number }) {
+function logOf(
+  bytes: number,
+  { snapshotBytes, files = 1, mutations = 1 }: { readonly snapshotBytes?: number; readonly files?: number; readonly mutations?: number },
+) {
   const log = { files: 100 + files, bytes: 7_000 + bytes, rawBytes: 3 * bytes };
-  return hintWith({ next: 501 + mutations, capturedNext: 501, log, capturedLog: { files: 100, bytes: 7_000 }, ...(snapshotBytes !== undefined && { snapshotBytes }) });
+  return hintWith({
+    next: 501 + mutations,
+    capturedNext: 501,
+    log,
+    capturedLog: { files: 100, bytes: 7_000 },
+    ...(snapshotBytes !== undefined && { snapshotBytes }),
+  });
 }
 
 const dueAtMs = outlookOf({ id, hint: hintWith({}) }, { ...CALM, captureAfterMs: 60_000 }).dueAtMs;
@@ -71,18 +80,23 @@ test("without a snapshot the floor is all; where an older version made the snaps
 
 test("captures by the share send at most 100 / captureLogPercent bytes for each byte of log, whatever comes in how many bytes", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 400 }), fc.array(fc.integer({ min: 1, max: 400 * MIB }), { maxLength: 200 }), fc.integer({ min: 0, max: 2_000 }), (percent, rounds, growth) => {
-      let hint = logOf(0, { snapshotBytes: 100 * MIB });
-      let [sent, logged] = [0, 0];
-      for (const bytes of rounds) {
-        logged += bytes;
-        hint = { ...hint, log: { ...hint.log, bytes: hint.log.bytes + bytes } };
-        if (decide(hint, { captureLogPercent: percent }).kind !== "qualifies") continue;
-        sent += hint.snapshotBytes ?? 0;
-        hint = { ...hint, capturedLog: { files: hint.log.files, bytes: hint.log.bytes }, snapshotBytes: (hint.snapshotBytes ?? 0) + growth };
-      }
-      expect(sent).toBeLessThanOrEqual((logged * 100) / percent);
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 400 }),
+      fc.array(fc.integer({ min: 1, max: 400 * MIB }), { maxLength: 200 }),
+      fc.integer({ min: 0, max: 2_000 }),
+      (percent, rounds, growth) => {
+        let hint = logOf(0, { snapshotBytes: 100 * MIB });
+        let [sent, logged] = [0, 0];
+        for (const bytes of rounds) {
+          logged += bytes;
+          hint = { ...hint, log: { ...hint.log, bytes: hint.log.bytes + bytes } };
+          if (decide(hint, { captureLogPercent: percent }).kind !== "qualifies") continue;
+          sent += hint.snapshotBytes ?? 0;
+          hint = { ...hint, capturedLog: { files: hint.log.files, bytes: hint.log.bytes }, snapshotBytes: (hint.snapshotBytes ?? 0) + growth };
+        }
+        expect(sent).toBeLessThanOrEqual((logged * 100) / percent);
+      },
+    ),
   );
 });
 
@@ -92,7 +106,11 @@ test("with the defaults 100 rounds of 1 % uniform changes store at most 1.5 byte
   let [stored, captures] = [0, 0];
   for (let round = 1; round <= 100; round++) {
     const { log, border } = hint;
-    hint = { ...hint, log: { files: log.files + 1, bytes: log.bytes + redo, rawBytes: 0 }, border: { ...border, next: hintWith({ next: border.next + 10_000 }).border.next } };
+    hint = {
+      ...hint,
+      log: { files: log.files + 1, bytes: log.bytes + redo, rawBytes: 0 },
+      border: { ...border, next: hintWith({ next: border.next + 10_000 }).border.next },
+    };
     stored += redo;
     if (qualify({ id, hint }, POLICY_DEFAULTS, round * 60_000).kind !== "qualifies") continue;
     captures += 1;
@@ -120,7 +138,12 @@ test.each([
 });
 
 test("a capture that is due by the time of a recovery cuts it to half or less of what it was", () => {
-  const load = fc.record({ snapshotBytes: fc.nat(10 ** 12), files: fc.nat(10 ** 7), mutations: fc.integer({ min: 1, max: 10 ** 9 }), within: fc.integer({ min: 1_000, max: 10 ** 7 }) });
+  const load = fc.record({
+    snapshotBytes: fc.nat(10 ** 12),
+    files: fc.nat(10 ** 7),
+    mutations: fc.integer({ min: 1, max: 10 ** 9 }),
+    within: fc.integer({ min: 1_000, max: 10 ** 7 }),
+  });
   fc.assert(
     fc.property(load, ({ snapshotBytes, files, mutations, within }) => {
       const hint = logOf(1, { snapshotBytes, files, mutations });
@@ -135,7 +158,8 @@ test("a capture that is due by the time of a recovery cuts it to half or less of
 
 test("a shard of 10 GB with a trickle of changes is captured by its interval, once a day", () => {
   // A redo file a minute.
-  const trickle = (hours: number) => decide(logOf(hours * 60 * 1_200, { snapshotBytes: 10e9, files: hours * 60, mutations: hours * 60 }), POLICY_DEFAULTS, hours * 3_600_000);
+  const trickle = (hours: number) =>
+    decide(logOf(hours * 60 * 1_200, { snapshotBytes: 10e9, files: hours * 60, mutations: hours * 60 }), POLICY_DEFAULTS, hours * 3_600_000);
   expect([1, 6, 21].map((hours) => trickle(hours).kind)).toEqual(["waits", "waits", "waits"]);
   expect(trickle(24)).toMatchObject({ kind: "qualifies", by: "interval" });
 });
@@ -169,8 +193,15 @@ test("more log, more mutations and more time never make a shard wait that was du
   });
   fc.assert(
     fc.property(figures, figures, (some, more) => {
-      const kindOf = ({ bytes, files, mutations, nowMs }: typeof some) => decide(logOf(bytes, { snapshotBytes: some.snapshotBytes, files, mutations }), POLICY_DEFAULTS, nowMs).kind;
-      const sum = { ...some, bytes: some.bytes + more.bytes, files: some.files + more.files, mutations: some.mutations + more.mutations, nowMs: some.nowMs + more.nowMs };
+      const kindOf = ({ bytes, files, mutations, nowMs }: typeof some) =>
+        decide(logOf(bytes, { snapshotBytes: some.snapshotBytes, files, mutations }), POLICY_DEFAULTS, nowMs).kind;
+      const sum = {
+        ...some,
+        bytes: some.bytes + more.bytes,
+        files: some.files + more.files,
+        mutations: some.mutations + more.mutations,
+        nowMs: some.nowMs + more.nowMs,
+      };
       if (kindOf(some) === "qualifies") expect(kindOf(sum)).toBe("qualifies");
     }),
   );
@@ -178,5 +209,8 @@ test("more log, more mutations and more time never make a shard wait that was du
 
 test("write amplification is all that was stored over all that was appended, and unknown where nothing was", () => {
   const hint = hintWith({ log: { files: 9, bytes: 300, rawBytes: 1_000 }, sentBytes: 900 });
-  expect([outlookOf({ id, hint }, CALM).writeAmplification, outlookOf({ id, hint: hintWith({}) }, CALM)]).toEqual([1.2, expect.not.objectContaining({ writeAmplification: expect.anything() })]);
+  expect([outlookOf({ id, hint }, CALM).writeAmplification, outlookOf({ id, hint: hintWith({}) }, CALM)]).toEqual([
+    1.2,
+    expect.not.objectContaining({ writeAmplification: expect.anything() }),
+  ]);
 });
