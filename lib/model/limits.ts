@@ -59,11 +59,11 @@ export const CAPTURES_PER_RUN_MAX = 1_000;
 /** Invocations that one asked-for capture may take, each going on where the one before was stopped. */
 export const CAPTURE_TURNS_MAX = 1_000;
 /**
- * A log below this makes no snapshot, whatever its share: one part of an upload. A capture and its cleanup cost about 100
- * millionths of a dollar even where next to nothing is written; the redo files of so much log cost five times that and more to
- * append, and a recovery replays it in half a second.
+ * A log below this makes no snapshot, whatever its share. A capture and its cleanup cost about 100 millionths of a dollar even
+ * where next to nothing is written; so much log, in redo files of a thousand mutations, cost five times that to append, and a
+ * recovery replays it in a second or two.
  */
-export const CAPTURE_LOG_BYTES_MIN = PART_BYTES;
+export const CAPTURE_LOG_BYTES_MIN = 8 * MIB;
 /** The interval of a shard is up to so much shorter than its table's, each its own: else those that were written together would be captured together. */
 export const CAPTURE_JITTER_PERCENT = 10;
 /** What took less, and was expected to, measures nothing. */
