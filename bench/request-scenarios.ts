@@ -7,10 +7,11 @@ import { createHash } from "node:crypto";
 import { type TableWriter, tableWriter } from "../lib/jobs/append.ts";
 import { getEntry } from "../lib/jobs/recover.ts";
 import { planPass, runCleanupTask } from "../lib/jobs/cleanup-pass.ts";
-import { askForCaptures } from "../lib/jobs/plan.ts";
+import { askForCaptures } from "../lib/jobs/ask.ts";
 import { captureShard } from "../lib/jobs/snapshot.ts";
 import { shardStatus } from "../lib/jobs/status.ts";
 import { createTable, getTable } from "../lib/jobs/tables.ts";
+import { POLICY_DEFAULTS } from "../lib/model/table.ts";
 import type { BatchRequest } from "../lib/redo-log/writer.ts";
 import type { Requests } from "../cli/request-counts.ts";
 import { countedWorld, type CountedWorld } from "./counted-world.ts";
@@ -81,7 +82,7 @@ export const SCENARIOS: readonly Scenario[] = [
     },
     fewest: { s3Writes: 3, s3Reads: 5, writeUnits: 12, readUnits: 4 },
     surplus:
-      "the job item, twice and in a transaction (8 write units); a first look whether anything is new; the control item read before each write of it, the tail hint and the stored parts; a LIST at the log's end; base and result, small as they are, read in two pieces each",
+      "the job item, twice and in a transaction (8 write units); a first look whether anything is new; the control item read before each write of it, the tail hint, twice, and the stored parts; a LIST at the log's end; base and result, small as they are, read in two pieces each",
   },
   {
     name: "capture, 4 parts",
@@ -117,7 +118,7 @@ export const SCENARIOS: readonly Scenario[] = [
     run: async () => {
       const place = await steadyPlace();
       await append(await openWarm(place), place);
-      place.world.clock.advance(HOUR_MS);
+      place.world.clock.advance(POLICY_DEFAULTS.captureAfterMs);
       return place.world.count(() => plan(place));
     },
     fewest: { writeUnits: 1, readUnits: 2.5, messages: 3 },

@@ -3,7 +3,8 @@
 //
 // A month has 30 days. The figures are for the settings a deployment has by default; data moved within a region is free.
 
-import { CLEANUP_TASK_SHARDS_MAX, PART_BYTES } from "../lib/model/limits.ts";
+import { CAPTURE_LOG_BYTES_MIN, CLEANUP_TASK_SHARDS_MAX, KEEP_SNAPSHOTS_MIN, PART_BYTES } from "../lib/model/limits.ts";
+import { ASSUMED_RATES } from "../lib/model/rates.ts";
 import { dollarsOf, type Prices } from "./prices.ts";
 import {
   APPEND,
@@ -34,6 +35,9 @@ export interface Workload {
   readonly mutationsPerCall: number;
   /** How long the library's writer waits for company. */
   readonly lingerSeconds: number;
+  /** What makes a capture due: the log's share of the snapshot, what a recovery may take, and at the latest time and mutations. */
+  readonly captureLogShare: number;
+  readonly recoverWithinSeconds: number;
   readonly captureAfterSeconds: number;
   readonly captureAfterMutations: number;
   /** Keys and values of the whole table, before compression. */
@@ -82,6 +86,8 @@ export const ASSUMED = {
   /** X-Ray keeps the first of each second, and of the others this share. */
   tracedShare: 0.05,
   itemBytesPerShard: 4_000,
+  /** Of a redo file beside its mutations: header and digests. */
+  redoFileBytes: 200,
 } as const;
 
 /** Beside one for the dead letters of the ingest queue, and one for those of events. */
@@ -90,6 +96,8 @@ const ALARMS = 9;
 /** What a pipeline sends while it rests, while it is active, and of those what it also sends for the table. */
 const METRICS_AT_REST = 2;
 const METRICS_OF_CAPTURES = 11;
+/** Expected recovery time and write amplification, of the table alone, while a shard of it is dirty. */
+const METRICS_WHILE_DIRTY = 2;
 const METRICS_OF_INGEST = 4;
 /** Of the daily cleanup: it sends two, in one hour of the day. */
 const METRICS_OF_PASSES = 2 / 24;
@@ -154,16 +162,33 @@ function rhythmOf(workload: Workload): Rhythm {
   const { shards, mutationsPerSecond, through, mutationsPerCall, planEveryMinutes } = workload;
   const activeSeconds = DAYS * SECONDS_PER_DAY * (workload.activeHoursPerDay / 24);
   const perShard = mutationsPerSecond / shards;
-  if (perShard === 0) return { activeSeconds: 0, calls: 0, redoFiles: 0, captureSeconds: Number.POSITIVE_INFINITY, captures: 0 };
+  if (perShard * activeSeconds === 0) return { activeSeconds: 0, calls: 0, redoFiles: 0, captureSeconds: Number.POSITIVE_INFINITY, captures: 0 };
   const calls = through === "library" ? 0 : (mutationsPerSecond / mutationsPerCall) * activeSeconds;
   // A writer waits from its first batch on. A call has no company but its own: a redo file for each shard that it touches.
   const redoFiles = calls === 0 ? (shards * activeSeconds) / (workload.lingerSeconds + 1 / perShard) : calls * shardsTouched(shards, mutationsPerCall);
   // The planner finds a shard due at its first run behind that time; a capture ends a little behind a run.
   const tick = 60 * planEveryMinutes;
   const byTime = (Math.floor(workload.captureAfterSeconds / tick) + 1) * tick;
-  const byMutations = Math.ceil(workload.captureAfterMutations / perShard / tick) * tick;
-  const captureSeconds = Math.max(Math.min(byTime, byMutations), 1 / perShard);
+  const filesPerSecond = redoFiles / shards / activeSeconds;
+  const growths = [workload.captureAfterMutations / perShard, secondsToShare(workload, filesPerSecond), secondsToRecovery(workload, filesPerSecond)];
+  const byGrowth = Math.ceil(Math.min(...growths) / tick) * tick;
+  const captureSeconds = Math.max(Math.min(byTime, byGrowth), 1 / perShard);
   return { activeSeconds, calls, redoFiles, captureSeconds, captures: (shards * activeSeconds) / captureSeconds };
+}
+
+/** Until the log has grown to its share of the snapshot. */
+function secondsToShare(workload: Workload, filesPerSecond: number): number {
+  const { shards, mutationsPerSecond, bytesPerMutation, captureLogShare } = workload;
+  const bytesPerSecond = (mutationsPerSecond * bytesPerMutation) / shards / ASSUMED.compression + filesPerSecond * ASSUMED.redoFileBytes;
+  return Math.max(CAPTURE_LOG_BYTES_MIN, captureLogShare * snapshotBytes(workload)) / bytesPerSecond;
+}
+
+/** Until a recovery takes longer than it may, by the rates that are taken for granted before a capture has measured any. */
+function secondsToRecovery(workload: Workload, filesPerSecond: number): number {
+  const { shards, mutationsPerSecond, recoverWithinSeconds } = workload;
+  const replayPerSecond = (filesPerSecond * ASSUMED_RATES.fileMicros) / 1e6 + mutationsPerSecond / shards / ASSUMED_RATES.replayPerSecond;
+  const readSeconds = snapshotBytes(workload) / ASSUMED_RATES.readPerSecond;
+  return Math.max(recoverWithinSeconds - readSeconds, readSeconds) / replayPerSecond;
 }
 
 /** Of so many shards, how many the keys of one call go to, on average. */
@@ -173,14 +198,28 @@ function shardsTouched(shards: number, mutations: number): number {
 
 function captureStep(workload: Workload, { redoFiles, captures }: Rhythm): Requests {
   if (captures === 0) return NO_REQUESTS;
-  const bytes = snapshotBytes(workload);
+  return capturesRequests(snapshotBytes(workload), { redoFiles: redoFiles / captures, keepSnapshots: workload.keepSnapshots });
+}
+
+/** Of a capture as the planner asks for it, and of its cleanup. */
+function capturesRequests(bytes: number, { redoFiles, keepSnapshots }: { readonly redoFiles: number; readonly keepSnapshots: number }): Requests {
   const parts = Math.max(1, Math.ceil(bytes / PART_BYTES));
   const groups = Math.max(1, Math.ceil(bytes / GROUP_BYTES));
-  const perCapture = redoFiles / captures;
-  const kept = perCapture * workload.keepSnapshots;
-  const work = captureRequests({ redoFiles: perCapture, parts, baseGroups: groups, groups });
-  const cleanup = cleanupRequests({ parts, objects: kept + workload.keepSnapshots });
+  const work = captureRequests({ redoFiles, parts, baseGroups: groups, groups });
+  const cleanup = cleanupRequests({ parts, objects: redoFiles * keepSnapshots + keepSnapshots });
   return [work, cleanup, BECOME_DIRTY, ASK, MESSAGE].reduce(sumOf);
+}
+
+/** One capture of a shard that has a snapshot of so many bytes, as stored, and its cleanup: requests, and Lambda as assumed. */
+export function captureDollars({ snapshotBytes: bytes, redoFiles }: { readonly snapshotBytes: number; readonly redoFiles: number }, prices: Prices): number {
+  const capturing = lambda(1, captureMs(bytes * ASSUMED.compression), ASSUMED.captureMib);
+  const cleaning = lambda(1, ASSUMED.cleanupMs, ASSUMED.cleanupMib);
+  const requests = capturesRequests(bytes, { redoFiles, keepSnapshots: KEEP_SNAPSHOTS_MIN });
+  return dollarsOf(requests, prices) + capturing.dollars(prices) + cleaning.dollars(prices);
+}
+
+function captureMs(stateBytes: number): number {
+  return ASSUMED.captureMs + (stateBytes / ASSUMED.captureBytesPerSecond) * 1e3;
 }
 
 /** The planner's query; while shards are dirty, it reads their tail hints, and the list of tables. */
@@ -197,9 +236,8 @@ interface Runs {
 }
 
 function runsOf(workload: Workload, { calls, captures }: Rhythm): Record<"plan" | "captures" | "passes" | "events", Runs> & { readonly count: number } {
-  const captureMs = ASSUMED.captureMs + (workload.stateBytes / workload.shards / ASSUMED.captureBytesPerSecond) * 1e3;
   const plan = lambda(MINUTES / workload.planEveryMinutes, ASSUMED.planMs, ASSUMED.planMib);
-  const capturing = lambda(captures, captureMs, ASSUMED.captureMib);
+  const capturing = lambda(captures, captureMs(workload.stateBytes / workload.shards), ASSUMED.captureMib);
   const cleaning = lambda(captures, ASSUMED.cleanupMs, ASSUMED.cleanupMib);
   // The pass itself, the task of the strays, and tasks of shards, which take their time for each shard.
   const passRuns = 2 + Math.ceil(workload.shards / CLEANUP_TASK_SHARDS_MAX);
@@ -234,7 +272,8 @@ function metrics({ through }: Workload, { activeSeconds, captures, calls }: Rhyt
   const hours = DAYS * 24;
   const captured = METRICS_OF_CAPTURES * Math.min(captures, activeSeconds / 3_600);
   const appended = through === "library" ? 0 : METRICS_OF_INGEST * Math.min(calls, activeSeconds / 3_600);
-  return METRICS_AT_REST + METRICS_OF_PASSES + (captured + appended) / hours;
+  const dirty = METRICS_WHILE_DIRTY * (activeSeconds / 3_600);
+  return METRICS_AT_REST + METRICS_OF_PASSES + (captured + appended + dirty) / hours;
 }
 
 function traced(runs: number): number {

@@ -32,6 +32,16 @@ export function decimal(min: number, max: number) {
     .refine((number) => number >= min && number <= max, remedy);
 }
 
+/** A share as 0.5 or 1, in hundredths: from 0.01. */
+export function hundredths(max: number) {
+  const remedy = `write a share from 0.01 to ${max / 100}, as 0.5`;
+  return z
+    .string()
+    .regex(/^[0-9]{1,6}(\.[0-9]{1,2})?$/, remedy)
+    .transform((text) => Math.round(Number(text) * 100))
+    .refine((number) => number >= 1 && number <= max, remedy);
+}
+
 /** Seconds, in ms; fractions are allowed. */
 export function seconds(minMs: number) {
   return z
@@ -48,6 +58,9 @@ export const duration = z
   .string()
   .regex(/^(0|[0-9]{1,9}[smhdw])$/, "write a number and its unit, as 90s, 15m, 36h, 7d or 2w; 0 for none")
   .transform((text) => (text === "0" ? 0 : Number(text.slice(0, -1)) * UNIT_MS[text.slice(-1)]));
+
+/** A duration that something may take. */
+export const waitingTime = duration.refine((ms) => ms >= 1_000, "write at least 1s");
 
 /** A sequence: up to 192 bits, checked on by those who append it. */
 export const sequence = z

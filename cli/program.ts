@@ -8,6 +8,7 @@ import { cleanupCommand } from "./commands/cleanup.ts";
 import { costCommand } from "./commands/cost.ts";
 import { getCommand } from "./commands/get.ts";
 import { initCommand } from "./commands/init.ts";
+import { planCommand } from "./commands/plan.ts";
 import { recoverCommand } from "./commands/recover.ts";
 import { runCommand } from "./commands/run.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
@@ -79,6 +80,7 @@ function program(run: Run): Command {
     recoverCommand,
     getCommand,
     statusCommand,
+    planCommand,
     verifyCommand,
     runCommand,
     costCommand,

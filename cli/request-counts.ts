@@ -50,7 +50,7 @@ export function captureRequests(sizes: {
     s3Writes: 3 + sizes.parts,
     s3Reads: 4 + sizes.redoFiles + sizes.baseGroups + sizes.groups,
     writeUnits: 16 + 4 * sizes.parts,
-    readUnits: 9,
+    readUnits: 10,
   };
 }
 

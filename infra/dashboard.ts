@@ -5,7 +5,7 @@ import { Dashboard, GraphWidget, type IMetric, type IWidget } from "aws-cdk-lib/
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { IQueue } from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
-import { type PipelineMetric, pipelineMetric } from "./metrics.ts";
+import { metricOfTables, type PipelineMetric, pipelineMetric } from "./metrics.ts";
 
 export interface Shown {
   readonly pipelineName: string;
@@ -20,6 +20,10 @@ export function pipelineDashboard(scope: Construct, { pipelineName, queues, dead
     defaultInterval: Duration.hours(12),
     widgets: [
       [graph("Checkpoint lag (s)", own("CheckpointLag")), graph("Dirty shards", own("DirtyShards"))],
+      [
+        graph("Expected recovery (s)", [metricOfTables(pipelineName, "ExpectedRecoveryTime")]),
+        graph("Write amplification", [metricOfTables(pipelineName, "WriteAmplification")]),
+      ],
       [graph("Captures", own("SnapshotsCompleted", "SnapshotsFailed")), graph("Bytes sent by captures", own("SnapshotBytesSent"))],
       [graph("Capture (ms)", own("SnapshotMs")), graph("Appended", own("MutationsAppended", "RedoFilesAppended"))],
       [graph("Cleanup", own("CleanupPasses", "CleanupsFailed", "ObjectsExpired")), graph("Messages waiting", depths(queues))],

@@ -1,7 +1,7 @@
 // The metrics that the functions send, by name. Their dimension is the pipeline, never a shard: a metric for each shard
-// would cost dollars for each shard.
+// would cost dollars for each shard. Some are a table's.
 
-import { Metric, type MetricOptions, Stats } from "aws-cdk-lib/aws-cloudwatch";
+import { MathExpression, Metric, type MetricOptions, Stats } from "aws-cdk-lib/aws-cloudwatch";
 
 export const METRICS_NAMESPACE = "Tidemark";
 
@@ -28,9 +28,29 @@ const STATISTICS = {
   RedoFilesAppended: Stats.SUM,
 } as const;
 
+/** Those that a table alone has, and no pipeline as a whole. */
+const TABLE_STATISTICS = {
+  /** Seconds that a recovery of the table's dirty shard with the most to recover is expected to take. */
+  ExpectedRecoveryTime: Stats.MAXIMUM,
+  /** Bytes stored, in redo files and by captures, for each byte appended. */
+  WriteAmplification: Stats.MAXIMUM,
+} as const;
+
 export type PipelineMetric = keyof typeof STATISTICS;
+export type TableMetric = keyof typeof TABLE_STATISTICS;
 
 /** Over five minutes unless `options` say otherwise. */
 export function pipelineMetric(pipeline: string, metricName: PipelineMetric, options: MetricOptions = {}): Metric {
   return new Metric({ namespace: METRICS_NAMESPACE, metricName, statistic: STATISTICS[metricName], dimensionsMap: { pipeline }, ...options });
+}
+
+/** The metric of one table. */
+export function tableMetric(pipeline: string, metricName: TableMetric, table: string, options: MetricOptions = {}): Metric {
+  return new Metric({ namespace: METRICS_NAMESPACE, metricName, statistic: TABLE_STATISTICS[metricName], dimensionsMap: { pipeline, table }, ...options });
+}
+
+/** A line for each table of the pipeline, those that come later included. An expression cannot be alarmed on, and costs nothing. */
+export function metricOfTables(pipeline: string, metricName: TableMetric): MathExpression {
+  const search = `{${METRICS_NAMESPACE},pipeline,table} MetricName="${metricName}" pipeline="${pipeline}"`;
+  return new MathExpression({ expression: `SEARCH('${search}', '${TABLE_STATISTICS[metricName]}')`, label: "", usingMetrics: {} });
 }

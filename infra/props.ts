@@ -64,13 +64,19 @@ export interface PipelineTable {
   readonly shards?: number;
   /** JSON texts, kept byte for byte, or bytes. Cannot be changed. Default: "json". */
   readonly codec?: "json" | "bytes";
-  /** Default: one hour, 1,000,000 mutations. */
+  /** When a shard is captured, besides by `recoverWithin`. Default: once its log is half of its snapshot, at the latest after a day or 10,000,000 mutations. */
   readonly capture?: {
-    /** Captures so long after the last capture, if a mutation waits; at least a second. Default: one hour. */
+    /** Captures once the redo files that no snapshot holds have grown to this share of the newest one, as stored, and to 8 MiB; from 0.01, in hundredths. Default: 0.5. */
+    readonly logShare?: number;
+    /** Captures at the latest so long after the last capture, if a mutation waits; at least a second. Default: one day. */
     readonly every?: Duration;
-    /** Captures once so many mutations wait. Default: 1,000,000. */
+    /** Captures at the latest once so many mutations wait. Default: 10,000,000. */
     readonly afterMutations?: number;
+    /** The planner has so many captures of the table under way at most, 1 to 10,000. Default: 10,000, which is no limit. */
+    readonly together?: number;
   };
+  /** Captures once a recovery is expected to take longer, unless the snapshot alone takes more than half of that; at least a second. Default: one minute. */
+  readonly recoverWithin?: Duration;
   /** Default: the last 2 snapshots. */
   readonly keep?: {
     /** Keeps so many snapshots, and the log back to the oldest of them; at least 2. Default: 2. */

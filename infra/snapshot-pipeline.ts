@@ -17,7 +17,7 @@ import { pipelineDashboard } from "./dashboard.ts";
 import { eventsOf } from "./events.ts";
 import { defaultPipelineName, functionSettings } from "./functions.ts";
 import { ingestDoors } from "./ingest.ts";
-import { type PipelineMetric, pipelineMetric } from "./metrics.ts";
+import { type PipelineMetric, pipelineMetric, tableMetric } from "./metrics.ts";
 import { appendPermissions, callPermissions, grant, operatePermissions, readPermissions, sendPermissions, together } from "./permissions.ts";
 import type { SnapshotPipelineProps } from "./props.ts";
 import type { QueueWithDeadLetters } from "./queues.ts";
@@ -131,6 +131,16 @@ export class SnapshotPipeline extends Construct {
   /** Shards with mutations that no snapshot holds; the maximum. */
   metricDirtyShards(options?: MetricOptions): Metric {
     return this.metric("DirtyShards", options);
+  }
+
+  /** Seconds that the recovery of a table's shard is expected to take, of the one that takes longest; the maximum. Sent while a shard of it is dirty. */
+  metricExpectedRecoveryTime(table: string, options?: MetricOptions): Metric {
+    return tableMetric(this.pipelineName, "ExpectedRecoveryTime", table, options);
+  }
+
+  /** Bytes stored for each byte appended to a table, over the lives of its dirty shards; the maximum. Sent while a shard of it is dirty. */
+  metricWriteAmplification(table: string, options?: MetricOptions): Metric {
+    return tableMetric(this.pipelineName, "WriteAmplification", table, options);
   }
 
   /** Captures that made a snapshot; the sum. */

@@ -20,12 +20,22 @@ export function tableSettings(table: PipelineTable): TableSettings {
     name: table.name,
     shards: table.shards ?? 1,
     codec: table.codec ?? "json",
+    captureLogPercent: percentOf(table.capture?.logShare) ?? POLICY_DEFAULTS.captureLogPercent,
+    recoverWithinMs: table.recoverWithin?.toMilliseconds() ?? POLICY_DEFAULTS.recoverWithinMs,
     captureAfterMutations: table.capture?.afterMutations ?? POLICY_DEFAULTS.captureAfterMutations,
     captureAfterMs: table.capture?.every?.toMilliseconds() ?? POLICY_DEFAULTS.captureAfterMs,
+    capturesTogetherMax: table.capture?.together ?? POLICY_DEFAULTS.capturesTogetherMax,
     keepSnapshots: table.keep?.last ?? POLICY_DEFAULTS.keepSnapshots,
     keepForMs: table.keep?.for?.toMilliseconds() ?? POLICY_DEFAULTS.keepForMs,
     compactionOverhead: table.compactionOverhead ?? POLICY_DEFAULTS.compactionOverhead,
   };
+}
+
+/** Whole hundredths, where a share cannot be one exactly: 0.29 is 28.999999999999996 of them. A share with more digits is refused with the table. */
+function percentOf(share: number | undefined): number | undefined {
+  if (share === undefined) return undefined;
+  const percent = Math.round(share * 100);
+  return Math.abs(share * 100 - percent) < 1e-6 ? percent : share * 100;
 }
 
 export function tablesOf(scope: Construct, settings: FunctionSettings, { tables = [] }: SnapshotPipelineProps) {

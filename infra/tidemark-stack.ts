@@ -60,12 +60,21 @@ function pipelineProps(stack: Stack, settings: Settings): SnapshotPipelineProps 
 }
 
 function pipelineTable(table: Settings["tables"][number]): PipelineTable {
-  const { captureEverySeconds, captureAfterMutations: afterMutations, keepLast: last, keepForSeconds, ...others } = table;
+  const { name, shards, codec, captureLogShare: logShare, captureAfterMutations: afterMutations, capturesTogether: together, keepLast: last } = table;
+  const [every, recoverWithin, keepFor] = [table.captureEverySeconds, table.recoverWithinSeconds, table.keepForSeconds].map(secondsLong);
   return {
-    ...others,
-    capture: { ...(captureEverySeconds !== undefined && { every: Duration.seconds(captureEverySeconds) }), afterMutations },
-    keep: { last, ...(keepForSeconds !== undefined && { for: Duration.seconds(keepForSeconds) }) },
+    name,
+    shards,
+    codec,
+    capture: { logShare, afterMutations, together, ...(every && { every }) },
+    ...(recoverWithin && { recoverWithin }),
+    keep: { last, ...(keepFor && { for: keepFor }) },
+    compactionOverhead: table.compactionOverhead,
   };
+}
+
+function secondsLong(seconds: number | undefined): Duration | undefined {
+  return seconds === undefined ? undefined : Duration.seconds(seconds);
 }
 
 function encryptionKey(stack: Stack, kms: string): IKey {

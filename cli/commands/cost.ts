@@ -2,10 +2,11 @@ import { Command } from "commander";
 import { z } from "zod";
 import { callError } from "../../lib/model/errors.ts";
 import { KEEP_SNAPSHOTS_MIN, SHARDS_MAX } from "../../lib/model/limits.ts";
+import { CAPTURE_LOG_PERCENT_MAX } from "../../lib/model/table.ts";
 import type { Context, Run } from "../context.ts";
 import { type Cost, monthlyCost, type Workload } from "../cost.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { decimal, parseFlags, seconds, wholeNumber } from "../flags.ts";
+import { decimal, hundredths, parseFlags, seconds, waitingTime, wholeNumber } from "../flags.ts";
 import { LIST_PRICES, PRICES_OF, readPrices } from "../prices.ts";
 import { bytesInWords, columns, grouped } from "../words.ts";
 import { WORKLOADS } from "../workloads.ts";
@@ -21,6 +22,8 @@ export function costCommand(run: Run): Command {
     .option("--through <way>", "who appends: library, url or queue")
     .option("--batch <n>", "mutations in one call of the URL, or one message of the queue")
     .option("--linger <seconds>", "how long the library's writer waits for company")
+    .option("--capture-log-share <share>", "the table's setting")
+    .option("--recover-within <duration>", "the table's setting")
     .option("--capture-after <seconds>", "the table's setting")
     .option("--capture-after-mutations <n>", "the table's setting")
     .option("--keep-snapshots <n>", "the table's setting")
@@ -55,6 +58,8 @@ const FLAGS = z.strictObject({
   through: z.enum(["library", "url", "queue"], { error: "write library, url or queue" }).optional(),
   batch: wholeNumber(1).optional(),
   linger: decimal(0, 3_600).optional(),
+  captureLogShare: hundredths(CAPTURE_LOG_PERCENT_MAX).optional(),
+  recoverWithin: waitingTime.optional(),
   captureAfter: seconds(1_000).optional(),
   captureAfterMutations: wholeNumber(1).optional(),
   keepSnapshots: wholeNumber(KEEP_SNAPSHOTS_MIN).optional(),
@@ -89,6 +94,8 @@ function workloadOf({ like, ...flags }: z.infer<typeof FLAGS>): Workload {
     through: flags.through ?? base.through,
     mutationsPerCall: flags.batch ?? base.mutationsPerCall,
     lingerSeconds: flags.linger ?? base.lingerSeconds,
+    captureLogShare: flags.captureLogShare === undefined ? base.captureLogShare : flags.captureLogShare / 100,
+    recoverWithinSeconds: flags.recoverWithin === undefined ? base.recoverWithinSeconds : flags.recoverWithin / 1_000,
     captureAfterSeconds: flags.captureAfter === undefined ? base.captureAfterSeconds : flags.captureAfter / 1_000,
     captureAfterMutations: flags.captureAfterMutations ?? base.captureAfterMutations,
     keepSnapshots: flags.keepSnapshots ?? base.keepSnapshots,

@@ -6,7 +6,7 @@ import type { Table } from "../../lib/model/table.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { bytesInWords, columns, grouped } from "../words.ts";
+import { bytesInWords, columns, grouped, secondsInWords } from "../words.ts";
 
 export function statusCommand(run: Run): Command {
   return new Command("status")
@@ -75,13 +75,13 @@ function statusDocument({ generations, checkpoint, ...rest }: ShardStatus): obje
 }
 
 function statusTable(statuses: readonly TableStatus[]): string {
-  const heads = ["shard", "tail", "checkpoint", "kept from", "snapshots", "bytes", "next capture"];
+  const heads = ["shard", "tail", "checkpoint", "kept from", "snapshots", "bytes", "recovery", "amplification", "next capture"];
   const rows = statuses.flatMap(({ table, shards }) => shards.map((shard) => shardCells(table, shard)));
   return columns([heads, ...rows]);
 }
 
 function shardCells(table: Table, status: ShardStatus): readonly string[] {
-  const { shard, tail, checkpoint, lowWater, generations } = status;
+  const { shard, tail, checkpoint, lowWater, generations, outlook } = status;
   return [
     shardName({ table: table.name, shard }),
     grouped(tail),
@@ -89,6 +89,8 @@ function shardCells(table: Table, status: ShardStatus): readonly string[] {
     grouped(lowWater),
     grouped(generations.length),
     bytesInWords(generations.reduce((sum, { size }) => sum + size, 0)),
+    outlook === undefined ? "-" : secondsInWords(outlook.recovery.expectedMs),
+    outlook?.writeAmplification === undefined ? "-" : outlook.writeAmplification.toFixed(2),
     table.state === "deleting" ? "being deleted" : nextCapture(status),
   ];
 }
@@ -101,6 +103,6 @@ function nextCapture({ capturing, qualification }: ShardStatus): string {
     case "qualifies":
       return `due: ${grouped(qualification.mutations)} mutations wait`;
     case "waits":
-      return `${new Date(qualification.dueAtMs).toISOString()}: ${grouped(qualification.mutations)} mutations wait`;
+      return `by ${new Date(qualification.dueAtMs).toISOString()}: ${grouped(qualification.mutations)} mutations wait`;
   }
 }

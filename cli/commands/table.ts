@@ -3,10 +3,10 @@ import { z } from "zod";
 import { createTable, deleteTable, getTable, listTables, updateTable } from "../../lib/jobs/tables.ts";
 import { callError } from "../../lib/model/errors.ts";
 import { KEEP_SNAPSHOTS_MIN, SHARDS_MAX } from "../../lib/model/limits.ts";
-import { POLICY_DEFAULTS, type Table, type TablePolicy } from "../../lib/model/table.ts";
+import { CAPTURE_LOG_PERCENT_MAX, POLICY_DEFAULTS, type Table, type TablePolicy } from "../../lib/model/table.ts";
 import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { duration, parseFlags, seconds, wholeNumber } from "../flags.ts";
+import { duration, hundredths, parseFlags, seconds, waitingTime, wholeNumber } from "../flags.ts";
 import { columns, count, grouped } from "../words.ts";
 
 export function tableCommand(run: Run): Command {
@@ -47,16 +47,25 @@ const EXAMPLES = `Examples:
 
 function withPolicyFlags(command: Command): Command {
   return command
-    .option("--capture-after-mutations <n>", `capture once so many mutations wait (default: ${POLICY_DEFAULTS.captureAfterMutations})`)
-    .option("--capture-after <seconds>", `capture so long after the last one, if a mutation waits (default: ${POLICY_DEFAULTS.captureAfterMs / 1_000})`)
+    .option("--capture-log-share <share>", `capture once the log is so large a part of the snapshot (default: ${POLICY_DEFAULTS.captureLogPercent / 100})`)
+    .option("--recover-within <duration>", `capture once a recovery is expected to take longer (default: ${POLICY_DEFAULTS.recoverWithinMs / 1_000}s)`)
+    .option("--capture-after-mutations <n>", `capture at the latest once so many mutations wait (default: ${POLICY_DEFAULTS.captureAfterMutations})`)
+    .option(
+      "--capture-after <seconds>",
+      `capture at the latest so long after the last one, if a mutation waits (default: ${POLICY_DEFAULTS.captureAfterMs / 1_000})`,
+    )
+    .option("--captures-together <n>", `captures that a planner asks for at a time (default: ${POLICY_DEFAULTS.capturesTogetherMax}, no limit)`)
     .option("--keep-snapshots <n>", `keep so many snapshots, and the log back to the oldest of them (default: ${POLICY_DEFAULTS.keepSnapshots})`)
     .option("--keep-for <duration>", `keep every state of so long a time: 90s, 15m, 36h, 7d, 2w (default: ${POLICY_DEFAULTS.keepForMs})`)
     .option("--compaction-overhead <mutations>", `keep so many mutations behind the checkpoint in any case (default: ${POLICY_DEFAULTS.compactionOverhead})`);
 }
 
 const POLICY_FLAGS = {
+  captureLogShare: hundredths(CAPTURE_LOG_PERCENT_MAX).optional(),
+  recoverWithin: waitingTime.optional(),
   captureAfterMutations: wholeNumber(1).optional(),
   captureAfter: seconds(1_000).optional(),
+  capturesTogether: wholeNumber(1, SHARDS_MAX).optional(),
   keepSnapshots: wholeNumber(KEEP_SNAPSHOTS_MIN, 10_000).optional(),
   keepFor: duration.optional(),
   compactionOverhead: wholeNumber(0).optional(),
@@ -109,10 +118,13 @@ async function remove(context: Context, name: string): Promise<ExitCode> {
 }
 
 function policyOf(flags: z.output<typeof UPDATE_FLAGS>): Partial<TablePolicy> {
-  const { captureAfterMutations, captureAfter, keepSnapshots, keepFor, compactionOverhead } = flags;
+  const { captureLogShare, recoverWithin, captureAfterMutations, captureAfter, capturesTogether, keepSnapshots, keepFor, compactionOverhead } = flags;
   return {
+    ...(captureLogShare !== undefined && { captureLogPercent: captureLogShare }),
+    ...(recoverWithin !== undefined && { recoverWithinMs: recoverWithin }),
     ...(captureAfterMutations !== undefined && { captureAfterMutations }),
     ...(captureAfter !== undefined && { captureAfterMs: captureAfter }),
+    ...(capturesTogether !== undefined && { capturesTogetherMax: capturesTogether }),
     ...(keepSnapshots !== undefined && { keepSnapshots }),
     ...(keepFor !== undefined && { keepForMs: keepFor }),
     ...(compactionOverhead !== undefined && { compactionOverhead }),
@@ -128,7 +140,9 @@ function settings(table: Table): string {
     ["table", table.name],
     ["shards", grouped(table.shards)],
     ["value", table.codec],
-    ["capture after", `${grouped(table.captureAfterMutations)} mutations, or ${grouped(table.captureAfterMs / 1_000)} s`],
+    ["capture", `once the log is ${grouped(table.captureLogPercent)} % of the snapshot, or a recovery takes ${grouped(table.recoverWithinMs / 1_000)} s`],
+    ["at the latest", `after ${grouped(table.captureAfterMutations)} mutations, or ${grouped(table.captureAfterMs / 1_000)} s`],
+    ["together", table.capturesTogetherMax >= table.shards ? "all shards" : `${grouped(table.capturesTogetherMax)} shards`],
     ["keep snapshots", grouped(table.keepSnapshots)],
     ["keep for", table.keepForMs === 0 ? "no window" : `${grouped(table.keepForMs / 1_000)} s`],
     ["compaction overhead", `${grouped(table.compactionOverhead)} mutations`],

@@ -2,7 +2,8 @@
 // stored; cleanup is another function's right, and follows by a message.
 
 import type { CleanupTask } from "../../lib/jobs/cleanup-pass.ts";
-import { captureShard } from "../../lib/jobs/snapshot.ts";
+import { type CaptureReport, captureShard } from "../../lib/jobs/snapshot.ts";
+import { toEpoch } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { SNAPSHOT_MESSAGE, type SnapshotMessage, type TakenMessage } from "../runtime/messages.ts";
 import { type DeadLetters, handleRecords, QUEUE_EVENT, type Queue, sendAll } from "../runtime/queue.ts";
@@ -20,14 +21,31 @@ export function snapshotHandler(deps: SnapshotDeps) {
   const { world, captures, cleanups, logger, metrics } = deps;
   return lambdaHandler(deps, QUEUE_EVENT, ({ Records }, { signal }) => handleRecords(deps, Records, SNAPSHOT_MESSAGE, (message) => carryOut(message, signal)));
 
-  async function carryOut({ table, shard, request, turn }: TakenMessage, signal: AbortSignal): Promise<void> {
+  async function carryOut({ table, shard, request, section, turn }: TakenMessage, signal: AbortSignal): Promise<void> {
     logger.appendKeys({ shard: `${table}/${shard}` });
     try {
-      const report = await captureShard(world, { id: { table, shard }, ...(request !== undefined && { request }), signal });
+      const made = section && { epoch: toEpoch(section.epoch), number: section.number };
+      const report = await captureShard(world, {
+        id: { table, shard },
+        spread: true,
+        ...(request !== undefined && { request }),
+        ...(made && { section: made }),
+        signal,
+      });
       logger.info("capture", { ...report, turn });
+      const next = { table, shard, request, turn: turn + 1 };
+      const send = (messages: readonly SnapshotMessage[]): Promise<void> =>
+        sendAll(
+          captures,
+          messages.map((body) => ({ body, group: table })),
+        );
       switch (report.next) {
         case "capture":
-          return await sendAll(captures, [{ body: { table, shard, request, turn: turn + 1 } satisfies SnapshotMessage, group: table }]);
+          return await send([next]);
+        case "section":
+          return await send([{ ...next, section }]);
+        case "sections":
+          return await send(sectionMessages(next, report.outcome));
         case "cleanup":
           return await sendAll(cleanups, [{ body: { kind: "after", table, shard } satisfies CleanupTask, group: table }]);
         case "nothing":
@@ -38,4 +56,9 @@ export function snapshotHandler(deps: SnapshotDeps) {
       throw error;
     }
   }
+}
+
+/** Side by side: a message for each. */
+function sectionMessages(message: SnapshotMessage, outcome: CaptureReport["outcome"]): readonly SnapshotMessage[] {
+  return outcome.kind === "spread" ? outcome.sections.map((number) => ({ ...message, section: { epoch: outcome.epoch, number } })) : [];
 }

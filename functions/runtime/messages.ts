@@ -2,7 +2,7 @@
 // for a table that is gone.
 
 import * as z from "zod/mini";
-import { CAPTURE_TURNS_MAX, SHARDS_MAX } from "../../lib/model/limits.ts";
+import { CAPTURE_TURNS_MAX, SECTIONS_MAX, SHARDS_MAX } from "../../lib/model/limits.ts";
 import { isTableName } from "../../lib/model/names.ts";
 
 const table = z.string().check(z.refine(isTableName, "is not a table name"));
@@ -14,6 +14,8 @@ export const SNAPSHOT_MESSAGE = z.strictObject({
   shard,
   /** Id of the request that asked for it, if one did. */
   request: z.optional(z.string().check(z.regex(/^[0-9a-f]{16}$/))),
+  /** Of a capture that is made side by side, one section. */
+  section: z.optional(z.strictObject({ epoch: z.int().check(z.gte(0)), number: z.int().check(z.gte(0), z.lt(SECTIONS_MAX)) })),
   /** How many invocations have worked on it before. */
   turn: z._default(
     z.int().check(

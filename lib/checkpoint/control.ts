@@ -1,9 +1,10 @@
 // Reads and writes the control item. Each write names the stamp it saw and leaves a fresh one: the loser re-reads and
 // decides again, and a write whose reply was lost knows itself by its stamp.
 
-import type { Control, HistoryRow } from "../model/control.ts";
+import type { Control, HistoryRow, TailHint } from "../model/control.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../model/limits.ts";
+import { NO_LOG } from "../model/log-size.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { CheckpointStore, Condition, Item, ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
@@ -34,7 +35,7 @@ export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): 
     const found = await readControl(deps.checkpoints, id);
     if (found !== undefined) return found;
     const incarnation = deps.random.id(INCARNATION_DIGITS);
-    const hint = { incarnation, border: ORIGIN, capturedNext: ORIGIN.next, capturedAtMs: nowMs };
+    const hint = newTail(incarnation, nowMs);
     const tail: ItemChange = { item: tailItem(id), when: [], put: tailAttributes(hint) };
     const live: ItemChange = { item: tableItem(id.table), when: [{ kind: "eq", attribute: "state", value: "live" }], check: true };
     const written = await writeControl(deps, { id, from: undefined, to: opened(incarnation), also: [tail, live] });
@@ -42,6 +43,11 @@ export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): 
     if (written.beside?.partition === live.item.partition) throw callError("unknown-table", `there is no table ${id.table}, or it is being deleted`);
   }
   throw contended(id);
+}
+
+function newTail(incarnation: string, nowMs: number): TailHint {
+  const none = { log: NO_LOG, capturedLog: NO_LOG, sentBytes: 0, rates: {} };
+  return { incarnation, border: ORIGIN, capturedNext: ORIGIN.next, capturedAtMs: nowMs, ...none };
 }
 
 /**

@@ -2,9 +2,10 @@
 
 import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../model/control.ts";
 import { newerFormat, TidemarkError } from "../model/errors.ts";
+import type { LogSize } from "../model/log-size.ts";
 import { pad, type ShardId, shardName } from "../model/names.ts";
 import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
-import type { Table } from "../model/table.ts";
+import { POLICY_DEFAULTS, type Table } from "../model/table.ts";
 import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
 
 const ITEM_FORMAT_VERSION = 1;
@@ -133,19 +134,50 @@ export function tailAttributes(hint: TailHint): Attributes {
     ...borderAttributes(hint.border),
     capturedNext: hint.capturedNext,
     capturedAtMs: hint.capturedAtMs,
+    ...logAttributes(hint.log),
+    ...capturedAttributes(hint),
+  };
+}
+
+export function logAttributes({ files, bytes, rawBytes }: LogSize): Attributes {
+  return { logFiles: files, logBytes: bytes, logRawBytes: rawBytes };
+}
+
+/** What a capture leaves for the planner, besides how far it came. */
+export function capturedAttributes({
+  capturedLog,
+  snapshotBytes,
+  sentBytes,
+  rates,
+}: Pick<TailHint, "capturedLog" | "snapshotBytes" | "sentBytes" | "rates">): Attributes {
+  return {
+    capturedLogFiles: capturedLog.files,
+    capturedLogBytes: capturedLog.bytes,
+    ...(snapshotBytes !== undefined && { snapshotBytes }),
+    sentBytes,
+    ...rates,
   };
 }
 
 export function parseTail(item: Item): TailHint {
   const read = reader(item);
-  const isAsked = read.optional("askedAtMs") !== undefined;
   return {
     incarnation: read.text("incarnation"),
     border: parseBorder(read),
     capturedNext: toIndex(read.number("capturedNext")),
     capturedAtMs: read.number("capturedAtMs"),
-    ...(isAsked && { dueSinceMs: read.number("dueSinceMs"), askedAtMs: read.number("askedAtMs") }),
+    ...numbersIn(read, ["dueSinceMs", "askedAtMs", "snapshotBytes"]),
+    log: { files: read.numberOr("logFiles", 0), bytes: read.numberOr("logBytes", 0), rawBytes: read.numberOr("logRawBytes", 0) },
+    capturedLog: { files: read.numberOr("capturedLogFiles", 0), bytes: read.numberOr("capturedLogBytes", 0) },
+    sentBytes: read.numberOr("sentBytes", 0),
+    rates: numbersIn(read, ["replayPerSecond", "fileMicros", "readPerSecond"]),
   };
+}
+
+/** Those of the attributes that are there. */
+function numbersIn<Name extends string>(read: Reader, names: readonly Name[]): Partial<Record<Name, number>> {
+  const found = names.filter((name) => read.optional(name) !== undefined).map((name) => [name, read.number(name)]);
+  return Object.fromEntries(found) as Partial<Record<Name, number>>;
 }
 
 export function tableAttributes(table: Table): Attributes {
@@ -160,8 +192,11 @@ export function parseTable(item: Item): Table {
     codec: read.oneOf("codec", ["json", "bytes"]),
     createdAtMs: read.number("createdAtMs"),
     state: read.oneOf("state", ["live", "deleting"]),
+    captureLogPercent: read.numberOr("captureLogPercent", POLICY_DEFAULTS.captureLogPercent),
+    recoverWithinMs: read.numberOr("recoverWithinMs", POLICY_DEFAULTS.recoverWithinMs),
     captureAfterMutations: read.number("captureAfterMutations"),
     captureAfterMs: read.number("captureAfterMs"),
+    capturesTogetherMax: read.numberOr("capturesTogetherMax", POLICY_DEFAULTS.capturesTogetherMax),
     keepSnapshots: read.number("keepSnapshots"),
     keepForMs: read.number("keepForMs"),
     compactionOverhead: read.number("compactionOverhead"),
@@ -213,6 +248,8 @@ interface Reader {
   optional(name: string): unknown;
   /** A whole number from 0: there are no others in items. */
   number(name: string): number;
+  /** The same of an attribute that an older version did not write. */
+  numberOr(name: string, absent: number): number;
   text(name: string): string;
   numbers(name: string): readonly number[];
   oneOf<Word extends string>(name: string, words: readonly Word[]): Word;
@@ -234,10 +271,12 @@ function attributeReader(attributes: Attributes, where: string): Reader {
     if (test(value)) return value;
     throw new TidemarkError("repair", "damaged-item", `${where} is damaged: its attribute ${name} is ${JSON.stringify(value)}`);
   }
+  const number = (name: string) => need(name, (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0);
   return {
     attributes,
     optional: (name) => attributes[name],
-    number: (name) => need(name, (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0),
+    number,
+    numberOr: (name, absent) => (attributes[name] === undefined ? absent : number(name)),
     text: (name) => need(name, (value) => typeof value === "string"),
     numbers: (name) => need(name, (value): value is readonly number[] => Array.isArray(value) && value.every((one) => Number.isSafeInteger(one) && one >= 0)),
     oneOf: <Word extends string>(name: string, words: readonly Word[]) => need(name, (value): value is Word => words.some((word) => word === value)),

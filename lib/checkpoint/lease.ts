@@ -34,14 +34,23 @@ const OWNER_DIGITS = 16;
 /** @param ttlMs how long it lasts without being kept */
 export async function acquireLease(deps: LeaseDeps, id: ShardId, ttlMs = LEASE_TTL_MS): Promise<LeaseOutcome> {
   const { clock } = deps;
-  const renewAfterMs = ttlMs / 3;
   const owner = deps.random.id(OWNER_DIGITS);
   const taken = await changeControl(deps, { id, decide: (control) => takeLease(control, { owner, nowMs: clock.now(), ttlMs }) });
   if (taken.kind !== "written") return taken;
-  const { control } = taken;
+  return { kind: "held", lease: leaseOf(deps, id, taken.control, ttlMs) };
+}
+
+/** The lease that the control item shows, for who works under its epoch beside its holder: kept, but not released. */
+export function joinLease(deps: LeaseDeps, id: ShardId, control: Control, ttlMs = LEASE_TTL_MS): Lease {
+  return { ...leaseOf(deps, id, control, ttlMs), release: async () => undefined };
+}
+
+function leaseOf(deps: LeaseDeps, id: ShardId, control: Control, ttlMs: number): Lease {
+  const { clock } = deps;
   const holder: Holder = { incarnation: control.incarnation, epoch: control.epoch };
+  const renewAfterMs = ttlMs / 3;
   let renewAtMs = clock.now() + renewAfterMs;
-  const lease: Lease = {
+  return {
     id,
     holder,
     control,
@@ -55,5 +64,4 @@ export async function acquireLease(deps: LeaseDeps, id: ShardId, ttlMs = LEASE_T
       await changeControl(deps, { id, decide: (now) => releaseLease(now, holder, clock.now()) });
     },
   };
-  return { kind: "held", lease };
 }

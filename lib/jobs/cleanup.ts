@@ -55,7 +55,8 @@ async function mendTail(world: World, id: ShardId, { control, listing }: SweepOu
   const found = await readTail(world.checkpoints, id);
   const hint = found?.incarnation === incarnation ? found : undefined;
   if (checkpoint !== undefined && hint !== undefined && hint.capturedNext < checkpoint.border.next) {
-    await publishCaptured(world.checkpoints, id, { incarnation, border: checkpoint.border, atMs: world.clock.now() });
+    const { border, size } = checkpoint;
+    await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: world.clock.now(), snapshotBytes: size });
   }
   const published = hint?.border.next ?? 0;
   const lost = listing.objects.some(({ key }) => {

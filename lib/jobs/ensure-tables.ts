@@ -57,7 +57,7 @@ function stepTo(wanted: Settings, found: Table | undefined): Step {
   return { kind: "update", name, policy: Object.fromEntries(changed.map((setting) => [setting, policy[setting]])) };
 }
 
-const SETTINGS = ["captureAfterMutations", "captureAfterMs", "keepSnapshots", "keepForMs", "compactionOverhead"] as const;
+const SETTINGS = Object.keys(POLICY_DEFAULTS) as readonly (keyof TablePolicy)[];
 
 function fixed(name: string, setting: string, { is, wanted }: { readonly is: string | number; readonly wanted: string | number }): Error {
   return callError(

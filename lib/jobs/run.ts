@@ -36,8 +36,9 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
       world.telemetry.report({ kind: "warning", shard: shardName(id), message });
     }
   };
-  const planned = await plan(world);
-  for (const { id, qualification } of planned) {
+  let dirty = 0;
+  for await (const { id, qualification } of plan(world)) {
+    dirty += 1;
     if (signal?.aborted) break;
     if (qualification.kind !== "qualifies") continue;
     await attempt(id, async () => {
@@ -59,7 +60,7 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
     }
   }
   if (cleanAll) cleaned.push(...(await cleanupStrays(world, signal)));
-  return { dirty: planned.length, captured, cleaned, failures };
+  return { dirty, captured, cleaned, failures };
 }
 
 export interface LoopRequest {

@@ -3,40 +3,54 @@
 // cleanup is another function's right, that function ends the job.
 
 import { controlItem, jobItem, requestItem } from "../checkpoint/items.ts";
+import { assert } from "../model/assert.ts";
 import { messageOf } from "../model/errors.ts";
+import type { ValueCodec } from "../model/mutation.ts";
 import { CAPTURES_PER_RUN_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
-import type { Index, Position } from "../model/position.ts";
+import type { Epoch, Index, Position } from "../model/position.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
 import type { JobStage } from "../ports/telemetry.ts";
 import type { ItemWorld, World } from "../ports/world.ts";
-import { type CaptureOutcome, type Captured, type CaptureRequest, capture } from "../snapshot/capture.ts";
+import { capture, spreadCapture } from "../snapshot/capture.ts";
+import { captureSection, type SectionOutcome } from "../snapshot/capture-section.ts";
+import type { Captured, CaptureOutcome, CaptureRequest, Spread } from "../snapshot/outcome.ts";
 import { type CleanupReport, cleanupShard } from "./cleanup.ts";
 import { findTable } from "./tables.ts";
 
 export interface SnapshotRequest extends Omit<CaptureRequest, "codec"> {
   /** Id of the request that asked for it, if one did (lib/jobs/requests.ts): it is told the outcome. */
   readonly request?: string;
+  /** Leave the sections of a large shard to others, each to be asked for by `section`. */
+  readonly spread?: boolean;
+  /** Make this section of the capture that was spread under the epoch, instead of a capture of its own. */
+  readonly section?: { readonly epoch: Epoch; readonly number: number };
 }
 
 export interface CaptureReport {
-  readonly outcome: CaptureOutcome;
+  readonly outcome: SectionOutcome | Spread;
   /** How many captures the log took; their mutations and sent bytes are summed in `outcome`. */
   readonly captures: number;
   readonly durationMs: number;
-  /** What the job needs now. `capture`: it was stopped, or the log goes on behind its snapshot. `nothing`: another job has the shard, or it is gone. */
-  readonly next: "capture" | "cleanup" | "nothing";
+  /**
+   * What the job needs now. `capture`: it was stopped, or the log goes on behind its snapshot. `section`: the section was stopped.
+   * `sections`: those that the outcome names. `nothing`: others have the shard, or it is gone.
+   */
+  readonly next: "capture" | "section" | "sections" | "cleanup" | "nothing";
 }
 
-export interface SnapshotReport extends Omit<CaptureReport, "next"> {
+export interface SnapshotReport extends Omit<CaptureReport, "next" | "outcome"> {
+  readonly outcome: CaptureOutcome;
   readonly cleanup?: CleanupReport;
 }
 
 /** Captures until the log that was there is held, then cleans up. */
-export async function snapshotShard(world: World, request: SnapshotRequest): Promise<SnapshotReport> {
+export async function snapshotShard(world: World, request: Omit<SnapshotRequest, "spread" | "section">): Promise<SnapshotReport> {
   const startedAtMs = world.clock.now();
-  const { next: _, ...captured } = await captureShard(world, request);
-  if (captured.outcome.kind === "ignored" && captured.outcome.reason === "shard-deleted") return captured;
+  const { next: _, outcome, ...about } = await captureShard(world, request);
+  assert(outcome.kind !== "spread" && outcome.kind !== "sectionDone", "a whole job leaves no sections to others");
+  const captured = { ...about, outcome };
+  if (outcome.kind === "ignored" && outcome.reason === "shard-deleted") return captured;
   const cleanup = await cleanupAfter(world, request.id);
   return { ...captured, ...(cleanup && { cleanup }), durationMs: world.clock.now() - startedAtMs };
 }
@@ -56,9 +70,9 @@ export async function captureShard(world: World, request: SnapshotRequest): Prom
   let state: "running" | "done" = "running";
   try {
     await enter("snapshot");
-    const { outcome, captures } = await captureAll(world, { ...request, codec: table.codec });
-    const next = nextOf(outcome);
-    if (next !== "capture") state = "done";
+    const { outcome, captures } = await work(world, request, table.codec);
+    const next = nextOf(outcome, request);
+    if (next === "cleanup" || next === "nothing") state = "done";
     progress = { outcome: outcome.kind, ...(outcome.kind === "completed" && describe(outcome)) };
     const durationMs = clock.now() - startedAtMs;
     if (outcome.kind === "completed") {
@@ -145,12 +159,16 @@ function describe({ index, position, mutations, rows, bytes, bytesSent }: Captur
   return { index, ...position, mutations, rows, bytes, bytesSent };
 }
 
-function nextOf(outcome: CaptureOutcome): CaptureReport["next"] {
+function nextOf(outcome: SectionOutcome | Spread, { section, signal }: SnapshotRequest): CaptureReport["next"] {
   switch (outcome.kind) {
+    case "spread":
+      return "sections";
+    case "sectionDone":
+      return "nothing";
     case "completed":
       return outcome.more ? "capture" : "cleanup";
     case "aborted":
-      return "capture";
+      return section !== undefined && signal?.aborted === true ? "section" : "capture";
     case "rejected":
       return "nothing";
     case "ignored":
@@ -160,7 +178,17 @@ function nextOf(outcome: CaptureOutcome): CaptureReport["next"] {
   }
 }
 
-/** A log too long for the memory of one capture takes several. */
+async function work(
+  world: World,
+  { section, spread, request: _, ...rest }: SnapshotRequest,
+  codec: ValueCodec,
+): Promise<{ readonly outcome: SectionOutcome | Spread; readonly captures: number }> {
+  const request = { ...rest, codec };
+  if (section !== undefined) return { outcome: await captureSection(world, { ...request, epoch: section.epoch, section: section.number }), captures: 1 };
+  return spread === true ? { outcome: await spreadCapture(world, request), captures: 1 } : captureAll(world, request);
+}
+
+/** A log too long for one capture takes several. */
 async function captureAll(world: World, request: CaptureRequest): Promise<{ readonly outcome: CaptureOutcome; readonly captures: number }> {
   let outcome = await capture(world, request);
   let captures = 1;

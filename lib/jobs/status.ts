@@ -5,6 +5,7 @@ import type { Checkpoint, HistoryRow } from "../model/control.ts";
 import type { ShardId } from "../model/names.ts";
 import { type Index, ORIGIN } from "../model/position.ts";
 import type { Table } from "../model/table.ts";
+import { type Outlook, outlookOf } from "../planner/outlook.ts";
 import { type Qualification, qualify } from "../planner/qualify.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
 import type { ItemWorld } from "../ports/world.ts";
@@ -23,6 +24,8 @@ export interface ShardStatus {
   readonly generations: readonly HistoryRow[];
   readonly capturing: boolean;
   readonly qualification: Qualification;
+  /** By what the shard's captures measured; absent where nothing was published. */
+  readonly outlook?: Outlook;
   readonly lastJob?: Attributes;
 }
 
@@ -36,6 +39,7 @@ export async function shardStatus(world: ItemWorld, table: Table, shard: number)
   const generations = await readHistory(world.checkpoints, id);
   const job = await lastJob(world, id);
   const nowMs = world.clock.now();
+  const planned = hint && { id, hint };
   return {
     shard,
     opened: true,
@@ -45,7 +49,8 @@ export async function shardStatus(world: ItemWorld, table: Table, shard: number)
     ...(control.checkpoint && { checkpoint: control.checkpoint }),
     generations,
     capturing: control.lease !== undefined && control.lease.untilMs > nowMs,
-    qualification: hint === undefined ? { kind: "idle" } : qualify(hint, table, nowMs),
+    qualification: planned === undefined ? { kind: "idle" } : qualify(planned, table, nowMs),
+    ...(planned && { outlook: outlookOf(planned, table) }),
     ...(job && { lastJob: job }),
   };
 }

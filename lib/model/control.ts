@@ -1,6 +1,8 @@
 // What must change together for a shard lives in one control item (rule 2); one history row stands for each snapshot.
 
+import type { LogSize } from "./log-size.ts";
 import { type Border, type Epoch, type Index, ORIGIN, type Position } from "./position.ts";
+import type { Rates } from "./rates.ts";
 
 /** The newest snapshot, and where the log goes on behind it. Only moves forward (I4). */
 export interface Checkpoint {
@@ -73,6 +75,15 @@ export interface TailHint {
   /** Since when the planner has found the shard due, and when it last asked for a capture; absent again after one. */
   readonly dueSinceMs?: number;
   readonly askedAtMs?: number;
+  /** All redo files of this life up to the border, or those since an older version wrote. Like all that follows a hint for the planner alone. */
+  readonly log: LogSize;
+  /** Those of them that a capture holds, or about so many. */
+  readonly capturedLog: Pick<LogSize, "files" | "bytes">;
+  /** Of the newest snapshot; absent before the first, and where an older version made it. */
+  readonly snapshotBytes?: number;
+  /** All that the captures of this life have sent. */
+  readonly sentBytes: number;
+  readonly rates: Rates;
 }
 
 /** Where the log goes on behind the newest snapshot. */

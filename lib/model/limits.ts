@@ -76,10 +76,25 @@ export const CAPTURE_LOG_BYTES_MAX = 512 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;
 /** Invocations that one asked-for capture may take, each going on where the one before was stopped. */
 export const CAPTURE_TURNS_MAX = 1_000;
+/**
+ * A log below this makes no snapshot, whatever its share. A capture and its cleanup cost about 100 millionths of a dollar even
+ * where next to nothing is written; so much log, in redo files of a thousand mutations, cost five times that to append, and a
+ * recovery replays it in a second or two.
+ */
+export const CAPTURE_LOG_BYTES_MIN = 8 * MIB;
+/** The interval of a shard is up to so much shorter than its table's, each its own: else those that were written together would be captured together. */
+export const CAPTURE_JITTER_PERCENT = 10;
+/** What took less, and was expected to, measures nothing. */
+export const MEASURED_MS_MIN = 1_000;
 /** Shards that one task of a cleanup pass looks at. */
 export const CLEANUP_TASK_SHARDS_MAX = 100;
 /** A capture that was asked for and did not come is asked for again after this: its message may be lost, or its worker killed. */
 export const ASK_AGAIN_AFTER_MS = 15 * 60_000;
+/** Tail items that the planner reads at a time. */
+export const PLAN_READS_TOGETHER = 25;
+/** Captures that it asks for in one message to the queue, and such messages at a time. What it holds of shards is bounded by these. */
+export const ASK_TOGETHER = 10;
+export const ASKS_AT_ONCE = 8;
 /** How long the outcome of a request can be asked for. */
 export const REQUEST_KEPT_MS = 7 * 24 * 3_600_000;
 

@@ -21,6 +21,8 @@ export interface RedoHeader {
   /** Mutations in all batches. */
   readonly count: number;
   readonly batches: readonly BatchHeader[];
+  /** Bytes of the body before compression. */
+  readonly rawBytes: number;
   /** Chain digest of the redo file before, 64 hex digits. */
   readonly previousDigest: string;
   /** Fresh for each attempt to write: tells a writer its own file after a lost reply. 32 hex digits. */

@@ -5,6 +5,7 @@
 import { readControl } from "../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { APPEND_ATTEMPTS_MAX, PUT_ATTEMPTS_MAX } from "../model/limits.ts";
+import { withFile } from "../model/log-size.ts";
 import type { Batch } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
@@ -88,7 +89,9 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       if (control.lowWater <= file.header.first) {
         const border = borderBehind(file.header);
         const last = toIndex(border.next - 1);
-        return { kind: "appended", first: file.header.first, last, timeMs, bytes: file.bytes.length, belief: { incarnation, border } };
+        const bytes = file.bytes.length;
+        const log = withFile(belief.log, { bytes, rawBytes: file.header.rawBytes });
+        return { kind: "appended", first: file.header.first, last, timeMs, bytes, belief: { incarnation, border, log } };
       }
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.
       belief = undefined;
@@ -115,7 +118,8 @@ async function claimName(deps: AppendDeps, life: Life, belief: Belief, file: { r
   if (winner.kind === "found" && winner.file.writeId === file.writeId) return { kind: "mine" };
   if (winner.kind !== "found") return { kind: "lost", behind: undefined };
   const valid = await covers(deps, life, winner.file.first);
-  return { kind: "lost", behind: valid ? { incarnation: life.incarnation, border: winner.border } : undefined };
+  const log = withFile(belief.log, { bytes: winner.bytes, rawBytes: winner.file.rawBytes });
+  return { kind: "lost", behind: valid ? { incarnation: life.incarnation, border: winner.border, log } : undefined };
 }
 
 /** A PUT without an answer is repeated with the same write id: it finds its own file if it had arrived. */

@@ -64,7 +64,7 @@ export function encodeRedoFile(request: EncodeRedoRequest): EncodedRedoFile {
   const digest = hash("sha256", bytes.subarray(0, headBytes - DIGEST_BYTES), "buffer");
   bytes.set(digest, headBytes - DIGEST_BYTES);
   bytes.set(body.bytes, headBytes);
-  return { bytes, header: { formatVersion: REDO_FORMAT_VERSION, ...fields, digest: digest.toString("hex") } };
+  return { bytes, header: { formatVersion: REDO_FORMAT_VERSION, ...fields, rawBytes: body.rawBytes, digest: digest.toString("hex") } };
 }
 
 export type DecodedRedoHeader =
@@ -115,7 +115,7 @@ function decodeHead(bytes: Buffer, name: string): Head {
   if (version > REDO_FORMAT_VERSION) throw newerFormat(name, version, REDO_FORMAT_VERSION);
   if (version !== REDO_FORMAT_VERSION) refuse(`it has format version ${version}`);
   const { body, ...fields } = decodeHeader(bytes.subarray(PREAMBLE_BYTES, headerEnd), refuse);
-  return { kind: "head", header: { formatVersion: version, ...fields, digest: digest.toString("hex") }, headerBytes, body };
+  return { kind: "head", header: { formatVersion: version, ...fields, rawBytes: body.rawBytes, digest: digest.toString("hex") }, headerBytes, body };
 }
 
 function refuseAsDamage(name: string): Refuse {

@@ -37,7 +37,7 @@ export interface BodyDescription {
 }
 
 /** A header without what the frame around it says: version and digest. */
-export interface HeaderFields extends Omit<RedoHeader, "formatVersion" | "digest"> {
+export interface HeaderFields extends Omit<RedoHeader, "formatVersion" | "digest" | "rawBytes"> {
   readonly body: BodyDescription;
 }
 

@@ -62,11 +62,19 @@ export function partsStart(number: number, sections: number): number {
   return number * Math.floor((S3_PARTS_MAX - 1) / sections);
 }
 
-/** Which sections are done. */
-export async function sectionsDone(checkpoints: CheckpointStore, id: ShardId, { born, uploadId, sections = [] }: CaptureRecord): Promise<ReadonlySet<number>> {
-  const items = await queryAll(checkpoints, id, partSort(born));
-  const ended = items.filter(({ attributes }) => attributes.uploadId === uploadId && attributes.done === true).map(({ key }) => parsePartItem(key).number);
-  return new Set([...sections.keys()].filter((number) => ended.includes(partsStart(number, sections.length))));
+/** The sections that are done, with the number of parts of each. */
+export async function sectionsDone(
+  checkpoints: CheckpointStore,
+  id: ShardId,
+  { born, uploadId, sections = [] }: CaptureRecord,
+): Promise<ReadonlyMap<number, number>> {
+  const items = (await queryAll(checkpoints, id, partSort(born))).filter(({ attributes }) => attributes.uploadId === uploadId && attributes.done === true);
+  const partsOf = new Map(items.map(({ key, attributes }) => [parsePartItem(key).number, Number(attributes.parts)]));
+  const done = [...sections.keys()].flatMap((number) => {
+    const parts = partsOf.get(partsStart(number, sections.length));
+    return parts === undefined ? [] : [[number, parts] as const];
+  });
+  return new Map(done);
 }
 
 /** Makes one section, and says so. Its state holds the section's changes alone. */
@@ -97,8 +105,12 @@ export async function sendSection(deps: MakeDeps, request: MakeRequest, section:
   }
 }
 
-/** Puts the sections, which are all done, together: sends the tail behind them. */
-export async function assembleSections(deps: MakeDeps, request: MakeRequest): Promise<({ readonly kind: "sent" } & Sent) | MakeStop> {
+/** Puts the sections, which are all done, together: sends the tail behind them. `tooShort`: what one of them noted did not fit its items. */
+export async function assembleSections(
+  deps: MakeDeps,
+  request: MakeRequest,
+  sectionParts: ReadonlyMap<number, number>,
+): Promise<({ readonly kind: "sent" } & Sent) | MakeStop> {
   const { id, holder, record, state } = request;
   const { snapshot } = state;
   const { sections = [], key, uploadId } = record;
@@ -109,6 +121,7 @@ export async function assembleSections(deps: MakeDeps, request: MakeRequest): Pr
   const parts: StoredPart[] = [];
   for (const number of sections.keys()) {
     const { parts: own, done } = progressOf(stored, partsStart(number, sections.length) + 1);
+    if (own.length !== sectionParts.get(number)) return { kind: "tooShort" };
     // The first section's own begins with the head.
     const offset = number === 0 ? 0 : assembly.end;
     parts.push(...own.map((part) => ({ ...part, offset: offset + part.offset })));

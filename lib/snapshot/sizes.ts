@@ -14,6 +14,10 @@ export const SNAPSHOT_SIZES: SnapshotSizes = {
   copyBytes: COPY_PART_BYTES,
 };
 
+export function sizesOf(asked: Partial<SnapshotSizes> = {}): SnapshotSizes {
+  return { ...SNAPSHOT_SIZES, ...asked };
+}
+
 /** The sizes in a form that is equal where they are. */
 export function sizesText({ pageRows, groupBytes, partBytes, partBytesMin, copyBytes }: SnapshotSizes): string {
   return [pageRows, groupBytes, partBytes, partBytesMin, copyBytes].join(" ");

@@ -58,6 +58,8 @@ const WORKLOAD: fc.Arbitrary<Workload> = fc.record({
   through: fc.constantFrom("library", "url", "queue"),
   mutationsPerCall: fc.integer({ min: 1, max: 1_000 }),
   lingerSeconds: fc.double({ min: 0, max: 60, noNaN: true }),
+  captureLogShare: fc.double({ min: 0.01, max: 100, noNaN: true }),
+  recoverWithinSeconds: fc.integer({ min: 1, max: 1e6 }),
   captureAfterSeconds: fc.integer({ min: 1, max: 1e6 }),
   captureAfterMutations: fc.integer({ min: 1, max: 1e9 }),
   stateBytes: fc.integer({ min: 0, max: 1e13 }),
@@ -84,13 +86,34 @@ test("the total is the sum of the parts, in whole of the prices, and nothing cos
   );
 });
 
-test("more work never costs less", () => {
+test("more work never costs less, where a larger snapshot does not make captures rarer", () => {
   fc.assert(
     fc.property(WORKLOAD, fc.constantFrom("mutationsPerSecond", "stateBytes", "keepSnapshots", "bytesPerMutation"), (workload, name) => {
-      const more = monthlyCost({ ...workload, [name]: 2 * workload[name] }, LIST_PRICES).total;
-      expect(more).toBeGreaterThanOrEqual(monthlyCost(workload, LIST_PRICES).total * (1 - 1e-9));
+      const some: Workload = name === "stateBytes" ? { ...workload, captureLogShare: 1e12, recoverWithinSeconds: 1e12 } : workload;
+      const more = monthlyCost({ ...some, [name]: 2 * some[name] }, LIST_PRICES).total;
+      expect(more).toBeGreaterThanOrEqual(monthlyCost(some, LIST_PRICES).total * (1 - 1e-9));
     }),
   );
+});
+
+test("captures follow the log's share of the snapshot, and the time that a recovery may take, whichever comes first", () => {
+  const base: Workload = {
+    ...WORKLOADS.idle,
+    through: "library",
+    mutationsPerSecond: 1_000,
+    lingerSeconds: 60,
+    captureAfterSeconds: 1e9,
+    captureAfterMutations: 1e9,
+  };
+  const hours = (change: Partial<Workload>) => (30 * 24) / monthlyCost({ ...base, ...change }, LIST_PRICES).captures;
+  const byShare = { stateBytes: 6e9, recoverWithinSeconds: 1e9 };
+  // 83 kB of log a second, and 2 GB of snapshot.
+  expect(hours({ ...byShare, captureLogShare: 0.5 })).toBeCloseTo(1e9 / 83_333 / 3_600, 1);
+  expect(hours({ ...byShare, captureLogShare: 0.25 })).toBeCloseTo(0.5e9 / 83_333 / 3_600, 1);
+  // 200,000 mutations are replayed in a second; twice what the snapshot takes, where that is most of it.
+  const byRecovery = { captureLogShare: 1e9 };
+  expect(hours({ ...byRecovery, recoverWithinSeconds: 60, stateBytes: 1e6 })).toBeCloseTo((60 * 200) / 1.0667 / 3_600, 1);
+  expect(hours({ ...byRecovery, recoverWithinSeconds: 60, stateBytes: 12e9 })).toBeCloseTo((100 * 200) / 1.0667 / 3_600, 1);
 });
 
 let place: Place;

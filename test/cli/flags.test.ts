@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { duration, parseAt, parseFlags, seconds, wholeNumber } from "../../cli/flags.ts";
+import { duration, hundredths, parseAt, parseFlags, seconds, waitingTime, wholeNumber } from "../../cli/flags.ts";
 import { parseStoreUrl } from "../../cli/store.ts";
 import { exitOfShards, type ShardResult } from "../../cli/shards.ts";
 import { EXIT, type ExitCode } from "../../cli/exit-codes.ts";
@@ -54,6 +54,9 @@ test("durations, seconds and numbers are parsed whole, or refused with the flag'
   for (const bad of ["7", "d", "1y", "-1s", "1.5h", "1h30m"]) expect(duration.safeParse(bad).success).toBe(false);
   for (const bad of ["", "1e3", "0x10", "10 ", "99999999999999999"]) expect(wholeNumber(1).safeParse(bad).success).toBe(false);
   expect(() => parseFlags(seconds(1_000), "0.5")).toThrow("at least 1 seconds");
+  expect(["0.5", "0.29", "1", "100", "0.01"].map((text) => hundredths(10_000).parse(text))).toEqual([50, 29, 100, 10_000, 1]);
+  for (const bad of ["0", "0.001", "100.01", "50%", "-1", ".5"]) expect(hundredths(10_000).safeParse(bad).success, bad).toBe(false);
+  expect([waitingTime.parse("60s"), waitingTime.safeParse("0").success]).toEqual([60_000, false]);
 });
 
 test("the exit code of several shards says the worst of them", () => {

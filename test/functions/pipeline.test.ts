@@ -7,9 +7,11 @@ import { planHandler } from "../../functions/handlers/plan.ts";
 import { snapshotHandler } from "../../functions/handlers/snapshot.ts";
 import type { Message } from "../../functions/runtime/queue.ts";
 import { readControl } from "../../lib/checkpoint/control.ts";
+import { tailAttributes, tailItem } from "../../lib/checkpoint/items.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { ASK_AGAIN_AFTER_MS, CAPTURE_TURNS_MAX } from "../../lib/model/limits.ts";
 import type { World } from "../../lib/ports/world.ts";
+import { hintWith } from "../unit/checkpoint/samples.ts";
 import { appendEach, id, keysOf, memoryWorld, noAnswer, put, withObjects, worldWithTable } from "../unit/jobs/world.ts";
 import { context, keptDeadLetters, keptOutput, type KeptQueue, keptQueue, queueRecord, wired } from "./harness.ts";
 
@@ -40,13 +42,13 @@ describe("the planner", () => {
     const world = await worldWithTable(DUE);
     await appendEach(world, [[put("a", 1)]]);
     const { plan, captures } = functions(world);
-    expect(await plan()).toEqual({ dirty: 1, asked: 1 });
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
     for (let minute = 1; minute * 60_000 < ASK_AGAIN_AFTER_MS; minute++) {
       world.clock.advance(60_000);
-      expect(await plan()).toEqual({ dirty: 1, asked: 0 });
+      expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 0, held: 0 });
     }
     world.clock.advance(60_000);
-    expect(await plan()).toEqual({ dirty: 1, asked: 1 });
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
     expect(captures.sent).toEqual([PLAYERS, PLAYERS]);
   });
 
@@ -56,9 +58,9 @@ describe("the planner", () => {
     let refuses = true;
     const captures = keptQueue(() => refuses);
     const { plan } = functions(world, { captures });
-    expect(await plan()).toEqual({ dirty: 1, asked: 0 });
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 0, held: 0 });
     refuses = false;
-    expect(await plan()).toEqual({ dirty: 1, asked: 1 });
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
   });
 
   test("tells how long the shard that waits longest has been due, and that nothing waits", async () => {
@@ -69,7 +71,10 @@ describe("the planner", () => {
     await plan();
     world.clock.advance(120_000);
     await plan();
-    const lags = output.metrics().map(({ table, CheckpointLag, DirtyShards }) => ({ table, CheckpointLag, DirtyShards }));
+    const lags = output
+      .metrics()
+      .filter(({ CheckpointLag }) => CheckpointLag !== undefined)
+      .map(({ table, CheckpointLag, DirtyShards }) => ({ table, CheckpointLag, DirtyShards }));
     expect(lags).toEqual([
       { table: undefined, CheckpointLag: 0, DirtyShards: 0 },
       { table: "players", CheckpointLag: 0, DirtyShards: undefined },
@@ -77,6 +82,41 @@ describe("the planner", () => {
       { table: "players", CheckpointLag: 120, DirtyShards: undefined },
       { table: undefined, CheckpointLag: 120, DirtyShards: 1 },
     ]);
+  });
+
+  test("tells of each table with dirty shards what a recovery takes and how much is written for what was appended, and of no pipeline", async () => {
+    const world = await worldWithTable({ shards: 2 });
+    const { plan, snapshot } = functions(world);
+    await appendEach(world, [[put("a", 1)]]);
+    await snapshot(PLAYERS.body);
+    await plan();
+    expect(output.metrics().filter(({ ExpectedRecoveryTime }) => ExpectedRecoveryTime !== undefined)).toEqual([]);
+    await appendEach(world, [[put("b", 2)]]);
+    await plan();
+    const lines = output.metrics().filter(({ ExpectedRecoveryTime }) => ExpectedRecoveryTime !== undefined);
+    expect(lines).toMatchObject([{ pipeline: "Test/State", table: "players", ExpectedRecoveryTime: 0.02, WriteAmplification: expect.any(Number) }]);
+    expect(lines[0]._aws.CloudWatchMetrics).toMatchObject([
+      {
+        Dimensions: [["pipeline", "table"]],
+        Metrics: [
+          { Name: "ExpectedRecoveryTime", Unit: "Seconds" },
+          { Name: "WriteAmplification", Unit: "None" },
+        ],
+      },
+    ]);
+    expect(Number(lines[0].WriteAmplification)).toBeGreaterThan(1);
+  });
+
+  test("asks for ten captures a message, of a thousand shards in one run, and names a hundred in its log", async () => {
+    const world = await worldWithTable({ ...DUE, shards: 1_000 });
+    for (let shard = 0; shard < 1_000; shard++) {
+      const hint = hintWith({ next: 2 });
+      await world.checkpoints.write([{ item: tailItem({ ...id, shard }), when: [], put: { ...tailAttributes(hint), dirty: "dirty" } }]);
+    }
+    const { plan, captures } = functions(world);
+    expect(await plan()).toEqual({ dirty: 1_000, due: 1_000, asked: 1_000, held: 0 });
+    expect(new Set(captures.sent.map(({ body }) => JSON.stringify(body))).size).toBe(1_000);
+    expect(output.logs().find(({ message }) => message === "asked for captures")).toMatchObject({ asked: 1_000, shards: { length: 100 } });
   });
 
   test("takes nothing but its schedule's event", async () => {

@@ -140,6 +140,20 @@ describe("by choice", () => {
     ]);
   });
 
+  test("what a table alone has is asked for by the table, and shown for every table", () => {
+    const { pipeline, template } = synthesize({ dashboard: true, pipelineName: "games" });
+    const metrics = [pipeline.metricExpectedRecoveryTime("players"), pipeline.metricWriteAmplification("players")];
+    expect(metrics.map(({ metricName, statistic, dimensions }) => [metricName, statistic, dimensions])).toEqual([
+      ["ExpectedRecoveryTime", "Maximum", { pipeline: "games", table: "players" }],
+      ["WriteAmplification", "Maximum", { pipeline: "games", table: "players" }],
+    ]);
+    const [{ Properties }] = Object.values(template.findResources("AWS::CloudWatch::Dashboard"));
+    for (const name of ["ExpectedRecoveryTime", "WriteAmplification"]) {
+      const search = `SEARCH('{Tidemark,pipeline,table} MetricName=\\"${name}\\" pipeline=\\"games\\"', 'Maximum')`;
+      expect(JSON.stringify(Properties.DashboardBody)).toContain(JSON.stringify(search).slice(1, -1));
+    }
+  });
+
   test("each metric method asks for the metric of its name", () => {
     const { pipeline } = plain;
     const metrics = [

@@ -36,6 +36,20 @@ describe("settings", () => {
     expect(parseSettings(texts)).toEqual(parseSettings(values));
   });
 
+  test("each setting of a table comes to its prop", () => {
+    const all = {
+      ...{ name: "players", shards: 4, codec: "bytes", captureLogShare: 0.25, recoverWithinSeconds: 30, captureEverySeconds: 300, captureAfterMutations: 9 },
+      ...{ capturesTogether: 2, keepLast: 3, keepForSeconds: 60, compactionOverhead: 7 },
+    };
+    const [{ Properties }] = Object.values(synthesizeApp({ tables: [all] }).template.findResources("Custom::TidemarkTables"));
+    expect(JSON.parse(Properties.Tables)).toEqual([
+      {
+        ...{ name: "players", shards: 4, codec: "bytes", captureLogPercent: 25, recoverWithinMs: 30_000, captureAfterMutations: 9, captureAfterMs: 300_000 },
+        ...{ capturesTogetherMax: 2, keepSnapshots: 3, keepForMs: 60_000, compactionOverhead: 7 },
+      },
+    ]);
+  });
+
   test("tables can lie in a file", () => {
     const path = join(BUNDLES, "tables.json");
     writeFileSync(path, '[{ "name": "players", "captureEverySeconds": 300 }]');

@@ -12,7 +12,8 @@ import { toIndex } from "../../lib/model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../../lib/model/table.ts";
 import { recover, type RecoverRequest } from "../../lib/recovery/recover.ts";
 import type { BatchOutcome, BatchRequest, Writer } from "../../lib/redo-log/writer.ts";
-import { capture, type CaptureOutcome } from "../../lib/snapshot/capture.ts";
+import { capture } from "../../lib/snapshot/capture.ts";
+import type { CaptureOutcome } from "../../lib/snapshot/outcome.ts";
 import { type Promises, promises as watch } from "../simulation/promises.ts";
 import { type Process, type Stage, stage as openStage, type Step } from "../simulation/stage.ts";
 

@@ -13,6 +13,8 @@ export interface MemoryCheckpointStore extends CheckpointStore {
 
 export function memoryCheckpointStore(): MemoryCheckpointStore {
   const partitions = new Map<string, Map<string, Item>>();
+  /** The keys of dirty items by the attribute's value, in byte order: items at rest cost a query nothing. */
+  const dirty = new Map<string, ItemKey[]>();
 
   function find({ partition, sort }: ItemKey): Item | undefined {
     return partitions.get(partition)?.get(sort);
@@ -20,10 +22,21 @@ export function memoryCheckpointStore(): MemoryCheckpointStore {
 
   function replace(key: ItemKey, attributes: Attributes | undefined): void {
     const partition = partitions.get(key.partition) ?? new Map<string, Item>();
+    index(key, partition.get(key.sort)?.attributes[DIRTY], attributes?.[DIRTY]);
     if (attributes === undefined) partition.delete(key.sort);
     else partition.set(key.sort, frozenItem(key, attributes));
     if (partition.size === 0) partitions.delete(key.partition);
     else partitions.set(key.partition, partition);
+  }
+
+  function index(key: ItemKey, before: Attribute | undefined, after: Attribute | undefined): void {
+    if (before === after) return;
+    const { partition, sort } = key;
+    if (typeof before === "string") dirty.get(before)?.splice(firstBehind(dirty.get(before) ?? [], key) - 1, 1);
+    if (typeof after !== "string") return;
+    const keys = dirty.get(after) ?? [];
+    keys.splice(firstBehind(keys, key), 0, Object.freeze({ partition, sort }));
+    dirty.set(after, keys);
   }
 
   function allItems(): Item[] {
@@ -51,9 +64,10 @@ export function memoryCheckpointStore(): MemoryCheckpointStore {
     },
 
     async queryDirty({ value, after, limit = DYNAMODB_PAGE_ITEMS_MAX }) {
-      const matching = allItems().filter(({ key, attributes }) => attributes[DIRTY] === value && (after === undefined || compareKeys(key, after) > 0));
-      const keys = matching.slice(0, limit).map(({ key }) => key);
-      return { keys, ...(matching.length > limit && { next: keys[keys.length - 1] }) };
+      const all = dirty.get(value) ?? [];
+      const from = after === undefined ? 0 : firstBehind(all, after);
+      const keys = all.slice(from, from + limit);
+      return { keys, ...(from + limit < all.length && { next: keys[keys.length - 1] }) };
     },
 
     async write(changes) {
@@ -88,6 +102,17 @@ function frozen(value: Attribute): Attribute {
 
 function isList(value: readonly Attribute[] | Attributes): value is readonly Attribute[] {
   return Array.isArray(value);
+}
+
+/** The place of the first key behind this one. */
+function firstBehind(keys: readonly ItemKey[], key: ItemKey): number {
+  let [low, high] = [0, keys.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (compareKeys(keys[middle], key) > 0) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function compareKeys(a: ItemKey, b: ItemKey): number {

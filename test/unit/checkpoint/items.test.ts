@@ -17,13 +17,28 @@ import {
   tailAttributes,
   tailItem,
 } from "../../../lib/checkpoint/items.ts";
+import type { TailHint } from "../../../lib/model/control.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS, type Table } from "../../../lib/model/table.ts";
 import type { Attributes, Item } from "../../../lib/ports/checkpoint-store.ts";
-import { borderAt, checkpointAt, controlWith, incarnation, recordAt, rowAt, shard } from "./samples.ts";
+import { borderAt, checkpointAt, controlWith, hintWith, incarnation, recordAt, rowAt, shard } from "./samples.ts";
 
 const table: Table = { ...POLICY_DEFAULTS, name: "players", shards: 4, codec: "bytes", createdAtMs: 5, state: "deleting" };
-const hint = { incarnation, border: borderAt(9), capturedNext: toIndex(4), capturedAtMs: 77 };
+const hint: TailHint = {
+  incarnation,
+  border: borderAt(9),
+  capturedNext: toIndex(4),
+  capturedAtMs: 77,
+  dueSinceMs: 80,
+  askedAtMs: 90,
+  log: { files: 8, bytes: 8_000, rawBytes: 24_000 },
+  capturedLog: { files: 3, bytes: 3_000 },
+  snapshotBytes: 5_000,
+  sentBytes: 9_000,
+  rates: { replayPerSecond: 300_000, fileMicros: 9_000, readPerSecond: 50_000_000 },
+};
+
+const hintAttributes: Attributes = { ...tailAttributes(hint), dueSinceMs: 80, askedAtMs: 90 };
 
 test.each([
   ["as it was opened", controlWith()],
@@ -38,8 +53,36 @@ test.each([[rowAt(8)], [rowAt(8, { pins: { reader: 5, export: 9 }, state: "delet
 });
 
 test("tail and table read back", () => {
-  expect(parseTail({ key: tailItem(shard), attributes: tailAttributes(hint) })).toEqual(hint);
+  expect(parseTail({ key: tailItem(shard), attributes: hintAttributes })).toEqual(hint);
+  expect(parseTail({ key: tailItem(shard), attributes: tailAttributes(hint) })).toEqual({ ...hint, dueSinceMs: undefined, askedAtMs: undefined });
   expect(parseTable({ key: tableItem("players"), attributes: tableAttributes(table) })).toEqual(table);
+});
+
+test("a tail item that an older version wrote reads as one of which nothing is known", () => {
+  const { incarnation, next, digest, timeMs, capturedNext, capturedAtMs, formatVersion } = tailAttributes(hint) as Record<string, string | number>;
+  const attributes = { formatVersion, incarnation, next, digest, timeMs, capturedNext, capturedAtMs };
+  expect(parseTail({ key: tailItem(shard), attributes })).toEqual(hintWith({ next: 9, capturedNext: 4, capturedAtMs: 77 }));
+});
+
+test("a table that an older version made has the defaults of the settings that it did not know", () => {
+  const { captureLogPercent, recoverWithinMs, capturesTogetherMax, ...attributes } = tableAttributes({ ...table, captureAfterMs: 3_600_000 });
+  expect(parseTable({ key: tableItem("players"), attributes })).toEqual({ ...table, captureAfterMs: 3_600_000 });
+  expect([captureLogPercent, recoverWithinMs, capturesTogetherMax]).toEqual([50, 60_000, 10_000]);
+});
+
+test("a tail item with all it can have costs one write unit", () => {
+  const most = 2 ** 53 - 1;
+  const longest: TailHint = {
+    ...hint,
+    border: { ...borderAt(9), timeMs: most },
+    log: { files: most, bytes: most, rawBytes: most },
+    capturedLog: { files: most, bytes: most },
+    snapshotBytes: most,
+    sentBytes: most,
+    rates: { replayPerSecond: most, fileMicros: most, readPerSecond: most },
+  };
+  const keys = JSON.stringify(tailItem({ table: "t".repeat(64), shard: 9_999 }));
+  expect(keys.length + JSON.stringify({ ...tailAttributes(longest), dirty: "dirty", dueSinceMs: most, askedAtMs: most }).length).toBeLessThan(1_024);
 });
 
 test("a control item with all it can have stays under 4 KB", () => {
@@ -86,7 +129,7 @@ const parsers: readonly (readonly [string, (item: Item) => unknown, Item])[] = [
     },
   ],
   ["history", parseHistoryRow, { key: historyItem(shard, rowAt(8)), attributes: historyAttributes(rowAt(8, { pins: { reader: 5 } })) }],
-  ["tail", parseTail, { key: tailItem(shard), attributes: tailAttributes(hint) }],
+  ["tail", parseTail, { key: tailItem(shard), attributes: hintAttributes }],
   ["table", parseTable, { key: tableItem("players"), attributes: tableAttributes(table) }],
 ];
 
@@ -96,7 +139,11 @@ test.each(parsers)("an item of a newer format is refused: %s", (_, parse, item) 
 });
 
 /** Attributes that a parser may do without. */
-const OPTIONAL = new Set(["formatVersion", "leaseOwner", "checkpoint", "capture", "leaseUntilMs"]);
+const OPTIONAL = new Set([
+  ...["formatVersion", "leaseOwner", "checkpoint", "capture", "leaseUntilMs", "captureLogPercent", "recoverWithinMs", "capturesTogetherMax"],
+  ...["dueSinceMs", "askedAtMs", "logFiles", "logBytes", "logRawBytes", "capturedLogFiles", "capturedLogBytes", "snapshotBytes", "sentBytes"],
+  ...["replayPerSecond", "fileMicros", "readPerSecond"],
+]);
 
 test.each(parsers)("each attribute that is missing or of another kind is damage, and named: %s", (_, parse, item) => {
   for (const [name, value] of Object.entries(item.attributes)) {

@@ -1,6 +1,7 @@
 // Control items and history rows for the tests of what decides on them.
 
-import type { CaptureRecord, Checkpoint, Control, HistoryRow } from "../../../lib/model/control.ts";
+import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../../../lib/model/control.ts";
+import { NO_LOG } from "../../../lib/model/log-size.ts";
 import { incarnationPrefix, snapshotKey } from "../../../lib/model/names.ts";
 import { type Border, toEpoch, toIndex } from "../../../lib/model/position.ts";
 
@@ -46,4 +47,14 @@ export function recordAt(index: number, born: number): CaptureRecord {
 
 export function controlWith(change: Partial<Control> = {}): Control {
   return { stamp: "s".repeat(32), incarnation, epoch: toEpoch(3), lowWater: toIndex(1), ...change };
+}
+
+/** A shard with `next - capturedNext` mutations that no capture holds, and no figures of anything else. */
+export function hintWith({
+  next = 1,
+  capturedNext = 1,
+  ...change
+}: Partial<Omit<TailHint, "capturedNext">> & { next?: number; capturedNext?: number }): TailHint {
+  const figures = { log: NO_LOG, capturedLog: { files: 0, bytes: 0 }, sentBytes: 0, rates: {} };
+  return { incarnation, border: borderAt(next), capturedNext: toIndex(capturedNext), capturedAtMs: 0, ...figures, ...change };
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { controlItem, tableAttributes, tableItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { cleanupShard } from "../../../lib/jobs/cleanup.ts";
-import { plan } from "../../../lib/jobs/plan.ts";
+import { plan, type PlannedShard } from "../../../lib/jobs/plan.ts";
 import { runLoop, runRound } from "../../../lib/jobs/run.ts";
 import { shardStatus } from "../../../lib/jobs/status.ts";
 import { createTable, deleteTable, finishDeletion, getTable, listTables } from "../../../lib/jobs/tables.ts";
@@ -27,6 +27,8 @@ import {
 
 const eager = { captureAfterMutations: 1 };
 
+const planned = (world: World): Promise<readonly PlannedShard[]> => Array.fromAsync(plan(world));
+
 /** Counts the calls of both stores by name. */
 function counting(world: MemoryWorld): { readonly world: World; readonly calls: Record<string, number> } {
   const calls: Record<string, number> = {};
@@ -49,15 +51,15 @@ test("planning asks one query of a pipeline at rest, and lists nothing", async (
   await appendEach(world, [[put("a", 1)]]);
   await runRound(world);
   const { world: counted, calls } = counting(world);
-  expect([await plan(counted), calls]).toEqual([[], { queryDirty: 1 }]);
+  expect([await planned(counted), calls]).toEqual([[], { queryDirty: 1 }]);
 });
 
 test("planning finds every dirty shard of a live table, page by page", async () => {
   const world = await worldWithTable({ ...eager, shards: 3 });
   for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
   const paged = withCheckpoints(world, (checkpoints) => ({ queryDirty: (request) => checkpoints.queryDirty({ ...request, limit: 1 }) }));
-  const planned = await plan(paged);
-  expect(planned.map(({ id: { shard }, qualification }) => [shard, qualification])).toEqual(
+  const found = await planned(paged);
+  expect(found.map(({ id: { shard }, qualification }) => [shard, qualification])).toEqual(
     [0, 1, 2].map((shard) => [shard, { kind: "qualifies", by: "mutations", mutations: 1 }]),
   );
 });
@@ -73,7 +75,7 @@ test("planning passes over a shard that was captured, or deleted, since the inde
       return page;
     },
   }));
-  expect((await plan(late)).map(({ id: { shard } }) => shard)).toEqual([2]);
+  expect((await planned(late)).map(({ id: { shard } }) => shard)).toEqual([2]);
 });
 
 test("planning reads the tails of many dirty shards, a few at a time", async () => {
@@ -89,7 +91,7 @@ test("planning reads the tails of many dirty shards, a few at a time", async () 
       return checkpoints.get(key);
     },
   }));
-  expect([(await plan(counted)).length, most]).toEqual([60, 25]);
+  expect([(await planned(counted)).length, most]).toEqual([60, 25]);
 });
 
 test("a round captures what qualifies, and leaves what waits", async () => {
@@ -157,7 +159,7 @@ test("a capture that was killed before it published leaves no shard dirty for lo
   }));
   await expect(capture(killed, { id, codec: "json" })).rejects.toMatchObject({ kind: "retry" });
   expect((await runRound(world)).captured.map(({ report }) => report.outcome.kind)).toEqual(["ignored"]);
-  expect(await plan(world)).toEqual([]);
+  expect(await planned(world)).toEqual([]);
 });
 
 test("a tail that was never published is found by the cleanup's listing", async () => {
@@ -169,10 +171,10 @@ test("a tail that was never published is found by the cleanup's listing", async 
     },
   }));
   await appendEach(silent, [[put("a", 1)], [put("b", 2)]]);
-  expect(await plan(world)).toEqual([]);
+  expect(await planned(world)).toEqual([]);
   await cleanupShard(world, { id, policy: await getTable(world, "players") });
   expect((await readTail(world.checkpoints, id))?.border.next).toBe(3);
-  expect((await plan(world)).map(({ qualification }) => qualification)).toEqual([{ kind: "qualifies", by: "mutations", mutations: 2 }]);
+  expect((await planned(world)).map(({ qualification }) => qualification)).toEqual([{ kind: "qualifies", by: "mutations", mutations: 2 }]);
 });
 
 test("a dry run of a cleanup mends nothing either", async () => {

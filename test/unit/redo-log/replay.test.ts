@@ -23,6 +23,7 @@ function fileOf(first: number, batches: readonly TestBatch[]): RedoFile {
       first: toIndex(first),
       count: batches.reduce((sum, { count }) => sum + count, 0),
       batches,
+      rawBytes: 1,
       previousDigest: "0".repeat(64),
       writeId: "0".repeat(32),
       digest: "1".repeat(64),

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { NO_LOG } from "../../../lib/model/log-size.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
 import { findTail, firstBelief, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
@@ -41,18 +42,18 @@ test("the tail is found from the published hint, without reading what lies befor
 
 test("a writer begins at the published tail as it stands, or at the checkpoint where none is published", async () => {
   const world = await worldWithFiles(3);
-  const { incarnation, border } = await findTail(world, id, START_MS);
-  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border });
+  const { incarnation, border, log } = await findTail(world, id, START_MS);
+  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border, log });
   await capture(world, { id, codec: "json" });
   await world.checkpoints.write([{ item: tailItem(id), when: [], delete: true }]);
-  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border });
+  expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border, log: NO_LOG });
 });
 
 test("a hint that lags or is of another life is walked past", async () => {
   const world = await worldWithFiles(3);
-  const expected = await findTail(world, id, START_MS);
+  const { log: _, ...expected } = await findTail(world, id, START_MS);
   await world.checkpoints.write([{ item: tailItem(id), when: [], set: { incarnation: "f".repeat(16), next: 99 } }]);
-  expect(await findTail(world, id, START_MS)).toEqual(expected);
+  expect(await findTail(world, id, START_MS)).toMatchObject(expected);
 });
 
 test("a redo file that is missing is told from the tail, and named", async () => {
@@ -113,10 +114,10 @@ test("the hint only moves forward, within one life, and marks the shard dirty", 
   const world = await worldWithFiles(3);
   const { incarnation } = await findTail(world, id, START_MS);
   const outcomes = [
-    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(4) }),
-    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(3) }),
-    await publishTail(world.checkpoints, id, { incarnation: "f".repeat(16), border: borderAt(9) }),
-    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9) }),
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(4), log: NO_LOG }),
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(3), log: NO_LOG }),
+    await publishTail(world.checkpoints, id, { incarnation: "f".repeat(16), border: borderAt(9), log: NO_LOG }),
+    await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9), log: NO_LOG }),
   ];
   expect([outcomes, (await readTail(world.checkpoints, id))?.border, await isDirty(world)]).toEqual([[false, false, false, true], borderAt(9), true]);
 });
@@ -124,20 +125,25 @@ test("the hint only moves forward, within one life, and marks the shard dirty", 
 test("a shard is clean once a capture holds all of its tail, and stays dirty while it does not", async () => {
   const world = await worldWithFiles(3);
   const { incarnation, border } = await findTail(world, id, START_MS);
-  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(3), atMs: 5 });
+  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(3), atMs: 5, snapshotBytes: 900 });
   const dirty = [await isDirty(world)];
-  await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: 6 });
+  await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: 6, snapshotBytes: 900 });
   dirty.push(await isDirty(world));
-  expect([dirty, await readTail(world.checkpoints, id)]).toEqual([[true, false], { incarnation, border, capturedNext: 4, capturedAtMs: 6 }]);
+  const { log } = await findTail(world, id, START_MS);
+  const capturedLog = { files: log.files, bytes: log.bytes };
+  expect([dirty, await readTail(world.checkpoints, id)]).toEqual([
+    [true, false],
+    { incarnation, border, capturedNext: 4, capturedAtMs: 6, log, capturedLog, snapshotBytes: 900, sentBytes: 0, rates: {} },
+  ]);
 });
 
 test("a tail that is published behind its own capture leaves the shard clean", async () => {
   const world = await worldWithFiles(1);
   const { incarnation } = await findTail(world, id, START_MS);
-  await publishCaptured(world.checkpoints, id, { incarnation, border: (await findTail(world, id, START_MS)).border, atMs: 5 });
+  await publishCaptured(world.checkpoints, id, { incarnation, border: (await findTail(world, id, START_MS)).border, atMs: 5, snapshotBytes: 900 });
   // A writer appended 2…8 and was slow to publish; a capture was quicker.
-  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(9), atMs: 6 });
-  expect(await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9) })).toBe(false);
+  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(9), atMs: 6, snapshotBytes: 900 });
+  expect(await publishTail(world.checkpoints, id, { incarnation, border: borderAt(9), log: NO_LOG })).toBe(false);
   expect([await isDirty(world), (await readTail(world.checkpoints, id))?.border.next, (await readTail(world.checkpoints, id))?.capturedNext]).toEqual([
     false,
     9,

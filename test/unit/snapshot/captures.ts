@@ -4,7 +4,8 @@ import { expect } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { PART_SORT } from "../../../lib/checkpoint/items.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
-import { capture, type CaptureRequest } from "../../../lib/snapshot/capture.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
+import type { CaptureRequest } from "../../../lib/snapshot/outcome.ts";
 import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, withObjects, worldWithTable } from "../jobs/world.ts";
 
 /** Small parts: several for a snapshot of some records. */

@@ -1,0 +1,85 @@
+// What a capture is made of: the state at its cut point, the end of a redo file behind the checkpoint (rule 13).
+
+import { readHistory } from "../checkpoint/control.ts";
+import type { Lease } from "../checkpoint/lease.ts";
+import { assert } from "../model/assert.ts";
+import { successor } from "../model/bytes.ts";
+import { type CaptureRecord, checkpointBorder } from "../model/control.ts";
+import { damagedObject, TidemarkError } from "../model/errors.ts";
+import { CAPTURE_LOG_BYTES_MAX, FOLD_BYTES_MAX } from "../model/limits.ts";
+import { incarnationPrefix, redoKey, shardName } from "../model/names.ts";
+import { toIndex } from "../model/position.ts";
+import type { Adopted, CutState } from "./make.ts";
+import type { CaptureDeps, CaptureOutcome, CaptureRequest } from "./outcome.ts";
+import { startBehind } from "./progress.ts";
+import type { Section } from "./sections.ts";
+import { loadState, type ShardState } from "./state.ts";
+
+export interface LoadRequest {
+  readonly lease: Lease;
+  /** A capture to go on with: its target is the cut point. */
+  readonly adopted: Adopted | undefined;
+  /** Only the changes of its keys are wanted. */
+  readonly section?: Section;
+  readonly damaged: ReadonlyMap<string, TidemarkError>;
+}
+
+export async function loadForCapture(
+  deps: CaptureDeps,
+  request: CaptureRequest,
+  { lease, adopted, section, damaged }: LoadRequest,
+): Promise<{ readonly kind: "loaded"; readonly state: CutState; readonly replayMs: number } | CaptureOutcome> {
+  const { control } = lease;
+  const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
+  const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
+  const logBytesMax = request.logBytesMax ?? Math.max(CAPTURE_LOG_BYTES_MAX, 2 * (control.checkpoint?.size ?? 0));
+  const start = adopted && startBehind(adopted.progress);
+  const firstFrom = start === undefined ? section?.fromKey : successor(start.after);
+  const startedAtMs = deps.clock.now();
+  const outcome = await loadState(deps, {
+    life: { id: lease.id, incarnation: lease.holder.incarnation },
+    codec: request.codec,
+    control,
+    rows,
+    damaged,
+    past: checkpointIndex,
+    foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX,
+    ...(adopted === undefined ? { logBytesMax } : { bound: { index: toIndex(adopted.record.target.next - 1) } }),
+    ...(firstFrom && { firstFrom }),
+    ...(section?.aboveKey && { above: section.aboveKey }),
+    goOn: () => mayGoOn(request, lease),
+  });
+  switch (outcome.kind) {
+    case "stopped":
+      return stoppedShort(request);
+    case "stale":
+      return { kind: "outOfDate" };
+    case "none":
+      throw new TidemarkError("repair", "missing-history", `${shardName(lease.id)} has a checkpoint, but no generation that its log goes on from`);
+    case "loaded":
+      if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };
+      checkTarget(lease, outcome.state, adopted?.record);
+      return { kind: "loaded", state: atCut(outcome.state), replayMs: deps.clock.now() - startedAtMs };
+  }
+}
+
+function atCut(state: ShardState): CutState {
+  const { border, position } = state;
+  assert(border !== undefined && position !== undefined, "a capture's target is the end of a redo file");
+  return { ...state, border, position };
+}
+
+/** The log must lead to where the capture that is adopted was bound: its parts are of that state, and its key says so. */
+function checkTarget(lease: Lease, { border, index }: ShardState, adopted: CaptureRecord | undefined): void {
+  if (adopted === undefined || border?.digest === adopted.target.digest) return;
+  const key = redoKey(incarnationPrefix(lease.id, lease.holder.incarnation), border?.next ?? toIndex(index + 1));
+  throw damagedObject(key, `it is missing, or not what it was when ${adopted.key} was begun`);
+}
+
+export async function mayGoOn({ signal }: CaptureRequest, lease: Lease): Promise<boolean> {
+  return signal?.aborted !== true && (await lease.keep());
+}
+
+export function stoppedShort({ signal }: CaptureRequest): CaptureOutcome {
+  return signal?.aborted === true ? { kind: "aborted", reason: "the capture was told to stop; the next one goes on with its parts" } : { kind: "outOfDate" };
+}
