@@ -87,7 +87,14 @@ export async function sendSection(deps: MakeDeps, request: MakeRequest, section:
   const begin = partsStart(section.number, record.sections.length);
   const uploader = await openUploader(deps, request, draft, { firstNumber: begin + 1, isSection: true });
   try {
-    const pieces = splice({ base: baseOf(snapshot, section), changes: state.changes, full: record.full, sizes, ...(start && { start }) });
+    const pieces = splice({
+      base: baseOf(snapshot, section),
+      changes: state.changes,
+      full: record.full,
+      sizes,
+      ...(section.fromKey && { from: section.fromKey }),
+      ...(start && { start }),
+    });
     const stop = await sendPieces(request, { draft, uploader, pieces: shifted(pieces, section.from) });
     if (stop !== undefined) return stop;
     const stopped = await uploader.made(draft.takeHead());

@@ -24,6 +24,8 @@ export interface SpliceRequest {
   /** Carry nothing over. */
   readonly full: boolean;
   readonly sizes: GroupSizes;
+  /** The lowest key that is wanted; default: all. */
+  readonly from?: Buffer;
   /** Where an earlier worker came to; default: the beginning. */
   readonly start?: SpliceStart;
 }
@@ -43,9 +45,9 @@ export interface SpliceStart {
   readonly open: boolean;
 }
 
-export async function* splice({ base, changes, full, sizes, start }: SpliceRequest): AsyncGenerator<Piece> {
+export async function* splice({ base, changes, full, sizes, from: lowestWanted, start }: SpliceRequest): AsyncGenerator<Piece> {
   const { groups } = base;
-  const lowest = start && successor(start.after);
+  const lowest = start === undefined ? lowestWanted : successor(start.after);
   const encoder = rowGroupEncoder(sizes);
   const merge = await stateMerge(changes, encoder, lowest);
   /** The first row group of the base that is not done. */

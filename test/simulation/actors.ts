@@ -5,7 +5,7 @@
 import { isTidemarkError, type TidemarkError } from "../../lib/model/errors.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import type { ShardId } from "../../lib/model/names.ts";
-import { toIndex } from "../../lib/model/position.ts";
+import { type Epoch, toIndex } from "../../lib/model/position.ts";
 import type { Rows } from "../../lib/model/rows.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
@@ -15,7 +15,9 @@ import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { recover, type ShardView } from "../../lib/recovery/recover.ts";
 import type { BatchOutcome, Writer } from "../../lib/redo-log/writer.ts";
-import { capture } from "../../lib/snapshot/capture.ts";
+import { capture, spreadCapture } from "../../lib/snapshot/capture.ts";
+import { captureSection } from "../../lib/snapshot/capture-section.ts";
+import type { CaptureRequest } from "../../lib/snapshot/outcome.ts";
 import { broken, type Promises } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
@@ -30,6 +32,8 @@ export interface Troupe {
   /** Adds one to a count of what was met. */
   readonly count: (what: string) => void;
   readonly writers: { readonly process: Process; readonly writer: Writer }[];
+  /** Sections that were asked for. */
+  readonly messages: { readonly epoch: Epoch; readonly section: number }[];
   /** Answers to times that were said to be final. */
   readonly finals: { readonly timeMs: number; readonly index: number }[];
 }
@@ -109,12 +113,13 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
 
 export async function captures(troupe: Troupe, process: Process): Promise<void> {
   const { stage, settings, id, count, random } = troupe;
-  const { foldBytesMax, logBytesMax } = settings;
-  const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax };
+  const { foldBytesMax, logBytesMax, sections } = settings;
+  const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
   for (;;) {
     await stage.turn(process, "capture");
     try {
-      if (random.fraction() < 0.5) {
+      if (sections > 1 && random.fraction() < 0.3) await captureByMessages(troupe, process, limits);
+      else if (random.fraction() < 0.5) {
         const { outcome } = await snapshotShard(process.world, { id, ...limits });
         count(`captures ${outcome.kind}`);
       } else {
@@ -125,6 +130,24 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
       expectRetry(error, count);
     }
   }
+}
+
+/** As functions do it: the sections are asked for by messages, which may come in any order, late or twice, and to others meanwhile. */
+async function captureByMessages(
+  { stage, id, count, random, messages }: Troupe,
+  process: Process,
+  limits: Omit<CaptureRequest, "id" | "codec">,
+): Promise<void> {
+  const message = random.fraction() < 0.5 ? messages[Math.floor(random.fraction() * messages.length)] : undefined;
+  if (message === undefined) {
+    const outcome = await spreadCapture(process.world, { id, codec: "json", ...limits });
+    count(`captures ${outcome.kind}`);
+    if (outcome.kind === "spread") messages.push(...outcome.sections.map((section) => ({ epoch: outcome.epoch, section })));
+    return;
+  }
+  await stage.turn(process, `section ${message.section}`);
+  const outcome = await captureSection(process.world, { id, codec: "json", ...limits, ...message });
+  count(`sections ${outcome.kind}`);
 }
 
 export async function cleaner({ stage, settings, id, count }: Troupe, process: Process): Promise<void> {

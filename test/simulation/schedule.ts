@@ -50,7 +50,7 @@ export async function runSchedule(seed: number, { logged = false }: { readonly l
       },
     });
     const promises = watch({ id: ID, policy: settings.policy, stage: () => stage });
-    const troupe: Troupe = { id: ID, stage, promises, settings, random, count, writers: [], finals: [] };
+    const troupe: Troupe = { id: ID, stage, promises, settings, random, count, writers: [], messages: [], finals: [] };
     await setUp(troupe);
     const company = assemble(troupe);
     for (; steps < settings.steps; steps++) {

@@ -20,6 +20,8 @@ export interface Settings {
   readonly sizes: readonly SnapshotSizes[];
   readonly foldBytesMax: number;
   readonly logBytesMax: number;
+  /** Sections that a capture is cut into. */
+  readonly sections: number;
   /** Likelihood that the process which ran last runs on. */
   readonly burst: number;
   /** Likelihood of each fault, a step. */
@@ -61,6 +63,7 @@ export function drawSettings(random: Random): Settings {
     sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [SMALL, TINY], [SNAPSHOT_SIZES]),
     foldBytesMax: oneOf(1, 15_000, 1 << 20),
     logBytesMax: oneOf(1, 200, 1 << 20),
+    sections: oneOf(1, 1, 2, 3),
     burst: oneOf(0, 0.7, 0.9, 0.95),
     crash: oneOf(0, 0, 0.005, 0.01),
     failed: oneOf(0, 0, 0.01, 0.03),
