@@ -40,7 +40,8 @@ export async function stateMerge(changes: Changes, sink: RowSink, from?: Buffer)
     const { end } = part;
     assert(end !== undefined, "the last part of the changes has no end");
     part = await changes.part(end);
-    merge = mergeRows(part, sink, { from: end });
+    // Base rows below it may still come: a key behind them was looked for.
+    merge = mergeRows(part, sink, { ...(from && { from }), foldFrom: end });
   }
 
   return {

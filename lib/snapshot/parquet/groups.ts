@@ -198,8 +198,8 @@ export function rowGroupEncoder(sizes: GroupSizes = { pageRows: PAGE_ROWS_MAX, g
   }
 
   function splitOff(): void {
-    let storedBytes = 0;
-    const end = open.findIndex((row) => (storedBytes += row.storedBytes) >= groupBytes) + 1;
+    let end = 0;
+    for (let storedBytes = 0; storedBytes < groupBytes; end++) storedBytes += open[end].storedBytes;
     finished.push(closeGroup(open.slice(0, end), true));
     open = open.slice(end);
   }
