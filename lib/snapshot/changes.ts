@@ -23,10 +23,11 @@ export interface Changes {
   part(from?: Buffer): Promise<SortedFold>;
 }
 
-/** A stretch of the log that was read: where it begins, its files, and, once a range was looked for in it, what keys it holds. */
+/** A stretch of the log that was read: where it begins and ends, and, once a range was looked for in it, what keys it holds. */
 export interface Stretch {
   readonly from: Border;
-  files: number;
+  /** The last index of its last file. */
+  last: Index;
   rawBytes: number;
   keys?: KeyRange;
 }
@@ -42,7 +43,6 @@ export interface ChangesRequest {
   /** Memory that a fold may take. */
   readonly foldBytesMax: number;
   readonly from: Border;
-  readonly until: Index;
   readonly bound: Bound;
   readonly stretches: readonly Stretch[];
   /** First indexes of batches that do not apply (I3). */
@@ -82,16 +82,16 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
 
   async function readStretch(stretch: Stretch, fold: KeyedFold): Promise<void> {
     let keys: KeyRange | undefined = stretch.keys;
-    let files = 0;
-    for await (const step of filesFrom(deps, life, stretch.from, request.until)) {
+    let border = stretch.from;
+    for await (const step of filesFrom(deps, life, stretch.from, stretch.last)) {
       if (step.kind !== "found") {
-        await settle(deps, life, { step, from: request.from.next, border: stretch.from });
+        await settle(deps, life, { step, from: request.from.next, border });
         throw cleaned(life);
       }
       replay(step.file, { applies: (_, first) => !refused.has(first), fold }, bound);
       keepWithin(fold, foldBytesMax);
       if (stretch.keys === undefined) keys = widened(keys, step.file.records);
-      if (++files === stretch.files) break;
+      border = step.border;
     }
     if (keys !== undefined) stretch.keys = keys;
   }

@@ -40,8 +40,8 @@ export async function stateMerge(changes: Changes, sink: RowSink, from?: Buffer)
     const { end } = part;
     assert(end !== undefined, "the last part of the changes has no end");
     part = await changes.part(end);
-    // Rows below its first key may still come: the next change was asked for before them.
-    merge = mergeRows(part, sink);
+    // Base rows below it may still come: a key behind them was looked for.
+    merge = mergeRows(part, sink, { ...(from && { from }), foldFrom: end });
   }
 
   return {

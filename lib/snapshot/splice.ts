@@ -12,7 +12,7 @@ import { firstAt } from "../model/search.ts";
 import type { Rows } from "../model/rows.ts";
 import type { Changes } from "./changes.ts";
 import { type FinishedGroup, rowGroupEncoder } from "./parquet/groups.ts";
-import { type GroupSizes, type RowGroup, smallBytes } from "./parquet/layout.ts";
+import { type GroupSizes, isSmall, type RowGroup } from "./parquet/layout.ts";
 import { stateMerge } from "./pour.ts";
 
 /** `carried`: the base's row groups `from` (included) to `to` (excluded). `fresh`: one that was encoded. */
@@ -32,7 +32,7 @@ export interface SpliceRequest {
 
 /** The snapshot before; `NO_BASE` where there is none. */
 export interface SpliceBase {
-  readonly groups: readonly Pick<RowGroup, "firstKey" | "lastKey" | "byteLength">[];
+  readonly groups: readonly Pick<RowGroup, "firstKey" | "lastKey" | "byteLength" | "rows" | "columns">[];
   rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows>;
 }
 
@@ -59,7 +59,7 @@ export async function* splice({ base, changes, full, sizes, from: lowestWanted, 
   }
   for (let key = await nextKey(); key !== undefined; key = await nextKey()) {
     const touched = Math.max(place, placeOf(key));
-    const from = touched > place && isSmall(touched - 1) ? touched - 1 : touched;
+    const from = touched > place && isSmall(groups[touched - 1], sizes) ? touched - 1 : touched;
     if (from > place) yield { kind: "carried", from: place, to: from };
     place = from;
     if (from < touched) yield* encodeNext();
@@ -79,7 +79,7 @@ export async function* splice({ base, changes, full, sizes, from: lowestWanted, 
       const next = place < groups.length ? groups[place] : undefined;
       if (key !== undefined && (next === undefined || Buffer.compare(key, next.firstKey) < 0))
         yield* encoded(next === undefined ? merge.end() : merge.below(next.firstKey));
-      else if (next !== undefined && (full || isSmall(place) || (key !== undefined && Buffer.compare(key, next.lastKey) <= 0))) yield* encodeNext();
+      else if (next !== undefined && (full || isSmall(next, sizes) || (key !== undefined && Buffer.compare(key, next.lastKey) <= 0))) yield* encodeNext();
       else break;
     }
     encoder.cut();
@@ -102,10 +102,6 @@ export async function* splice({ base, changes, full, sizes, from: lowestWanted, 
   /** Of the first row group of the base that holds, or ends behind, the key. */
   function placeOf(key: Buffer): number {
     return firstAt(groups.length, (i) => Buffer.compare(groups[i].lastKey, key) >= 0);
-  }
-
-  function isSmall(at: number): boolean {
-    return groups[at].byteLength < smallBytes(sizes);
   }
 }
 

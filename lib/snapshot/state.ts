@@ -12,6 +12,7 @@ import { shardName } from "../model/names.ts";
 import { FOLD_BYTES_MAX } from "../model/limits.ts";
 import type { ProducerMark, ValueCodec } from "../model/mutation.ts";
 import { type Border, type Epoch, type Index, type Position, toIndex } from "../model/position.ts";
+import type { RedoFile } from "../model/redo-file.ts";
 import { Sessions } from "../model/sessions.ts";
 import { keyedFold } from "../machines/keyed/fold.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
@@ -169,7 +170,7 @@ async function replayBehind(
   if (log.files > 0 && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
   const { border, position, ...rest } = reached;
   const first = fold.sorted();
-  const about = { life, codec, foldBytesMax, from, until: reached.index, bound: { index: reached.index }, stretches, refused, first };
+  const about = { life, codec, foldBytesMax, from, bound: { index: reached.index }, stretches, refused, first };
   const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(request.goOn && { goOn: request.goOn }) });
   const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, changes, log };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
@@ -193,7 +194,7 @@ async function replayBehind(
       log.files++;
       log.bytes += step.bytes;
       log.rawBytes += step.file.records.bytes.length;
-      addTo(stretches, next, step.file.records.bytes.length);
+      addTo(stretches, next, step);
       const replayed = replay(step.file, { applies, fold }, bound);
       fits = keepWithin(fold, foldBytesMax);
       if (replayed.last !== undefined) {
@@ -212,11 +213,13 @@ async function replayBehind(
   }
 }
 
-function addTo(stretches: Stretch[], from: Border, rawBytes: number): void {
+function addTo(stretches: Stretch[], from: Border, { file, border }: { readonly file: RedoFile; readonly border: Border }): void {
+  const rawBytes = file.records.bytes.length;
+  const lastIndex = toIndex(border.next - 1);
   const last = stretches.at(-1);
-  if (last === undefined || last.rawBytes >= STRETCH_RAW_BYTES) stretches.push({ from, files: 1, rawBytes });
+  if (last === undefined || last.rawBytes >= STRETCH_RAW_BYTES) stretches.push({ from, last: lastIndex, rawBytes });
   else {
-    last.files += 1;
+    last.last = lastIndex;
     last.rawBytes += rawBytes;
   }
 }

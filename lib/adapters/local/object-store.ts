@@ -13,7 +13,7 @@
 // An object's ETag is its file's identity: inode, time of its last byte, size. It costs no reading; a file that came by a
 // copy of the whole directory has another one, as a new object would.
 
-import { createHash, hash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { type FileHandle, link, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -21,11 +21,12 @@ import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, CopyPartOutcome, ObjectStore, PartSource, Upload, UploadedPart } from "../../ports/object-store.ts";
+import type { CompleteOutcome, CopyPartOutcome, ObjectStore, Upload, UploadedPart } from "../../ports/object-store.ts";
 import { compareByBytes } from "../byte-order.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { directoriesBelow, makeDirectory } from "./directories.ts";
 import { noLinks, orFault, systemCode } from "./faults.ts";
+import { copyRange, readFrom } from "./file-ranges.ts";
 import { isAbsence, objectPath, sizeOf, walkObjects } from "./object-paths.ts";
 import { sweep, temporaryName, writeAll, writeDurably } from "./temporary-files.ts";
 
@@ -37,7 +38,6 @@ export const TEMPORARY = "tmp";
 const LIST_PAGE_OBJECTS = 10 * S3_LIST_PAGE_MAX;
 const PUBLISH_ATTEMPTS_MAX = 100;
 const DIGEST_BYTES = 32;
-const CHUNK_BYTES = 4 * 1024 * 1024;
 const UPLOAD_ID = /^[0-9a-f]{32}$/;
 
 type StorePartOutcome = Exclude<CopyPartOutcome, { readonly kind: "sourceChanged" }>;
@@ -325,18 +325,6 @@ function etagOf({ ino, mtimeNs, size }: BigIntStats): string {
   return [ino, mtimeNs, size].map((part) => part.toString(16)).join("-");
 }
 
-/** `length` bytes from `offset`; fewer where the file ends. */
-async function readFrom(file: FileHandle, offset: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(length);
-  let filled = 0;
-  while (filled < length) {
-    const { bytesRead } = await file.read(bytes, filled, length - filled, offset + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return bytes.subarray(0, filled);
-}
-
 /** Writes the listed parts one behind the other; false if one has another ETag, or bytes that its own does not fit. */
 async function putTogether(file: FileHandle, upload: string, parts: readonly UploadedPart[]): Promise<boolean> {
   for (const { number, etag } of parts) {
@@ -355,25 +343,6 @@ async function appendPart(part: FileHandle, etag: string, file: FileHandle): Pro
   const { size } = await part.stat();
   const digest = await copyRange(part, { offset: DIGEST_BYTES, length: size - DIGEST_BYTES }, file);
   return digest.toString("hex") === etag;
-}
-
-/** Copies a range of one file to the end of another, and gives the SHA-256 of what it copied. */
-async function copyRange(
-  from: FileHandle,
-  { offset, length }: Pick<PartSource, "offset" | "length">,
-  to: FileHandle,
-  onChunk?: (chunk: Buffer) => void,
-): Promise<Buffer> {
-  const digest = createHash("sha256");
-  for (let copied = 0; copied < length; ) {
-    const chunk = await readFrom(from, offset + copied, Math.min(CHUNK_BYTES, length - copied));
-    if (chunk.length === 0) throw new TidemarkError("retry", "file-cut", "a file was cut short while it was copied: call again");
-    digest.update(chunk);
-    onChunk?.(chunk);
-    await writeAll(to, chunk);
-    copied += chunk.length;
-  }
-  return digest.digest();
 }
 
 function partName(number: number): string {

@@ -45,13 +45,15 @@ export interface RowMerge {
 export interface MergeOptions {
   /** Only keys at or above this one reach the sink; default: all. */
   readonly from?: Buffer;
+  /** Of the fold only keys at or above this one, and base rows below it as they are; default: `from`. */
+  readonly foldFrom?: Buffer;
 }
 
 /** Bytes of changed rows that reach the sink between two yields. */
 const YIELD_BYTES = 1024 * 1024;
 
-export function mergeRows(fold: SortedFold, sink: RowSink, { from: lowest }: MergeOptions = {}): RowMerge {
-  let next = lowest === undefined ? 0 : firstAtOrBehind(fold, lowest);
+export function mergeRows(fold: SortedFold, sink: RowSink, { from: lowest, foldFrom = lowest }: MergeOptions = {}): RowMerge {
+  let next = foldFrom === undefined ? 0 : firstAtOrBehind(fold, foldFrom);
   let lastKey: Buffer | undefined;
 
   function* block(rows: Rows): Generator<void, void, void> {

@@ -32,14 +32,19 @@ export function splitBytes({ groupBytes }: Pick<GroupSizes, "groupBytes">): numb
   return groupBytes * 1.5;
 }
 
-/** A row group with fewer bytes is written anew once its neighbour is. */
-export function smallBytes({ groupBytes }: Pick<GroupSizes, "groupBytes">): number {
-  return groupBytes / 2;
-}
-
+/** A row group ends at these raw bytes, however few they are when they are stored. */
 export const GROUP_RAW_BYTES = 16 * MIB;
 /** Index and time of a row, before they are encoded. */
 export const ROW_NUMBER_BYTES = 16;
+
+/** A small row group is written anew once its neighbour is. One whose many raw bytes shrink far is none. */
+export function isSmall(
+  { byteLength, rows, columns }: Pick<RowGroup, "byteLength" | "rows" | "columns">,
+  { groupBytes }: Pick<GroupSizes, "groupBytes">,
+): boolean {
+  const rawBytes = columns[KEY].rawByteLength + columns[VALUE].rawByteLength + ROW_NUMBER_BYTES * rows;
+  return byteLength < groupBytes / 2 && rawBytes < GROUP_RAW_BYTES / 2;
+}
 
 // What a reader takes: checked before anything of that size is fetched or made (I10).
 export const PAGE_BYTES_MAX = 10 * MIB;

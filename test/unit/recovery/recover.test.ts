@@ -208,8 +208,8 @@ test("a damaged redo file is an error that names it, and states before it are st
 
 test("damage that only the reading of records shows is passed over behind the last key, without repeats", async () => {
   const world = await worldWithTable();
-  const many = Array.from({ length: 12_000 }, (_, i) => put(`key-${String(i).padStart(5, "0")}`, noise(i, 700)));
-  await appendEach(world, [many.slice(0, 6_000), many.slice(6_000)]);
+  const many = Array.from({ length: 16_000 }, (_, i) => put(`key-${String(i).padStart(5, "0")}`, noise(i, 700)));
+  await appendEach(world, [many.slice(0, 8_000), many.slice(8_000)]);
   await capture(world, { id, codec: "json" });
   await appendEach(world, [[put("key-00001", "changed")]]);
   const expected = await contentOf(await recover(world, request));

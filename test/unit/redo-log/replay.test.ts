@@ -36,7 +36,7 @@ function fileOf(first: number, batches: readonly TestBatch[]): RedoFile {
 function run(file: RedoFile, bound: Bound = {}, sessions = new Sessions()) {
   const applied: number[][] = [];
   const fold = { apply: (_: unknown, from: number, to: number, firstIndex: number, timeMs: number) => void applied.push([from, to, firstIndex, timeMs]) };
-  return { replayed: replay(file, { sessions, fold }, bound), applied };
+  return { replayed: replay(file, { applies: (mark, _, last) => sessions.apply(mark, last) === "applies", fold }, bound), applied };
 }
 
 const file = fileOf(11, [

@@ -283,7 +283,18 @@ test("a claim below the mark is void: it is appended again, above it (I1)", asyn
         raised = true;
         const control = await readControl(world.checkpoints, id);
         const digest = filesOf(world)[2].digest;
-        const checkpoint = { index: 3, redoFile: 3, batchOffset: 0, next: 4, digest, timeMs: START_MS, key: "k", size: 1, footerSha256: "f".repeat(64) };
+        const checkpoint = {
+          index: 3,
+          redoFile: 3,
+          batchOffset: 0,
+          next: 4,
+          digest,
+          timeMs: START_MS,
+          key: "k",
+          size: 1,
+          footerSha256: "f".repeat(64),
+          footerBytes: 1,
+        };
         await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 4, checkpoint, stamp: `${control?.stamp}` } }]);
       }
       return outcome;

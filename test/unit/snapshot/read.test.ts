@@ -23,6 +23,11 @@ async function readRecords(snapshot: Snapshot, range?: RowRange): Promise<readon
   return records;
 }
 
+/** Ranges that are asked for at the same time, as they lie in the object. */
+function inOrder(ranges: StoreOfObjects["ranges"]): StoreOfObjects["ranges"] {
+  return ranges.toSorted((a, b) => a.offset - b.offset);
+}
+
 /** Enough for several row groups of several pages: noise does not shrink. */
 function manyRecords(count: number): readonly TestRecord[] {
   return jsonRecords(count).map((record) => ({ ...record, value: Buffer.concat([record.value, Buffer.from(noise(record.index, 120))]) }));
@@ -37,7 +42,7 @@ function noise(seed: number, length: number): Uint8Array {
 }
 
 const many = manyRecords(40_000);
-const encoded = encodeRecords(many);
+const encoded = await encodeRecords(many);
 
 test("an absent object is an outcome, whether its size is known or not", async () => {
   const store = storeOf(new Map());
@@ -53,7 +58,7 @@ test("what is read is what was written, and every range of it", async () => {
       fc.option(anyKey, { nil: undefined }),
       fc.nat(6),
       async (records, after, key, cut) => {
-        const { snapshot } = await open(encodeRecords(records).bytes);
+        const { snapshot } = await open((await encodeRecords(records)).bytes);
         const prefix = key?.subarray(0, cut);
         const wanted = records.filter(
           (record) =>
@@ -100,21 +105,60 @@ test("ranges that cross pages and row groups hold exactly their records", async 
   }
 }, 30_000);
 
-test("a prefix reads only the row groups that can hold it", async () => {
+test("a prefix reads only the row groups that can hold it, and their page indexes", async () => {
   const { snapshot, store } = await open(encoded.bytes);
   store.ranges.length = 0;
   await readRecords(snapshot, { prefix: Buffer.from("user/0000000") });
-  expect(store.ranges).toEqual([{ offset: 0, length: 4 + snapshot.groups[0].byteLength }]);
+  const [first] = snapshot.groups;
+  expect(inOrder(store.ranges)).toEqual([
+    { offset: 0, length: 4 + first.byteLength },
+    { offset: first.index.offset, length: first.index.byteLength },
+  ]);
 });
 
-test("a point read finds each record by at most four ranges, and no other key", async () => {
+/** As the benches have them: 235 bytes, of which 64 letters cannot shrink below 48 bytes. */
+const lived = await encodeRecords(
+  Array.from({ length: 75_000 }, (_, i) => ({
+    key: Buffer.from(`user/${String(i).padStart(10, "0")}`),
+    value: Buffer.from(JSON.stringify({ id: i, city: ["Oslo", "Lima"][i % 2], seenAt: `2026-03-0${1 + (i % 9)}T10:${10 + (i % 50)}:00.000Z`, ...tokens(i) })),
+    index: 1 + ((i * 48_271) % 80_021),
+    timeMs: 1_700_000_000_000 + ((i * 48_271) % 80_021),
+  })),
+);
+
+function tokens(i: number): object {
+  return {
+    name: `${["Ada", "Grace", "Tony"][i % 3]} ${(i * 7_919) % 10_000}`,
+    coins: (i * 48_271) % 1_000_003,
+    token: Buffer.from(noise(i, 48)).toString("base64url"),
+  };
+}
+
+test("one record of a million is read by at most four ranges and 160 KB, the foot included, and no other key is found", async () => {
+  const objects = new Map([[KEY, lived.bytes]]);
+  const { size, footerSha256, footerBytes, groups, rows } = lived;
+  expect(groups.length).toBeGreaterThan(2);
+  // A foot grows with its row groups, and the rest of what is read does not.
+  const [emptyFootBytes, millionth] = [(await encodeRecords([])).footerBytes, 1_000_000 / rows];
+  const footOfMillion = emptyFootBytes + (footerBytes - emptyFootBytes) * millionth;
+  for (let i = 0; i < rows; i += 997) {
+    const store = storeOf(objects);
+    const opened = await openSnapshot({ store }, { key: KEY, size, footerSha256, footerBytes });
+    if (opened.kind === "absent") throw new Error("the snapshot is there");
+    expect(await opened.snapshot.get(Buffer.from(`user/${String(i).padStart(10, "0")}`))).toMatchObject({ value: expect.any(Buffer) });
+    expect(store.ranges.length).toBeLessThanOrEqual(4);
+    const bytes = store.ranges.reduce((sum, range) => sum + range.length, 0);
+    expect(bytes - footerBytes + footOfMillion).toBeLessThan(160_000);
+  }
+});
+
+test("a point read finds each record as it is, and no other key", async () => {
   const { snapshot, store } = await open(encoded.bytes);
   for (let i = 0; i < many.length; i += 997) {
     const { key, value, index, timeMs } = many[i];
     store.ranges.length = 0;
     expect(await snapshot.get(key)).toEqual({ value, index, timeMs });
-    expect(store.ranges.length).toBeLessThanOrEqual(4);
-    expect(store.ranges.reduce((sum, range) => sum + range.length, 0)).toBeLessThan(600_000);
+    expect(store.ranges.length).toBeLessThanOrEqual(3);
     expect(await snapshot.get(Buffer.concat([key, Buffer.from("!")]))).toBeUndefined();
   }
   for (const absent of ["", "a", "user/", "zz"]) expect(await snapshot.get(Buffer.from(absent))).toBeUndefined();
@@ -122,7 +166,7 @@ test("a point read finds each record by at most four ranges, and no other key", 
 
 test("an object that disappears while it is read is an error to start over from", async () => {
   const expired = expect.objectContaining({ kind: "retry", code: "expired-snapshot", message: expect.stringContaining(KEY) });
-  const { snapshot, objects } = await open(encoded.bytes);
+  const { snapshot, objects } = await open((await encodeRecords(many.slice(0, 2_000), description, { pageRows: 64, groupBytes: 20_000 })).bytes);
   const rows = snapshot.rows();
   await rows.next();
   objects.clear();
@@ -144,23 +188,62 @@ test("a reader that stops early leaves no failure behind", async () => {
   }
 });
 
-test("one row group at most is read ahead", async () => {
+test("two row groups at most are fetched ahead, and one range has their page indexes", async () => {
   const { snapshot, store } = await open(encoded.bytes);
   store.ranges.length = 0;
   const rows = snapshot.rows();
   await rows.next();
-  expect(store.ranges.length).toBe(2);
+  const [first, second, third] = snapshot.groups;
+  expect(inOrder(store.ranges)).toEqual([
+    { offset: 0, length: 4 + first.byteLength },
+    { offset: second.offset, length: second.byteLength },
+    { offset: third.offset, length: third.byteLength },
+    { offset: first.index.offset, length: snapshot.groups.reduce((sum, { index }) => sum + index.byteLength, 0) },
+  ]);
   await rows.return(undefined);
 });
 
-test("a tail longer than the first guess is found", async () => {
-  const long = many
-    .slice(0, 30_000)
-    .map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`), value: Buffer.alloc(0) }));
-  const sparse = long.flatMap((record, i) => (i % 40 === 0 ? [{ ...record, value: Buffer.alloc(400_000) }] : i % 40 < 3 ? [record] : []));
-  const { bytes } = encodeRecords(sparse);
-  const { snapshot } = await open(bytes);
-  expect(bytes.length - snapshot.groups.reduce((end, group) => end + group.byteLength, 4)).toBeGreaterThan(256 * 1024);
-  expect(snapshot.rowCount).toBe(sparse.length);
+test("a foot longer than the first guess is found, and read at once where its bytes are known", async () => {
+  const long = many.slice(0, 600).map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`) }));
+  const { bytes, footerBytes, size } = await encodeRecords(long, description, { pageRows: 2, groupBytes: 300 });
+  expect(footerBytes).toBeGreaterThan(96 * 1024);
+  const { snapshot, store } = await open(bytes);
+  expect(snapshot.rowCount).toBe(long.length);
+  expect(store.ranges.map(({ length }) => length)).toEqual([48 * 1024, footerBytes]);
+  store.ranges.length = 0;
+  await openSnapshot({ store }, { key: KEY, size, footerBytes });
+  expect(store.ranges).toEqual([{ offset: size - footerBytes, length: footerBytes }]);
+  expect(await readRecords(snapshot)).toEqual(long);
   await Array.fromAsync(snapshot.verifyBytes());
 }, 30_000);
+
+test("row groups are read from any one to any other, from a key on", async () => {
+  await fc.assert(
+    fc.asyncProperty(anyRecords(40), fc.nat(20), fc.nat(20), fc.option(anyKey, { nil: undefined }), async (records, one, other, lowest) => {
+      const { bytes, groups } = await encodeRecords(records, description, { pageRows: 2, groupBytes: 150 });
+      const { snapshot } = await open(bytes);
+      const [from, to] = [one, other].map((place) => Math.min(place, groups.length)).sort((a, b) => a - b);
+      const read: TestRecord[] = [];
+      for await (const rows of snapshot.rowsOfGroups(from, to, lowest)) read.push(...toRecords(rows));
+      const before = groups.slice(0, from).reduce((sum, { group }) => sum + group.rows, 0);
+      const until = groups.slice(0, to).reduce((sum, { group }) => sum + group.rows, 0);
+      expect(read).toEqual(records.slice(before, until).filter(({ key }) => lowest === undefined || Buffer.compare(key, lowest) >= 0));
+    }),
+  );
+});
+
+test("a row group's bytes are those that were encoded, and only the places asked for are read back", async () => {
+  const { snapshot, store } = await open(encoded.bytes);
+  const { offset, byteLength, index } = snapshot.groups[1];
+  const [bytes] = await Array.fromAsync(snapshot.bytesOfGroups(1, 2));
+  expect(bytes.equals(encoded.bytes.subarray(offset, offset + byteLength))).toBe(true);
+  store.ranges.length = 0;
+  expect(await Array.fromAsync(snapshot.verifyBytes([1]))).toEqual([0, 1]);
+  const first = snapshot.groups[0].index.offset;
+  const last = snapshot.groups[snapshot.groups.length - 1].index;
+  expect(index.offset).toBeGreaterThan(first);
+  expect(store.ranges).toEqual([
+    { offset: first, length: last.offset + last.byteLength - first },
+    { offset, length: byteLength },
+  ]);
+});

@@ -59,7 +59,7 @@ describe("what is asked of S3", () => {
   test("a part is copied from a source that is escaped as in a URL, by range, only while it has its ETag", async () => {
     double.play(COPIED, xml("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"));
     const copied = await store.copyPart({ ...UPLOAD, number: 3, source: { key: "é +%/?#&'(1).parquet", etag: `"s-2"`, offset: 7, length: 5 } });
-    expect(copied).toEqual({ kind: "stored", etag: `"e" crc32:AQIDBA==` });
+    expect(copied).toEqual({ kind: "stored", etag: `"e" crc32:AQIDBA==`, crc32: 0x01020304 });
     expect(await store.completeUpload({ ...UPLOAD, parts: [{ number: 3, etag: `"e" crc32:AQIDBA==` }] })).toEqual({ kind: "completed" });
     const [copy, completed] = double.requests;
     expect(copy).toMatchObject({ method: "PUT", body: Buffer.alloc(0) });

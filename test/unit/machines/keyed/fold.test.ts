@@ -1,8 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { rowsCollector } from "../../../../lib/machines/keyed/collect.ts";
 import { ENTRY_WORDS, KEY_LENGTH, KEY_START, type SortedFold } from "../../../../lib/machines/keyed/entries.ts";
 import { keyedFold } from "../../../../lib/machines/keyed/fold.ts";
-import { type Change, logRecords } from "./log.ts";
+import { mergeRows } from "../../../../lib/machines/keyed/merge.ts";
+import { type Change, logRecords, rowsOf, type StateRow, stateOf, timeOf } from "./log.ts";
 
 const keysOf = ({ order, words, bytes }: SortedFold) =>
   Array.from(order, (entry) => {
@@ -79,6 +81,61 @@ describe("the memory of a fold", () => {
     expect(fold.bytes).toBeLessThan(1_000_000);
   });
 });
+
+describe("a fold of a range of keys", () => {
+  const keys = fc.constantFrom("a", "a\u0000", "aa", "ab", "b", "bb", "é", "zz", "\uff5e", "\u{1f600}");
+  const change: fc.Arbitrary<Change> = fc.oneof(
+    fc.record({ kind: fc.constant("put" as const), key: keys, value: fc.json({ maxDepth: 1 }) }),
+    fc.record({ kind: fc.constant("delete" as const), key: keys }),
+    fc.record({ kind: fc.constant("patch" as const), key: keys, value: fc.constantFrom('{"a":1}', '{"a":null,"b":2}', "7") }),
+  );
+  const bound = fc.option(keys.map(Buffer.from), { nil: undefined });
+
+  test("holds what a fold of all keys holds of it, wherever it was narrowed", () => {
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 40 }), bound, bound, fc.array(fc.nat(40), { maxLength: 3 }), (changes, from, end, narrowedAt) => {
+        const fold = keyedFold({ codec: "json", ...(from && { from }), ...(end && { end }) });
+        const all = keyedFold({ codec: "json" });
+        const records = logRecords(changes);
+        for (let place = 0; place < changes.length; place += 1) {
+          for (const each of [fold, all]) each.apply(records, place, place + 1, place + 1, timeOf(place + 1));
+          if (narrowedAt.includes(place)) fold.narrow();
+        }
+        const { end: above } = fold;
+        const held = ({ key }: Pick<StateRow, "key">) =>
+          (from === undefined || Buffer.compare(Buffer.from(key), from) >= 0) && (above === undefined || Buffer.compare(Buffer.from(key), above) < 0);
+        expect(entriesOf(fold.sorted())).toEqual(entriesOf(all.sorted()).filter(held));
+        expect(keysOf(fold.sorted())).toEqual(keysOf(all.sorted()).filter((key) => held({ key })));
+        expect(fold.sorted().end).toEqual(above);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("lets go of the upper half of its keys, and of their memory", () => {
+    const fold = keyedFold({ codec: "bytes" });
+    const changes = Array.from(
+      { length: 1_000 },
+      (_, place): Change => ({ kind: "put", key: `k${10_000 + ((place * 7_919) % 1_000)}`, value: "x".repeat(1_000) }),
+    );
+    fold.apply(logRecords(changes), 0, 1_000, 1, 0);
+    const before = fold.bytes;
+    expect([fold.narrow(), fold.count, fold.end?.toString()]).toEqual([true, 500, "k10500"]);
+    expect(fold.bytes).toBeLessThan(before * 0.6);
+    while (fold.count > 1) expect(fold.narrow()).toBe(true);
+    expect([fold.narrow(), fold.count, fold.end?.toString()]).toEqual([false, 1, "k10001"]);
+  });
+});
+
+/** The fold's entries over a base that has a row for each key: what a reader sees of them. */
+function entriesOf(fold: SortedFold): readonly StateRow[] {
+  const base = keysOf(fold).map((key): StateRow => ({ key, value: '{"a":0}', index: 0, timeMs: 0 }));
+  const collector = rowsCollector();
+  const merge = mergeRows(fold, collector);
+  for (const _ of merge.block(rowsOf(base)));
+  for (const _ of merge.end());
+  return stateOf(collector.take());
+}
 
 test("a patch in a table of bytes is a bug", () => {
   const fold = keyedFold({ codec: "bytes" });

@@ -4,6 +4,7 @@ import { rowsCollector } from "../../../../lib/machines/keyed/collect.ts";
 import { keyedFold } from "../../../../lib/machines/keyed/fold.ts";
 import { lookUp } from "../../../../lib/machines/keyed/look-up.ts";
 import { mergeRows } from "../../../../lib/machines/keyed/merge.ts";
+import { successor } from "../../../../lib/model/bytes.ts";
 import type { Rows } from "../../../../lib/model/rows.ts";
 import { type Change, logRecords, modelState, rowsOf, type StateRow, stateOf, timeOf } from "./log.ts";
 
@@ -28,7 +29,7 @@ function foldAndMerge(base: readonly StateRow[], changes: readonly Change[], cut
     fold.apply(records, from, to, from + 1, timeOf(from + 1));
   }
   const collector = rowsCollector();
-  const merge = mergeRows(fold.sorted(), collector, after === undefined ? {} : { after: Buffer.from(after) });
+  const merge = mergeRows(fold.sorted(), collector, after === undefined ? {} : { from: successor(Buffer.from(after)) });
   for (let row = 0; row < base.length; row += blockRows) drain(merge.block(rowsOf(base.slice(row, row + blockRows))));
   drain(merge.end());
   return stateOf(collector.take());

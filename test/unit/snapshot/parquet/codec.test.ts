@@ -1,34 +1,58 @@
 import { hash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { VALUE_BYTES_MAX } from "../../../../lib/model/limits.ts";
 import { toIndex } from "../../../../lib/model/position.ts";
 import { decodeGroup } from "../../../../lib/snapshot/parquet/decode.ts";
-import { type EncodedSnapshot, snapshotEncoder } from "../../../../lib/snapshot/parquet/encode.ts";
-import { decodeTail, type SnapshotFooter } from "../../../../lib/snapshot/parquet/footer.ts";
-import { GROUP_BYTES_MAX, GROUP_STORED_BYTES, PAGE_ROWS_MAX, PAGE_VALUE_BYTES } from "../../../../lib/snapshot/parquet/layout.ts";
-import { anyRecords, description, encodeRecords, jsonRecords, type TestRecord, toRecords, toRows } from "./records.ts";
+import { decodeFoot, type SnapshotFooter } from "../../../../lib/snapshot/parquet/footer.ts";
+import { type FinishedGroup, rowGroupEncoder } from "../../../../lib/snapshot/parquet/groups.ts";
+import {
+  GROUP_BYTES_MAX,
+  GROUP_STORED_BYTES,
+  MAGIC,
+  PAGE_ROWS_MAX,
+  PAGE_VALUE_BYTES,
+  type RowGroup,
+  splitBytes,
+} from "../../../../lib/snapshot/parquet/layout.ts";
+import { decodePageIndex } from "../../../../lib/snapshot/parquet/page-index.ts";
+import { anyRecords, assembled, description, encodeRecords, jsonRecords, type TestRecord, toRecords, toRows, type WholeSnapshot } from "./records.ts";
 
-function footerOf({ bytes, footerSha256 }: { bytes: Buffer; footerSha256: string }): SnapshotFooter {
-  const finding = decodeTail({ object: "snapshot", size: bytes.length, last: bytes, footerSha256 });
-  if (finding.kind !== "tail") throw new Error("the whole snapshot holds its tail");
+interface Stored {
+  readonly bytes: Buffer;
+  readonly footerSha256: string;
+}
+
+function footerOf({ bytes, footerSha256 }: Stored): SnapshotFooter {
+  const finding = decodeFoot({ object: "snapshot", size: bytes.length, last: bytes, footerSha256 });
+  if (finding.kind !== "foot") throw new Error("the whole snapshot holds its foot");
   return finding.footer;
 }
 
-function decodeAll(snapshot: { bytes: Buffer; footerSha256: string }): readonly TestRecord[] {
-  return footerOf(snapshot).groups.flatMap((group) => {
+async function decodeAll(snapshot: Stored): Promise<readonly TestRecord[]> {
+  const records: TestRecord[] = [];
+  for (const group of footerOf(snapshot).groups) {
+    const { offset, byteLength } = group.index;
+    const pages = decodePageIndex("snapshot", group, group.index, snapshot.bytes.subarray(offset, offset + byteLength));
     const bytes = snapshot.bytes.subarray(group.offset, group.offset + group.byteLength);
-    return [...decodeGroup("snapshot", group, bytes)].flatMap(toRecords);
-  });
+    for await (const rows of decodeGroup("snapshot", group, pages, bytes)) records.push(...toRecords(rows));
+  }
+  return records;
 }
 
-/** The same records by runs and single rows, cut where `cuts` say, with the bytes taken along the way. */
-function encodeInPieces(records: readonly TestRecord[], cuts: readonly number[]): EncodedSnapshot & { readonly bytes: Buffer } {
+/** Which of the encoder's calls follow one another: a run of rows (0: a single one), and whether the groups are taken then, after so many turns of the loop. */
+interface Step {
+  readonly run: number;
+  readonly takenAfter: number | undefined;
+}
+
+async function encodeInPieces(records: readonly TestRecord[], steps: readonly Step[]): Promise<WholeSnapshot> {
   const rows = toRows(records);
-  const encoder = snapshotEncoder(description);
-  const taken: Buffer[] = [];
+  const encoder = rowGroupEncoder();
+  const groups: FinishedGroup[] = [];
   for (let at = 0, i = 0; at < records.length; i++) {
-    const run = cuts[i % cuts.length];
+    const { run, takenAfter } = steps[i % steps.length];
     if (run === 0) {
       const { key, value, index, timeMs } = records[at++];
       encoder.pushRow(key, 0, key.length, value, 0, value.length, index, timeMs);
@@ -36,10 +60,12 @@ function encodeInPieces(records: readonly TestRecord[], cuts: readonly number[])
       encoder.push(rows, at, Math.min(records.length, at + run));
       at += run;
     }
-    taken.push(...encoder.take());
+    for (let turn = 0; turn < (takenAfter ?? 0); turn++) await new Promise((resolve) => setImmediate(resolve));
+    if (takenAfter !== undefined) groups.push(...(await encoder.take()));
   }
-  const encoded = encoder.finish();
-  return { ...encoded, bytes: Buffer.concat([...taken, ...encoded.chunks]) };
+  encoder.cut();
+  groups.push(...(await encoder.drain()));
+  return assembled(groups);
 }
 
 /** For comparing many records at once. */
@@ -57,79 +83,123 @@ const large = [
   })),
 ];
 
-test("a snapshot reads back as the records that were pushed", () => {
-  fc.assert(
-    fc.property(anyRecords(60), (records) => {
-      expect(textOf(decodeAll(encodeRecords(records)))).toBe(textOf(records));
+test("a snapshot reads back as the records that were pushed, however small its pages and row groups are", async () => {
+  await fc.assert(
+    fc.asyncProperty(anyRecords(60), fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 2_000 }), async (records, pageRows, groupBytes) => {
+      for (const snapshot of [await encodeRecords(records), await encodeRecords(records, description, { pageRows, groupBytes })]) {
+        expect(textOf(await decodeAll(snapshot))).toBe(textOf(records));
+      }
     }),
   );
 });
 
-test("many pages and the largest values read back as they were pushed", () => {
-  const encoded = encodeRecords(large);
-  expect(textOf(decodeAll(encoded)) === textOf(large)).toBe(true);
+test("many pages and the largest values read back as they were pushed", async () => {
+  const encoded = await encodeRecords(large);
+  expect(textOf(await decodeAll(encoded)) === textOf(large)).toBe(true);
   expect(encoded.rows).toBe(large.length);
 });
 
-test("the description comes back as it went in, sessions by last index", () => {
-  expect(footerOf(encodeRecords([])).description).toEqual(description);
-  const first = { ...description, codec: "json" as const, sessions: [], base: undefined };
+test("the description comes back as it went in, sessions by last index", async () => {
+  expect(footerOf(await encodeRecords([])).description).toEqual(description);
+  const first = { ...description, codec: "json" as const, sessions: [], splices: 0, base: undefined };
   const { base: _, ...expected } = first;
-  expect(footerOf(encodeRecords(jsonRecords(3), expected)).description).toEqual(expected);
+  expect(footerOf(await encodeRecords(jsonRecords(3), expected)).description).toEqual(expected);
   const reversed = { ...description, sessions: description.sessions.toReversed() };
-  expect(encodeRecords([], reversed).bytes).toEqual(encodeRecords([], description).bytes);
+  expect((await encodeRecords([], reversed)).bytes).toEqual((await encodeRecords([], description)).bytes);
 });
 
-test("the bytes do not depend on how the rows were handed over", () => {
-  const whole = encodeRecords(large).bytes;
-  fc.assert(
-    fc.property(fc.array(fc.constantFrom(0, 0, 1, 7, 1_000, 3_000), { minLength: 1, maxLength: 9 }), (cuts) => {
-      expect(encodeInPieces(large, cuts).bytes.equals(whole)).toBe(true);
+test("the bytes do not depend on how the rows were handed over, nor on when a page's compression ends", async () => {
+  const whole = (await encodeRecords(large)).bytes;
+  const step = fc.record({ run: fc.constantFrom(0, 0, 1, 7, 1_000, 3_000), takenAfter: fc.constantFrom(undefined, undefined, 0, 1, 5) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 9 }), async (steps) => {
+      expect((await encodeInPieces(large, steps)).bytes.equals(whole)).toBe(true);
     }),
     { numRuns: 20 },
   );
 });
 
-test("what the encoder says of the bytes is what they are", () => {
-  const { bytes, size, footerSha256, groups, rows } = encodeRecords(large);
-  const tailStart = groups.reduce((end, group) => end + group.byteLength, 4);
+test("what the encoder says of the bytes is what they are", async () => {
+  const { bytes, size, footerSha256, footerBytes, groups, rows } = await encodeRecords(large, description, { pageRows: 256, groupBytes: 5_000 });
+  expect(groups.length).toBeGreaterThan(2);
   expect(size).toBe(bytes.length);
-  expect(footerSha256).toBe(hash("sha256", bytes.subarray(tailStart), "hex"));
+  expect(footerSha256).toBe(hash("sha256", bytes.subarray(size - footerBytes), "hex"));
   const footer = footerOf({ bytes, footerSha256 });
-  expect(footer.groups).toEqual(groups);
+  expect(footer.groups).toEqual(groups.map(({ group, index, indexLengths }, i) => ({ ...group, index: placeOfIndex(groups, i, index, indexLengths) })));
   expect(footer.rows).toBe(rows);
+  for (const { group, index } of groups) {
+    const stored = bytes.subarray(group.offset, group.offset + group.byteLength);
+    expect([group.sha256, group.crc32]).toEqual([hash("sha256", stored, "hex"), crc32(stored)]);
+    expect(bytes.includes(index)).toBe(true);
+  }
 });
 
-test("pages and row groups end within their bounds", () => {
+/** Row groups lie behind the head, their page indexes behind the last of them, in the same order. */
+function placeOfIndex(groups: WholeSnapshot["groups"], place: number, index: Buffer, lengths: readonly number[]) {
+  const groupsEnd = groups.reduce((end, { group }) => end + group.byteLength, MAGIC.length);
+  const offset = groups.slice(0, place).reduce((at, before) => at + before.index.length, groupsEnd);
+  return { offset, byteLength: index.length, sha256: hash("sha256", index, "hex"), lengths };
+}
+
+test("the bytes of a row group do not depend on where it lies, nor on the runs before it", async () => {
+  const records = jsonRecords(4_000);
+  const encoder = rowGroupEncoder();
+  for (const from of [0, 1_500, 2_600]) {
+    encoder.push(toRows(records), from, from + 1_000);
+    encoder.cut();
+  }
+  const groups = await encoder.drain();
+  expect(groups.map(({ group, open }) => [group.rows, open])).toEqual([1, 2, 3].map(() => [1_000, false]));
+  for (const [i, from] of [0, 1_500, 2_600].entries()) {
+    const alone = await encodeRecords(records.slice(from, from + 1_000));
+    expect(groups[i].bytes.equals(alone.bytes.subarray(MAGIC.length, MAGIC.length + groups[i].bytes.length))).toBe(true);
+  }
+});
+
+test("pages and row groups end within their bounds, and a run leaves no sliver behind", async () => {
   const noise = Array.from({ length: 9_000 }, (_, i) => ({
     key: Buffer.from(String(i).padStart(6, "0")),
     value: Buffer.from(Array.from({ length: 12 }, (_value, part) => hash("sha512", `${i}/${part}`, "hex")).join(""), "hex"),
     index: i,
     timeMs: i,
   }));
-  const { groups } = encodeRecords(noise);
-  expect(groups.length).toBeGreaterThan(3);
-  for (const [i, group] of groups.entries()) {
-    expect(group.byteLength).toBeLessThan(GROUP_BYTES_MAX);
-    if (i < groups.length - 1) {
-      expect(group.byteLength).toBeGreaterThanOrEqual(GROUP_STORED_BYTES);
-      expect(group.byteLength).toBeLessThan(GROUP_STORED_BYTES + 1.1 * PAGE_VALUE_BYTES);
+  const sizes = { groupBytes: GROUP_STORED_BYTES };
+  for (const count of [noise.length, 3_000, 2_500, 2_400, 1_000]) {
+    const { groups } = await encodeRecords(noise.slice(0, count));
+    if (count === noise.length) expect(groups.length).toBeGreaterThan(3);
+    for (const [i, { group, index, indexLengths }] of groups.entries()) {
+      expect(group.byteLength).toBeLessThan(Math.min(GROUP_BYTES_MAX, splitBytes(sizes) + 1.1 * PAGE_VALUE_BYTES));
+      if (groups.length > 1) expect(group.byteLength).toBeGreaterThanOrEqual(GROUP_STORED_BYTES / 2 - 1.1 * PAGE_VALUE_BYTES);
+      if (i < groups.length - 1) {
+        expect(group.byteLength).toBeGreaterThanOrEqual(GROUP_STORED_BYTES);
+        expect(group.byteLength).toBeLessThan(GROUP_STORED_BYTES + 1.1 * PAGE_VALUE_BYTES);
+      }
+      for (const rows of pagesOf(group, index, indexLengths)) expect(rows).toBeLessThanOrEqual(PAGE_ROWS_MAX);
     }
-    for (const rows of group.pageRows) expect(rows).toBeLessThanOrEqual(PAGE_ROWS_MAX);
   }
 });
 
-test("rows out of order, equal keys and numbers that are no safe integers stop the encoder", () => {
+function pagesOf(group: RowGroup, index: Buffer, lengths: readonly number[]): readonly number[] {
+  return decodePageIndex("snapshot", group, { offset: 0, byteLength: index.length, sha256: hash("sha256", index, "hex"), lengths }, index).rows;
+}
+
+test("a row group whose bytes shrink far ends where its raw bytes are many", async () => {
+  const zeros = Array.from({ length: 100 }, (_, i) => ({ key: Buffer.from(`k${i + 100}`), value: Buffer.alloc(PAGE_VALUE_BYTES), index: i, timeMs: i }));
+  const { groups } = await encodeRecords(zeros);
+  expect(groups.map(({ group }) => group.rows)).toEqual([32, 32, 32, 4]);
+});
+
+test("rows out of order, equal keys and numbers that are no safe integers stop the encoder", async () => {
   const [a, b] = jsonRecords(2);
   const bug = expect.objectContaining({ kind: "bug" });
   for (const wrong of [[b, a], [a, a], [{ ...a, index: -1 }], [{ ...a, timeMs: 0.5 }], [{ ...a, timeMs: 2 ** 53 }]]) {
-    expect(() => encodeRecords(wrong)).toThrow(bug);
+    await expect(encodeRecords(wrong)).rejects.toEqual(bug);
   }
   const page = jsonRecords(PAGE_ROWS_MAX);
-  expect(() => encodeRecords([...page, page[PAGE_ROWS_MAX - 1]])).toThrow(bug);
+  await expect(encodeRecords([...page, page[PAGE_ROWS_MAX - 1]])).rejects.toEqual(bug);
 });
 
-test("forgotten and remembered producers up to the bound fit", () => {
+test("forgotten and remembered producers up to the bound fit", async () => {
   const sessions = Array.from({ length: 16_384 }, (_, i) => ({ producer: `${i}`.padStart(128, "p"), sequence: BigInt(i) << 100n, lastIndex: toIndex(i) }));
-  expect(footerOf(encodeRecords([], { ...description, sessions })).description.sessions).toEqual(sessions);
+  expect(footerOf(await encodeRecords([], { ...description, sessions })).description.sessions).toEqual(sessions);
 });

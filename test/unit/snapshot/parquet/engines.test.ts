@@ -18,7 +18,7 @@ const records = [
     timeMs: 2 ** 41 + i,
   })),
 ];
-const json = encodeRecords(records, { ...description, codec: "json" });
+const json = await encodeRecords(records, { ...description, codec: "json" });
 
 let folder = "";
 let duckdb: DuckDBInstance;
@@ -26,8 +26,8 @@ let duckdb: DuckDBInstance;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tidemark-parquet-"));
   await writeFile(join(folder, "json.parquet"), json.bytes);
-  await writeFile(join(folder, "empty.parquet"), encodeRecords([]).bytes);
-  await writeFile(join(folder, "large.parquet"), encodeRecords(largeRecords()).bytes);
+  await writeFile(join(folder, "empty.parquet"), (await encodeRecords([])).bytes);
+  await writeFile(join(folder, "large.parquet"), (await encodeRecords(largeRecords())).bytes);
   duckdb = await DuckDBInstance.create(":memory:");
 });
 

@@ -4,7 +4,9 @@ import fc from "fast-check";
 import { toIndex } from "../../../../lib/model/position.ts";
 import type { Rows } from "../../../../lib/model/rows.ts";
 import type { SnapshotDescription } from "../../../../lib/model/snapshot.ts";
-import { type EncodedSnapshot, snapshotEncoder } from "../../../../lib/snapshot/parquet/encode.ts";
+import { type EncodedSnapshot, snapshotAssembly } from "../../../../lib/snapshot/parquet/encode.ts";
+import { type FinishedGroup, rowGroupEncoder } from "../../../../lib/snapshot/parquet/groups.ts";
+import { type GroupSizes, MAGIC } from "../../../../lib/snapshot/parquet/layout.ts";
 
 export interface TestRecord {
   readonly key: Buffer;
@@ -27,6 +29,7 @@ export const description: SnapshotDescription = {
     { producer: "spiel-ß-\u{1f3b2}", sequence: 0n, lastIndex: toIndex(40) },
   ],
   forgottenThrough: toIndex(5),
+  splices: 3,
 };
 
 export function toRows(records: readonly TestRecord[]): Rows {
@@ -52,11 +55,23 @@ export function toRecords(rows: Rows): readonly TestRecord[] {
   }));
 }
 
-export function encodeRecords(records: readonly TestRecord[], of: SnapshotDescription = description): EncodedSnapshot & { readonly bytes: Buffer } {
-  const encoder = snapshotEncoder(of);
+export interface WholeSnapshot extends EncodedSnapshot {
+  readonly bytes: Buffer;
+}
+
+export async function encodeRecords(records: readonly TestRecord[], of: SnapshotDescription = description, sizes?: GroupSizes): Promise<WholeSnapshot> {
+  const encoder = rowGroupEncoder(sizes);
   encoder.push(toRows(records), 0, records.length);
-  const encoded = encoder.finish();
-  return { ...encoded, bytes: Buffer.concat(encoded.chunks) };
+  encoder.cut();
+  return assembled(await encoder.drain(), of);
+}
+
+/** The snapshot of these row groups, one behind the other. */
+export function assembled(groups: readonly Pick<FinishedGroup, "group" | "pages" | "bytes">[], of: SnapshotDescription = description): WholeSnapshot {
+  const assembly = snapshotAssembly();
+  for (const { group, pages } of groups) assembly.add(group, pages);
+  const encoded = assembly.finish(of);
+  return { ...encoded, bytes: Buffer.concat([MAGIC, ...groups.map(({ bytes }) => bytes), ...encoded.tail]) };
 }
 
 /** `count` records of about 140 bytes with JSON values, numbered from 0. */

@@ -1,0 +1,145 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { S3_PART_BYTES_MAX } from "../../../lib/model/limits.ts";
+import { type PartPlanner, type PartSizes, partPlanner, type PlannedPart } from "../../../lib/snapshot/parts.ts";
+import { SNAPSHOT_SIZES } from "../../../lib/snapshot/sizes.ts";
+
+const sizes: PartSizes = { partBytes: 16, partBytesMin: 10, copyBytes: 50 };
+
+/** The object's next bytes: so many that are made, or so many of the base's, from where they lie there. */
+type Stretch = { readonly kind: "made"; readonly length: number } | { readonly kind: "carried"; readonly sourceOffset: number; readonly length: number };
+
+const stretch: fc.Arbitrary<Stretch> = fc.oneof(
+  fc.record({ kind: fc.constant("made" as const), length: fc.integer({ min: 1, max: 45 }) }),
+  fc.record({
+    kind: fc.constant("carried" as const),
+    sourceOffset: fc.nat(1_000),
+    length: fc.oneof(fc.integer({ min: 1, max: 25 }), fc.integer({ min: 1, max: 250 })),
+  }),
+);
+const stretches = fc.array(stretch, { minLength: 1, maxLength: 20 });
+const anySizes = fc
+  .record({ min: fc.integer({ min: 1, max: 12 }), more: fc.nat(10), copy: fc.nat(70) })
+  .map(({ min, more, copy }): PartSizes => ({ partBytes: min + more, partBytesMin: min, copyBytes: min + copy }));
+
+function plan(planner: PartPlanner, object: readonly Stretch[]): readonly PlannedPart[] {
+  const parts = object.flatMap((one) => (one.kind === "made" ? planner.made(one.length) : planner.carried(one.sourceOffset, one.length)));
+  return [...parts, ...planner.end()];
+}
+
+/** A name for each byte: where it is made, counting from the first that is, or where it lies in the base. */
+function bytesOf(object: readonly Stretch[]): readonly string[] {
+  let made = 0;
+  return object.flatMap((one) => Array.from({ length: one.length }, (_, i) => (one.kind === "made" ? `made ${made++}` : `base ${one.sourceOffset + i}`)));
+}
+
+function bytesOfParts(parts: readonly PlannedPart[]): readonly string[] {
+  return bytesOf(
+    parts.flatMap((part): readonly Stretch[] =>
+      part.kind === "copy" ? [{ ...part, kind: "carried" }] : part.ingredients.map((one) => (one.kind === "made" ? one : { ...one, kind: "carried" })),
+    ),
+  );
+}
+
+/** What is left of the object behind its first bytes. */
+function behind(object: readonly Stretch[], offset: number): readonly Stretch[] {
+  let skip = offset;
+  return object.flatMap((one): readonly Stretch[] => {
+    const skipped = Math.min(skip, one.length);
+    skip -= skipped;
+    if (skipped === one.length) return [];
+    return [
+      one.kind === "made" ? { ...one, length: one.length - skipped } : { ...one, sourceOffset: one.sourceOffset + skipped, length: one.length - skipped },
+    ];
+  });
+}
+
+test("parts are numbered from 1 and tile the object, and what they are made of is exactly its bytes", () => {
+  fc.assert(
+    fc.property(stretches, anySizes, (object, some) => {
+      const parts = plan(partPlanner(some), object);
+      let end = 0;
+      for (const [i, { number, offset, length }] of parts.entries()) {
+        expect([number, offset]).toEqual([i + 1, end]);
+        end += length;
+      }
+      expect(bytesOfParts(parts)).toEqual(bytesOf(object));
+      for (const part of parts) {
+        if (part.kind === "upload") expect(part.ingredients.reduce((sum, { length }) => sum + length, 0)).toBe(part.length);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("S3 takes each part: none but the last is shorter than the least, and none longer than a copy and the least", () => {
+  fc.assert(
+    fc.property(stretches, anySizes, (object, some) => {
+      const parts = plan(partPlanner(some), object);
+      for (const { kind, length } of parts.slice(0, -1)) expect([kind, length >= some.partBytesMin]).toEqual([kind, true]);
+      for (const { kind, length } of parts) {
+        expect(length).toBeGreaterThan(0);
+        expect(length).toBeLessThan(kind === "copy" ? some.copyBytes + some.partBytesMin : Math.max(some.partBytes, some.partBytesMin) + 1);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("with the sizes of a capture no part is longer than S3 takes, however long the stretches are", () => {
+  const GIB = 2 ** 30;
+  const { made, carried, end } = partPlanner(SNAPSHOT_SIZES);
+  const parts = [...carried(4, 5 * 2 ** 40), ...made(3 * GIB), ...carried(2 ** 41, 11 * GIB + 1), ...made(1), ...end()];
+  expect(parts.every(({ length }, i) => length <= S3_PART_BYTES_MAX && (i === parts.length - 1 || length >= SNAPSHOT_SIZES.partBytesMin))).toBe(true);
+  expect(parts.reduce((sum, { length }) => sum + length, 0)).toBe(5 * 2 ** 40 + 3 * GIB + 11 * GIB + 2);
+});
+
+test("a stretch of the base that S3 can copy is copied, but for what fills up the part before it", () => {
+  const fetched = (parts: readonly PlannedPart[]) =>
+    parts.flatMap((part) => (part.kind === "upload" ? part.ingredients.flatMap((one) => (one.kind === "fetched" ? [one.length] : [])) : []));
+  expect(fetched(plan(partPlanner(sizes), [{ kind: "carried", sourceOffset: 4, length: 10 }]))).toEqual([]);
+  expect(fetched(plan(partPlanner(sizes), [{ kind: "carried", sourceOffset: 4, length: 9 }]))).toEqual([9]);
+  expect(
+    plan(partPlanner(sizes), [
+      { kind: "made", length: 3 },
+      { kind: "carried", sourceOffset: 40, length: 120 },
+      { kind: "made", length: 1 },
+    ]),
+  ).toEqual([
+    {
+      number: 1,
+      offset: 0,
+      length: 10,
+      kind: "upload",
+      ingredients: [
+        { kind: "made", length: 3 },
+        { kind: "fetched", sourceOffset: 40, length: 7 },
+      ],
+    },
+    { number: 2, offset: 10, length: 50, kind: "copy", sourceOffset: 47 },
+    { number: 3, offset: 60, length: 50, kind: "copy", sourceOffset: 97 },
+    { number: 4, offset: 110, length: 13, kind: "copy", sourceOffset: 147 },
+    { number: 5, offset: 123, length: 1, kind: "upload", ingredients: [{ kind: "made", length: 1 }] },
+  ]);
+  fc.assert(
+    fc.property(stretches, anySizes, (object, some) => {
+      const short = fetched(plan(partPlanner(some), object)).reduce((sum, length) => sum + length, 0);
+      const long = object.filter(({ kind, length }) => kind === "carried" && length >= 2 * some.partBytesMin).length;
+      const others = object.reduce((sum, { kind, length }) => sum + (kind === "carried" && length < 2 * some.partBytesMin ? length : 0), 0);
+      expect(short).toBeLessThanOrEqual(others + long * (some.partBytesMin - 1));
+    }),
+  );
+});
+
+test("started behind any part, the planner plans the same parts for the bytes that are left", () => {
+  fc.assert(
+    fc.property(stretches, anySizes, (object, some) => {
+      const parts = plan(partPlanner(some), object);
+      for (const [i, { offset, length, number }] of parts.entries()) {
+        const rest = plan(partPlanner(some, { number: number + 1, offset: offset + length }), behind(object, offset + length));
+        expect(rest).toEqual(parts.slice(i + 1));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
