@@ -13,8 +13,8 @@ const HEADER_BYTES_MAX = 64;
 /** Room behind the expected bytes, so that one call of the decompressor sees the end of its frame. */
 const DECOMPRESS_SLACK_BYTES = 64;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
-/** Raw bytes from which on a page leaves the main thread. */
-const HAND_OVER_BYTES = 48 * 1024;
+/** Raw bytes from which on a page leaves the main thread. A usual one is not worth it: bench/README.md has what was measured. */
+const HAND_OVER_BYTES = 1024 * 1024;
 
 export interface Page {
   readonly header: Buffer;

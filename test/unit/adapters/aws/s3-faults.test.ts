@@ -33,7 +33,7 @@ describe("a lost reply", () => {
     ["of a PUT that took effect: the key is taken, by whom the object says", create, s3Error(412, "PreconditionFailed"), { kind: "exists" }],
     ["of a PUT that took none: the object is created", create, STORED, { kind: "created" }],
     ["of a part: it is stored again", () => store.uploadPart({ ...UPLOAD, number: 1, body: BODY }), STORED, { kind: "stored", etag: expect.any(String) }],
-    ["of a copy: it is made again", copy, COPIED, { kind: "stored", etag: `"e" crc32:AQIDBA==` }],
+    ["of a copy: it is made again", copy, COPIED, { kind: "stored", etag: `"e" crc32:AQIDBA==`, crc32: 0x01020304 }],
     ["of a copy whose source was deleted behind it: the source is gone", copy, s3Error(404, "NoSuchKey"), { kind: "sourceChanged" }],
     ["of a completion: S3 tells its success again", complete, COMPLETED, { kind: "completed" }],
     ["of a completion that S3 has forgotten: the upload is gone", complete, s3Error(404, "NoSuchUpload"), { kind: "noSuchUpload" }],
