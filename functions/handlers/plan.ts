@@ -29,7 +29,7 @@ export function planHandler(deps: PlanDeps) {
     });
     publishMetrics(metrics, report);
     const { tables: _, ...counts } = report;
-    if (report.asked + report.held > 0) logger.info("asked for captures", { ...counts, shards: names });
+    if (report.asked > 0) logger.info("asked for captures", { ...counts, shards: names });
     return counts;
   });
 }
