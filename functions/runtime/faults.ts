@@ -24,6 +24,7 @@ const OF_THE_DEPLOYMENT: ReadonlySet<string> = new Set([
   "archived-object",
   "bad-endpoint",
   "part-too-small",
+  "no-server-copy",
   "item-too-large",
   "newer-format",
 ]);

@@ -53,8 +53,8 @@ export const SESSIONS_MAX = 16_384;
 
 // Captures
 export const PART_BYTES = 8 * MIB;
-/** A part that the store copies by itself: large ones cost fewer requests, several go side by side. */
-export const COPY_PART_BYTES = 256 * MIB;
+/** A part that the store copies by itself: several go side by side, and each takes less time than a store may be silent. */
+export const COPY_PART_BYTES = 48 * MIB;
 /** Parts of one capture that are sent at the same time. */
 export const PARTS_TOGETHER = 3;
 /** What a stored part notes of the capture's progress: more does not fit its item, and is done again by who goes on. */
@@ -121,7 +121,7 @@ assert(
   "what one call brings fits one redo file",
 );
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
-assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= S3_PART_BYTES_MAX, "a part that is copied has a size that S3 takes");
+assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= COPY_BY_HAND_BYTES_MAX, "a part that is copied can be sent where a server cannot copy");
 assert(PART_NOTE_BYTES_MAX < DYNAMODB_ITEM_BYTES_MAX, "a part's note fits its item");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(COPY_BY_HAND_BYTES_MAX >= PART_BYTES && COPY_BY_HAND_BYTES_MAX <= S3_PART_BYTES_MAX, "what S3 does not copy is sent as a part like others");

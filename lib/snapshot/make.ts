@@ -96,7 +96,7 @@ export async function openUploader(
   const { snapshot } = state;
   const done = adopted?.progress.parts ?? [];
   const bytes = done.reduce((sum, { length }) => sum + length, 0);
-  const source = snapshot && !record.full ? { key: snapshot.key, etag: await etagOf(deps, snapshot) } : undefined;
+  const source = snapshot && !record.full ? { key: snapshot.key, etag: () => etagOf(deps, snapshot) } : undefined;
   if (done.length > 0) {
     deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
   }

@@ -31,7 +31,7 @@ export interface UploadRequest {
   readonly record: CaptureRecord;
   readonly sizes: PartSizes;
   /** The snapshot that row groups are carried over from. */
-  readonly source?: { readonly key: string; readonly etag: string };
+  readonly source?: Source;
   readonly stored: ReadonlyMap<number, StoredPart>;
   /** Number of the first part; offsets count from it. 1 by default, for the whole object. */
   readonly firstNumber?: number;
@@ -43,6 +43,12 @@ export interface UploadRequest {
   readonly skip: number;
   /** The progress up to an offset of the object, as an item holds it, since the last call. */
   readonly noteUpTo: (offset: number) => string | undefined;
+}
+
+interface Source {
+  readonly key: string;
+  /** Asked for once something of it is copied. */
+  readonly etag: () => Promise<string>;
 }
 
 /** `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. `tooShort`: a section has too few bytes for a part. */
@@ -86,6 +92,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   let stop: UploadStop | undefined;
   let fault: { readonly error: unknown } | undefined;
   let bytesDone = done.reduce((sum, { length }) => sum + length, 0);
+  let sourceEtag: Promise<string> | undefined;
   let bytesSent = 0;
   let bytesCopied = 0;
 
@@ -194,7 +201,9 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
 
   async function copy(part: Extract<PlannedPart, { kind: "copy" }>, check: CopyCheck | undefined): ReturnType<ObjectStore["copyPart"]> {
     const { key, uploadId } = record;
-    const source = { ...sourceOf(), offset: part.sourceOffset, length: part.length };
+    const { key: sourceKey, etag } = sourceOf();
+    sourceEtag ??= etag();
+    const source = { key: sourceKey, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
     const outcome = await deps.objects.copyPart({ key, uploadId, number: part.number, source });
     if (outcome.kind === "stored" && outcome.crc32 !== undefined) check?.copied(part, outcome.crc32);
     return outcome;
@@ -244,7 +253,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     return got.body;
   }
 
-  function sourceOf(): { readonly key: string; readonly etag: string } {
+  function sourceOf(): Source {
     assert(request.source !== undefined, "what is carried over has a source");
     return request.source;
   }

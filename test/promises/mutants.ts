@@ -42,16 +42,16 @@ export const MUTANTS: readonly Mutant[] = [
     id: "a4",
     what: "no check at the end of a reading that came to the tail",
     file: "lib/snapshot/state.ts",
-    find: 'if (meaning === "stale") return { kind: "stale" };',
-    replace: 'if (meaning === "stale") {\n        reached.atTail = true;\n        break;\n      }',
+    find: 'if (meaning !== "tail") return meaning;',
+    replace: 'if (meaning === "moved") return meaning;',
     tests: "a4",
   },
   {
     id: "a4-bound",
     what: "no check at the end of a reading that came to its bound",
     file: "lib/snapshot/state.ts",
-    find: "if (readLog && !reached.atTail && !(await covers(deps, life, from.next)))",
-    replace: "if (readLog && !reached.atTail && !(await covers(deps, life, from.next)) && life === undefined)",
+    find: "if (log.files > 0 && !reached.atTail && !(await covers(deps, life, from.next)))",
+    replace: "if (log.files > 0 && !reached.atTail && !(await covers(deps, life, from.next)) && life === undefined)",
     tests: "a4",
   },
   {
@@ -73,7 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: "e1",
     what: "a capture deletes its snapshot when its commit seems lost",
-    file: "lib/snapshot/capture.ts",
+    file: "lib/snapshot/conclude.ts",
     find: 'if (written.kind !== "written" && (await deps.checkpoints.get(item)) === undefined) return { kind: "outOfDate" };',
     replace: 'if (written.kind !== "written") {\n    await deps.objects.deleteMany([row.key]);\n    return { kind: "outOfDate" };\n  }',
     tests: "e1",
@@ -97,7 +97,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: "g1",
     what: "the record of an upload that cannot be completed stays",
-    file: "lib/snapshot/capture.ts",
+    file: "lib/snapshot/conclude.ts",
     find: "decide: (control) => clearCapture(control, lease.holder) });",
     replace: "decide: ({ lease: _, ...control }) => (clearCapture === undefined ? clearCapture(control, lease.holder) : { kind: 'to', control }) });",
     tests: "g1",
@@ -145,7 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: "I3-snapshot",
     what: "snapshots carry no sessions",
-    file: "lib/snapshot/capture.ts",
+    file: "lib/snapshot/make.ts",
     find: "sessions: sessions.list(),",
     replace: "sessions: sessions.list().slice(0, 0),",
     tests: "I3",
