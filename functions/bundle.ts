@@ -3,7 +3,7 @@
 
 import { readdir, rm } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { build, type BuildOptions } from "esbuild";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const OUT = fileURLToPath(new URL("../dist/functions/", import.meta.url));
@@ -25,6 +25,22 @@ const NOT_IN_LAMBDA = [
   "@smithy/credential-provider-imds",
 ];
 
+/** How a program becomes one file for Lambda. */
+export const FOR_LAMBDA = {
+  outExtension: { ".js": ".mjs" },
+  bundle: true,
+  minify: true,
+  // Names of functions and classes stand in logs and stack traces.
+  keepNames: true,
+  format: "esm",
+  platform: "node",
+  target: NODE,
+  mainFields: ["module", "main"],
+  external: NOT_IN_LAMBDA,
+  banner: { js: REQUIRE },
+  logLevel: "warning",
+} satisfies BuildOptions;
+
 export interface Bundle {
   readonly name: string;
   readonly bytes: number;
@@ -35,21 +51,10 @@ export async function bundleFunctions(out = OUT): Promise<readonly Bundle[]> {
   const files = await readdir(HERE);
   const names = files.filter((file) => file.endsWith(".ts") && file !== "bundle.ts").map((file) => file.slice(0, -".ts".length));
   const { metafile } = await build({
+    ...FOR_LAMBDA,
     entryPoints: names.map((name) => ({ in: `${HERE}${name}.ts`, out: `${name}/index` })),
     outdir: out,
-    outExtension: { ".js": ".mjs" },
-    bundle: true,
-    minify: true,
-    // Names of functions and classes stand in logs and stack traces.
-    keepNames: true,
     metafile: true,
-    format: "esm",
-    platform: "node",
-    target: NODE,
-    mainFields: ["module", "main"],
-    external: NOT_IN_LAMBDA,
-    banner: { js: REQUIRE },
-    logLevel: "warning",
   });
   const left = (await readdir(out)).filter((folder) => !names.includes(folder));
   for (const folder of left) await rm(`${out}/${folder}`, { recursive: true });

@@ -3,26 +3,23 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { awsClients } from "../../lib/adapters/aws/clients.ts";
+import { GO_INSTALL_MS_MAX, goBinary, goInstall } from "../cache.ts";
 
-const VERSION = "v1.8.0";
-const PACKAGE = `github.com/versity/versitygw/cmd/versitygw@${VERSION}`;
-const BINARY = join(cacheFolder(), `versitygw-${VERSION}`, process.platform === "win32" ? "versitygw.exe" : "versitygw");
+const PROGRAM = { path: "github.com/versity/versitygw/cmd/versitygw", version: "v1.8.0" };
 
 export const REGION = "us-east-1";
 export const CREDENTIALS = { accessKeyId: "laws", secretAccessKey: "laws-secret" };
+export const INSTALL_MS_MAX = GO_INSTALL_MS_MAX;
 const START_MS_MAX = 30_000;
 const POLL_MS = 50;
-
-/** Building it from an empty module cache takes minutes. */
-export const INSTALL_MS_MAX = 600_000;
 
 export interface Versitygw {
   readonly endpoint: string;
@@ -36,17 +33,17 @@ export interface Versitygw {
  * the error of the missing program instead of being skipped.
  */
 export async function missing(): Promise<string | undefined> {
-  if (existsSync(BINARY) || process.env.CI !== undefined || (await hasGo())) return undefined;
+  if (existsSync(goBinary(PROGRAM)) || process.env.CI !== undefined || (await hasGo())) return undefined;
   return "versitygw is built with Go, which is missing: install it (https://go.dev/dl), then run this again";
 }
 
 export async function startVersitygw(): Promise<Versitygw> {
-  if (!existsSync(BINARY)) await install();
+  const binary = await goInstall(PROGRAM);
   const folder = await mkdtemp(join(tmpdir(), "tidemark-versitygw-"));
   await mkdir(join(folder, "buckets"));
   const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}`;
-  const server = spawn("sh", ["-c", GUARD, folder, BINARY, "--port", `127.0.0.1:${port}`, "--quiet", "--keep-alive", "posix", join(folder, "buckets")], {
+  const server = spawn("sh", ["-c", GUARD, folder, binary, "--port", `127.0.0.1:${port}`, "--quiet", "--keep-alive", "posix", join(folder, "buckets")], {
     env: { ...process.env, ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId, ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey },
     stdio: ["pipe", "ignore", "ignore"],
   });
@@ -72,28 +69,6 @@ export async function startVersitygw(): Promise<Versitygw> {
  * then kills it by its process id and removes its folder, $0. A signal to the whole group, as of Ctrl-C, ends it too.
  */
 const GUARD = `trap : INT TERM HUP; "$@" >"$0/log" 2>&1 & server=$!; cat >/dev/null; kill "$server"; wait "$server"; rm -rf -- "$0"`;
-
-async function install(): Promise<void> {
-  await mkdir(cacheFolder(), { recursive: true });
-  const building = await mkdtemp(join(cacheFolder(), "building-"));
-  try {
-    const env = { ...process.env, GOBIN: building };
-    await promisify(execFile)("go", ["install", PACKAGE], { env, timeout: INSTALL_MS_MAX });
-    // Another run that was quicker has put the same there.
-    await rename(building, join(BINARY, "..")).catch((error) => {
-      if (!existsSync(BINARY)) throw error;
-    });
-  } catch (error) {
-    throw new Error(`versitygw ${VERSION} could not be built: have Go (https://go.dev/dl) and a network that reaches its module proxy`, { cause: error });
-  } finally {
-    await rm(building, { recursive: true, force: true });
-  }
-}
-
-function cacheFolder(): string {
-  const { TIDEMARK_CACHE, XDG_CACHE_HOME } = process.env;
-  return TIDEMARK_CACHE ?? join(XDG_CACHE_HOME ?? join(homedir(), ".cache"), "tidemark");
-}
 
 async function hasGo(): Promise<boolean> {
   return promisify(execFile)("go", ["version"]).then(

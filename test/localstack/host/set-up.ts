@@ -1,15 +1,13 @@
 // Installs LocalStack and DynamoDB Local into a cache outside the clone, once for each version of what goes in.
-// It is made in a folder of its own that gets its name when it is whole: a killed set-up leaves nothing half, and of two at once
-// one wins. (A virtual environment stands a rename as long as only its python is used, never its scripts.)
+// (A virtual environment stands the rename of what is whole as long as only its python is used, never its scripts.)
 
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
-import { homedir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { cached } from "../../cache.ts";
 import { startLeashed, tailOf } from "./leashed.ts";
 
 const REQUIREMENTS = fileURLToPath(new URL("./requirements.txt", import.meta.url));
@@ -26,34 +24,20 @@ export async function setUp(): Promise<Installation> {
   await requireJava();
   const hash = createHash("sha256").update(python);
   for (const file of [REQUIREMENTS, POM]) hash.update(await readFile(file));
-  const folder = join(cacheFolder(), `localstack-${hash.digest("hex").slice(0, 16)}`);
-  if (!existsSync(folder)) await install(folder);
+  const folder = await cached(`localstack-${hash.digest("hex").slice(0, 16)}`, install);
   return { python: join(folder, "venv", "bin", "python"), jars: join(folder, "jars") };
 }
 
-function cacheFolder(): string {
-  return process.env.TIDEMARK_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "tidemark");
-}
-
-async function install(folder: string): Promise<void> {
+async function install(making: string): Promise<void> {
   await requireMaven();
   console.error("setting up LocalStack (only once, about a minute): Python packages and DynamoDB Local…");
-  await mkdir(cacheFolder(), { recursive: true });
-  const making = await mkdtemp(`${folder}.making-`);
   const venv = join(making, "venv");
-  try {
-    await Promise.all([
-      run(making, "python3", "-m", "venv", venv).then(() =>
-        run(making, join(venv, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", REQUIREMENTS),
-      ),
-      run(making, "mvn", "--quiet", "--batch-mode", `--file=${POM}`, `-Djars=${join(making, "jars")}`, "package"),
-    ]);
-    await rename(making, folder).catch((error: unknown) => {
-      if (!existsSync(folder)) throw error;
-    });
-  } finally {
-    await rm(making, { recursive: true, force: true });
-  }
+  await Promise.all([
+    run(making, "python3", "-m", "venv", venv).then(() =>
+      run(making, join(venv, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", REQUIREMENTS),
+    ),
+    run(making, "mvn", "--quiet", "--batch-mode", `--file=${POM}`, `-Djars=${join(making, "jars")}`, "package"),
+  ]);
 }
 
 async function run(making: string, ...command: [string, ...string[]]): Promise<void> {
