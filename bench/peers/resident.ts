@@ -10,7 +10,7 @@ export interface Resident {
 }
 
 /** The shell's input is a pipe that this process holds: it closes when this process ends. */
-const GUARD = `trap : INT TERM HUP; "$@" >&2 & echo $!; cat >/dev/null; kill -INT $!; wait $!`;
+const GUARD = `trap : INT TERM HUP; "$@" >&2 & echo $!; cat >/dev/null; kill $!; wait $!`;
 
 export async function startResident(command: readonly string[], env: NodeJS.ProcessEnv): Promise<Resident> {
   const shell = spawn("sh", ["-c", GUARD, "sh", ...command], { env, stdio: ["pipe", "pipe", "inherit"] });

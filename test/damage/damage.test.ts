@@ -10,7 +10,7 @@ const PATTERNS = [0x01, 0x80, 0xff];
 const ONE_IN_TURN = 1;
 /** Of the flips and cuts, so many are examined from all sides; the others by recovery and verification. */
 const EXAMINE_EVERY = 101;
-const LONG = { timeout: 120_000 };
+const LONG = { timeout: 600_000 };
 
 let shard: SmallShard;
 let world: MemoryWorld;

@@ -24,7 +24,7 @@ const CLEANUP_MS_MAX = 20;
 const WRITER_LIFE_MS_MAX = 300;
 const WRITER_PAUSE_MS = 15;
 const READ_EVERY_MS = 300;
-const LONG = { timeout: 240_000 };
+const LONG = { timeout: 600_000 };
 
 let root: string;
 beforeEach(async () => {

@@ -118,7 +118,7 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
   for (;;) {
     await stage.turn(process, "capture");
     try {
-      if (sections > 1 && random.fraction() < 0.3) await captureByMessages(troupe, process, limits);
+      if (sections > 1 && random.fraction() < 0.6) await captureByMessages(troupe, process, limits);
       else if (random.fraction() < 0.5) {
         const { outcome } = await snapshotShard(process.world, { id, ...limits });
         count(`captures ${outcome.kind}`);
@@ -138,7 +138,7 @@ async function captureByMessages(
   process: Process,
   limits: Omit<CaptureRequest, "id" | "codec">,
 ): Promise<void> {
-  const message = random.fraction() < 0.5 ? messages[Math.floor(random.fraction() * messages.length)] : undefined;
+  const message = random.fraction() < 0.8 ? messages[Math.floor(random.fraction() * messages.length)] : undefined;
   if (message === undefined) {
     const outcome = await spreadCapture(process.world, { id, codec: "json", ...limits });
     count(`captures ${outcome.kind}`);

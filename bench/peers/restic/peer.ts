@@ -8,8 +8,7 @@ import { has } from "../tools.ts";
 export const restic: Peer = {
   name: "restic",
   async setUp() {
-    if (!(await has("restic", "version")))
-      return { kind: "lacking", what: "it is taken from the PATH. Debian: apt-get install restic. macOS: brew install restic" };
+    if (!(await has("restic", "version"))) return { kind: "lacking", what: "it is taken from the PATH. Debian: apt-get install restic" };
     return { kind: "ready", run };
   },
 };

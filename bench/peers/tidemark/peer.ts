@@ -1,11 +1,12 @@
 // Tidemark: append, capture, recover and get, each a process of its own that runs one bundled file, as a function's
 // invocation does.
 
-import { readFile } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { FOR_LAMBDA } from "../../../functions/bundle.ts";
+import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import type { Comparison } from "../comparisons.ts";
 import { type ChangeSet, contentOf, type KeyValue, linesOf, recordsOf } from "../data.ts";
 import type { Bench, Peer } from "../peer.ts";
@@ -41,6 +42,7 @@ const STEPS: readonly Step[] = [
 /** Recoveries to a file: the worker's action, and the reader of what it wrote. Another format is one row here and one action there. */
 const RECOVERIES: readonly { readonly format: string; readonly action: string; readonly read: (file: string) => AsyncIterable<KeyValue> }[] = [
   { format: "NDJSON", action: "recover-ndjson", read: readNdjson },
+  { format: "Parquet", action: "recover-parquet", read: readParquet },
 ];
 
 async function run(bench: Bench): Promise<void> {
@@ -65,6 +67,30 @@ async function run(bench: Bench): Promise<void> {
     await measure({ task: "get one key", command: worker("get", key, file) });
     check("value of one key", await contentOf([{ key, value: await readFile(file, "latin1") }]), await contentOf([{ key, value }]));
     break;
+  }
+}
+
+async function* readParquet(path: string): AsyncGenerator<KeyValue> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const store = {
+      head: async () => ({ kind: "found", size, etag: "" }) as const,
+      async getRange(_: string, { offset, length }: { readonly offset: number; readonly length: number }) {
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset);
+        return { kind: "found", body: buffer.subarray(0, bytesRead), size } as const;
+      },
+    };
+    const opened = await openSnapshot({ store }, { key: path });
+    if (opened.kind === "absent") return;
+    for await (const { count, keys, keyEnds, values, valueEnds } of opened.snapshot.rows()) {
+      for (let row = 0; row < count; row++) {
+        const key = keys.toString("latin1", row === 0 ? 0 : keyEnds[row - 1], keyEnds[row]);
+        yield { key, value: values.toString("latin1", row === 0 ? 0 : valueEnds[row - 1], valueEnds[row]) };
+      }
+    }
+  } finally {
+    await file.close();
   }
 }
 

@@ -69,7 +69,7 @@ function rowsElsewhere(object: string, pages: GroupPages, page: number, stored: 
   return orDamaged(object, () => {
     const raw = COLUMNS.map((column, i) => openPageElsewhere(column, pages.rows[page], pages.columns[i].checksums[page], stored[i]));
     if (raw.every((each) => !(each instanceof Promise))) return rowsOf(pages, page, raw as readonly Buffer[]);
-    return Promise.all(raw).then(
+    return Promise.all(raw.map(async (each) => each)).then(
       (opened) => orDamaged(object, () => rowsOf(pages, page, opened)),
       (error: unknown) => {
         throw asDamage(object, error);

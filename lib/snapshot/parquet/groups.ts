@@ -186,7 +186,7 @@ export function rowGroupEncoder(sizes: GroupSizes = { pageRows: PAGE_ROWS_MAX, g
   }
 
   async function addToGroup({ pages, ...about }: PageRow): Promise<void> {
-    const made = isReady({ pages, ...about }) ? (pages as readonly Page[]) : await Promise.all(pages);
+    const made = isReady({ pages, ...about }) ? (pages as readonly Page[]) : await Promise.all(pages.map(async (page) => page));
     open.push({ ...about, pages: made, storedBytes: made.reduce((sum, page) => sum + page.header.length + page.payload.length, 0) });
     if (sumOf(open, ({ rawBytes }) => rawBytes) >= GROUP_RAW_BYTES) closeAll(true);
     else if (sumOf(open, ({ storedBytes }) => storedBytes) >= splitBytes(sizes)) splitOff();

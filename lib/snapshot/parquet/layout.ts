@@ -63,7 +63,6 @@ assert(GROUP_RAW_BYTES + VALUE_BYTES_MAX + PAGE_VALUE_BYTES + MIB < GROUP_BYTES_
 // Numbers of parquet.thrift.
 export const PHYSICAL_INT64 = 2;
 export const PHYSICAL_BYTE_ARRAY = 6;
-export const CODEC_UNCOMPRESSED = 0;
 export const CODEC_ZSTD = 6;
 export const ENCODING_RLE = 3;
 export const ENCODING_DELTA_BINARY_PACKED = 5;
