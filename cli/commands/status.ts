@@ -1,12 +1,12 @@
 import { Command } from "commander";
-import { type ShardStatus, shardStatus } from "../../lib/jobs/status.ts";
+import { type CaptureProgress, type ShardStatus, shardStatus } from "../../lib/jobs/status.ts";
 import { getShards, listTables, shardsOf } from "../../lib/jobs/tables.ts";
 import { parseTarget, type ShardId, shardName } from "../../lib/model/names.ts";
 import type { Table } from "../../lib/model/table.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import { bytesInWords, columns, grouped, secondsInWords } from "../words.ts";
+import { bytesInWords, columns, count, grouped, secondsInWords } from "../words.ts";
 
 export function statusCommand(run: Run): Command {
   return new Command("status")
@@ -95,8 +95,15 @@ function shardCells(table: Table, status: ShardStatus): readonly string[] {
   ];
 }
 
-function nextCapture({ capturing, qualification }: ShardStatus): string {
-  if (capturing) return "at work";
+function progressInWords({ parts, bytes, bytesExpected, bytesPerSecond, expectedEndMs }: CaptureProgress): string {
+  const done = `${count(parts, "part")}, ${bytesInWords(bytes)} of about ${bytesInWords(bytesExpected)}`;
+  if (bytesPerSecond === undefined || expectedEndMs === undefined) return done;
+  return `${done}, ${bytesInWords(bytesPerSecond)} a second, done about ${new Date(expectedEndMs).toISOString()}`;
+}
+
+function nextCapture({ capturing, progress, qualification }: ShardStatus): string {
+  if (capturing) return progress === undefined ? "at work" : `at work: ${progressInWords(progress)}`;
+  if (progress !== undefined) return `to go on: ${progressInWords(progress)}`;
   switch (qualification.kind) {
     case "idle":
       return "nothing new";

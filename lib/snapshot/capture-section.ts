@@ -7,7 +7,8 @@ import { recordCapture, releaseLease } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
-import type { Epoch } from "../model/position.ts";
+import { incarnationPrefix, snapshotKey } from "../model/names.ts";
+import { type Epoch, toIndex } from "../model/position.ts";
 import { conclude, giveUp } from "./conclude.ts";
 import { loadForCapture, mayGoOn } from "./load.ts";
 import type { CutState, MakeRequest } from "./make.ts";
@@ -129,11 +130,16 @@ function isOf({ base }: CutState, record: CaptureRecord): boolean {
   return base.kind === "generation" && base.row.key === record.base;
 }
 
-/** A section that has too few bytes for a part, since most of its records are gone: the snapshot is made in one after all. */
+/**
+ * A section that has too few bytes for a part, since most of its records are gone: the snapshot is made in one after all. Under a
+ * name of this epoch: to cleanup an upload of an earlier one that no record names yet is dead (rule 4).
+ */
 async function inOne(deps: CaptureDeps, { id, holder }: Lease, record: CaptureRecord): Promise<CaptureOutcome> {
   const { sections: _, ...rest } = record;
-  const { uploadId } = await deps.objects.createUpload(record.key);
-  const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, { ...rest, uploadId }) });
+  const key = snapshotKey(incarnationPrefix(id, holder.incarnation), toIndex(record.target.next - 1), holder.epoch);
+  const { uploadId } = await deps.objects.createUpload(key);
+  const inOnePiece: CaptureRecord = { ...rest, key, uploadId, born: holder.epoch };
+  const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, inOnePiece) });
   if (recorded.kind !== "written") return { kind: "outOfDate" };
   await changeControl(deps, { id, decide: (control) => releaseLease(control, holder, deps.clock.now()) });
   return { kind: "aborted", reason: "a section had too few bytes for a part of its own; the next capture makes the snapshot in one" };

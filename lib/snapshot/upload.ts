@@ -86,7 +86,10 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   const planner = isSection ? heldBack(partPlanner(sizes, start), sizes) : partPlanner(sizes, start);
   const parts = new Map<number, StoredPart>(done.map((part) => [part.number, part]));
   const underWay = new Set<Promise<void>>();
-  const checks: CopyCheck[] = [];
+  const runs: CarriedRun[] = [];
+  /** What was copied and what was fetched of the source, by where it begins there. */
+  const copied = new Map<number, KnownRange>();
+  const fetched = new Map<number, KnownRange>();
   let skip = request.skip;
   let waiting: Buffer[] = [];
   let stop: UploadStop | undefined;
@@ -113,18 +116,15 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       const skipped = Math.min(skip, whole);
       skip -= skipped;
       if (skipped === whole) return stop;
-      const planned = planner.carried(run.sourceOffset + skipped, whole - skipped);
-      if (planned.every(({ kind }) => kind !== "copy")) return send(planned);
-      const check = checkOf(run, skipped, planned);
-      checks.push(check);
-      return send(planned, check);
+      runs.push(run);
+      return send(planner.carried(run.sourceOffset + skipped, whole - skipped));
     },
     async finish() {
       const rest = planner.end();
       if (isSection && rest.some(({ length }) => length < sizes.partBytesMin)) return { kind: "tooShort" };
       const stopped = (await send(rest)) ?? (await allSent());
       if (stopped !== undefined) return stopped;
-      if (!checks.every((check) => check.holds())) throw damagedObject(sourceOf().key, "row groups that are carried over fail their CRC-32");
+      if (!runs.every(holds)) throw damagedObject(sourceOf().key, "row groups that are carried over fail their CRC-32");
       const inOrder = [...parts.values()].sort((a, b) => a.number - b.number);
       return { kind: "uploaded", parts: inOrder, bytesSent, bytesCopied };
     },
@@ -134,14 +134,14 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   };
 
   /** Starts the parts; each holds its bytes until it is stored. */
-  async function send(planned: readonly PlannedPart[], check?: CopyCheck): Promise<UploadStop | undefined> {
+  async function send(planned: readonly PlannedPart[]): Promise<UploadStop | undefined> {
     for (const part of planned) {
       while (underWay.size >= PARTS_TOGETHER) await Promise.race(underWay);
       if (fault !== undefined) throw fault.error;
       if (stop !== undefined) return stop;
       const note = request.noteUpTo(part.offset + part.length);
       const made = part.kind === "upload" ? takeMade(part) : [];
-      const work = sendOne(part, made, note, check)
+      const work = sendOne(part, made, note)
         .catch((error: unknown) => {
           fault ??= { error };
         })
@@ -157,7 +157,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     return stop;
   }
 
-  async function sendOne(part: PlannedPart, made: readonly Buffer[], note: string | undefined, check: CopyCheck | undefined): Promise<void> {
+  async function sendOne(part: PlannedPart, made: readonly Buffer[], note: string | undefined): Promise<void> {
     const { number, offset, length } = part;
     assert(number <= S3_PARTS_MAX, `a snapshot has at most ${S3_PARTS_MAX} parts`);
     const known = stored.get(number);
@@ -167,8 +167,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       return;
     }
     const { key, uploadId, born } = record;
-    const outcome =
-      part.kind === "copy" ? await copy(part, check) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made, check) });
+    const outcome = part.kind === "copy" ? await copy(part) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made) });
     if (outcome.kind === "sourceChanged") throw damagedObject(sourceOf().key, "it is gone, or not what it was, while row groups of it are carried over");
     if (outcome.kind === "noSuchUpload") {
       stop ??= outcome;
@@ -199,24 +198,25 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     });
   }
 
-  async function copy(part: Extract<PlannedPart, { kind: "copy" }>, check: CopyCheck | undefined): ReturnType<ObjectStore["copyPart"]> {
+  async function copy(part: Extract<PlannedPart, { kind: "copy" }>): ReturnType<ObjectStore["copyPart"]> {
     const { key, uploadId } = record;
     const { key: sourceKey, etag } = sourceOf();
     sourceEtag ??= etag();
     const source = { key: sourceKey, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
     const outcome = await deps.objects.copyPart({ key, uploadId, number: part.number, source });
-    if (outcome.kind === "stored" && outcome.crc32 !== undefined) check?.copied(part, outcome.crc32);
+    if (outcome.kind === "stored" && outcome.crc32 !== undefined) copied.set(source.offset, { at: source.offset, length: source.length, crc: outcome.crc32 });
     return outcome;
   }
 
   /** The bytes of an upload's part, in one buffer. */
-  async function bodyOf(part: Extract<PlannedPart, { kind: "upload" }>, made: readonly Buffer[], check: CopyCheck | undefined): Promise<Buffer> {
+  async function bodyOf(part: Extract<PlannedPart, { kind: "upload" }>, made: readonly Buffer[]): Promise<Buffer> {
     const pieces: Buffer[] = [];
     const left = [...made];
     for (const ingredient of part.ingredients) {
       if (ingredient.kind === "fetched") {
         const bytes = await fetch(ingredient.sourceOffset, ingredient.length);
-        check?.fetched(ingredient.sourceOffset, bytes);
+        const at = ingredient.sourceOffset;
+        fetched.set(at, { at, length: bytes.length, crc: crc32(bytes) });
         pieces.push(bytes);
         continue;
       }
@@ -258,42 +258,37 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     return request.source;
   }
 
-  /** What the store tells of the bytes that it copied, to be compared with the CRC-32 of the row groups; `skipped` bytes of the run are done. */
-  function checkOf({ sourceOffset, head, groups }: CarriedRun, skipped: number, planned: readonly PlannedPart[]): CopyCheck {
-    const copies = planned.filter((part) => part.kind === "copy");
-    const prefixBytes = copies[0].sourceOffset - sourceOffset;
-    let prefix = prefixBytes === 0 ? 0 : undefined;
-    const crcs = new Map<number, number>();
-    return {
-      fetched(at, bytes) {
-        if (skipped === 0 && at === sourceOffset && bytes.length === prefixBytes) prefix = crc32(bytes);
-      },
-      copied({ sourceOffset: at, length }, crc) {
-        if (copies.some((copy) => copy.sourceOffset === at && copy.length === length)) crcs.set(at, crc);
-      },
-      holds() {
-        // Parts that an earlier worker stored, or that became shorter, or a store that tells no CRC-32: reading back in turn must do (recheck.ts).
-        if (prefix === undefined || crcs.size < copies.length) return true;
-        const all = groups.reduce((sum, group) => crc32Combine(sum, group.crc32, group.byteLength), crc32(head));
-        const rest = copies.reduce((sum, one) => crc32Combine(sum, crcs.get(one.sourceOffset) ?? 0, one.length), 0);
-        const restBytes = copies.reduce((sum, one) => sum + one.length, 0);
-        return crc32Rest(all, prefix, restBytes) === rest;
-      },
-    };
+  /**
+   * Whether the CRC-32 that the store told of what it copied of a run is that of its row groups. Where something of it is not
+   * known, reading back in turn must do (recheck.ts): parts that an earlier worker stored, a store that tells no CRC-32.
+   */
+  function holds({ sourceOffset, head, groups }: CarriedRun): boolean {
+    const end = sourceOffset + head.length + groups.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const copies = [...copied.values()].filter((copy) => copy.at >= sourceOffset && copy.at < end).sort((a, b) => a.at - b.at);
+    const [first] = copies;
+    if (first === undefined) return true;
+    const before = first.at === sourceOffset ? { length: 0, crc: 0 } : fetched.get(sourceOffset);
+    let known = first.at;
+    for (const copy of copies) if (copy.at === known) known += copy.length;
+    if (before === undefined || sourceOffset + before.length !== first.at || known !== end) return true;
+    const all = groups.reduce((sum, group) => crc32Combine(sum, group.crc32, group.byteLength), crc32(head));
+    const rest = copies.reduce((sum, copy) => crc32Combine(sum, copy.crc, copy.length), 0);
+    return crc32Rest(all, before.crc, end - first.at) === rest;
   }
 }
 
-/** What is learned of a run while its parts are made. */
-interface CopyCheck {
-  fetched(sourceOffset: number, bytes: Buffer): void;
-  copied(part: { readonly sourceOffset: number; readonly length: number }, crc: number): void;
-  holds(): boolean;
+/** A range of the source, and the CRC-32 of its bytes. */
+interface KnownRange {
+  readonly at: number;
+  readonly length: number;
+  readonly crc: number;
 }
 
 /** The parts that holders have stored of this upload, by number. */
 export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { born, uploadId }: CaptureRecord): Promise<ReadonlyMap<number, StoredPart>> {
   const items = await queryAll(checkpoints, id, partSort(born));
-  const mine = items.filter(({ attributes }) => attributes.uploadId === uploadId);
+  // What says that a section is done is no part.
+  const mine = items.filter(({ attributes }) => attributes.uploadId === uploadId && attributes.done !== true);
   return new Map(mine.map(({ key, attributes }) => [parsePartItem(key).number, storedPart(parsePartItem(key).number, attributes)]));
 }
 

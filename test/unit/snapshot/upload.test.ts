@@ -1,12 +1,17 @@
 import { expect, test } from "vitest";
-import { readControl } from "../../../lib/checkpoint/control.ts";
+import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { shardStatus } from "../../../lib/jobs/status.ts";
+import { getTable } from "../../../lib/jobs/tables.ts";
 import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
+import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, id, noAnswer, put, START_MS, withObjects } from "../jobs/world.ts";
+import { progressOf } from "../../../lib/snapshot/progress.ts";
+import { storedParts } from "../../../lib/snapshot/upload.ts";
+import { appendEach, id, noAnswer, noise, put, START_MS, withObjects } from "../jobs/world.ts";
 import { checkpointIndex, counting, killedAfter, killedWithoutRelease, request, worldWithLog } from "./captures.ts";
 
 test("a lease that lapsed is taken, the capture under it adopted, and its stored parts are not sent again", async () => {
@@ -147,4 +152,68 @@ test("an adopted capture whose log is no longer what it was begun with is refuse
   await world.checkpoints.write([{ item: tailItem(id), when: [], delete: true }]);
   await expect(capture(world, request)).rejects.toMatchObject({ kind: "repair", object: last[0] });
   expect(await checkpointIndex(world)).toBeUndefined();
+});
+
+test("a status tells how far a capture has come, which the next one goes on with", async () => {
+  const world = await worldWithLog();
+  await killedWithoutRelease(world);
+  world.clock.advance(2_000);
+  const table = await getTable(world, id.table);
+  const { progress } = await shardStatus(world, table, id.shard);
+  expect(progress).toMatchObject({ parts: 2, bytes: 8_192, bytesPerSecond: 4_096 });
+  expect(progress?.bytesExpected).toBeGreaterThan(8_192);
+  world.clock.advance(LEASE_TTL_MS);
+  await capture(world, request);
+  expect((await shardStatus(world, table, id.shard)).progress).toBeUndefined();
+  expect(world.events).toContainEqual(expect.objectContaining({ kind: "capture-resumed", parts: 2, bytes: 8_192 }));
+});
+
+/** A hundred and twenty records in row groups of a few, so that parts end among them. */
+const small = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 4_096, partBytesMin: 2_048, copyBytes: 8_192 } };
+
+test("who goes on with a capture encodes again no more than what its last part left open", async () => {
+  const world = await worldWithLog();
+  await capture(world, small);
+  await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-1-${i}`, noise(i, 310)))]);
+  let sent = 0;
+  const killed = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (++sent > 4) throw noAnswer();
+      return objects.uploadPart(part);
+    },
+  }));
+  await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
+  const record = (await readControl(world.checkpoints, id))?.capture;
+  if (record === undefined) throw new Error("the capture left its record");
+  const stored = await storedParts(world.checkpoints, id, record);
+  const { parts, done } = progressOf(stored);
+  expect(done.length).toBeGreaterThan(0);
+  const end = parts.reduce((sum, { length }) => sum + length, 0);
+  const ranges: { readonly offset: number; readonly length: number }[] = [];
+  const watched = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      if (key.endsWith("0000000000000120-e1.parquet")) ranges.push(range);
+      return objects.getRange(key, range);
+    },
+  }));
+  expect(await capture(watched, small)).toMatchObject({ kind: "completed", index: 160 });
+  // Of the base, beside its foot and page indexes, nothing is read that lies well before where the parts end.
+  const base = (await readHistory(world.checkpoints, id))[0];
+  const groups = ranges.filter(({ offset, length }) => offset + length < base.size - base.footerBytes && length > 4);
+  expect(Math.min(...groups.map(({ offset }) => offset))).toBeGreaterThan(end - small.sizes.partBytes - 3 * small.sizes.groupBytes);
+  expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
+});
+
+test("damage in a row group that is carried over is found by its CRC-32, before the snapshot counts, and the generation before serves", async () => {
+  const world = await worldWithLog();
+  await capture(world, small);
+  await appendEach(world, [[put("zz", 1)]]);
+  await capture(world, small);
+  const key = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
+  world.objects.damage(key, (body) => body.fill(0x5a, 9_000, 9_001));
+  await appendEach(world, [[put("zzz", 2)]]);
+  expect(await capture(world, small)).toMatchObject({ kind: "completed", index: 122 });
+  expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, false, true]);
+  const { findings } = await verifyShard(world, { id, codec: "json" });
+  expect(findings.map(({ object }) => object)).toEqual([key]);
 });

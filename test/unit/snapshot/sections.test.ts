@@ -1,0 +1,103 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { readControl } from "../../../lib/checkpoint/control.ts";
+import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
+import type { Mutation } from "../../../lib/model/mutation.ts";
+import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
+import { verifyShard } from "../../../lib/recovery/verify.ts";
+import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
+import { captureSection } from "../../../lib/snapshot/capture-section.ts";
+import type { Spread } from "../../../lib/snapshot/outcome.ts";
+import { sectionOf, sectionStarts } from "../../../lib/snapshot/sections.ts";
+import { appendEach, contentOf, id, type MemoryWorld, noise, put, remove, withObjects } from "../jobs/world.ts";
+import { request, worldWithLog } from "./captures.ts";
+
+/** Row groups and parts of a few records, three sections. */
+const wide = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 4_000 }, sections: 3 };
+
+async function worldWithChanges(changes: readonly Mutation[]): Promise<MemoryWorld> {
+  const world = await worldWithLog();
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  await appendEach(world, [changes]);
+  return world;
+}
+
+async function spread(world: MemoryWorld): Promise<Spread> {
+  const outcome = await spreadCapture(world, wide);
+  if (outcome.kind !== "spread") throw new Error(`the capture is ${outcome.kind}, and not spread`);
+  return outcome;
+}
+
+async function isRight(world: MemoryWorld, expected: readonly string[]): Promise<void> {
+  expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
+  expect(await contentOf(await recover(world, { id, codec: "json" }))).toEqual(expected);
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  expect(world.objects.uploads.size).toBe(0);
+  expect(world.checkpoints.items.filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);
+}
+
+const scattered = [put("key-0-5", noise(1, 310)), remove("key-1-7"), put("key-1-99", noise(2, 310)), put("a", 1), put("z", 2), put("key-2-39", noise(3, 310))];
+
+test.each([[[0, 1, 2]], [[2, 0, 1]], [[1, 1, 2, 0]]])("sections made in the order %j are one snapshot, the same as one made in one", async (order) => {
+  const world = await worldWithChanges(scattered);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const { epoch, sections } = await spread(world);
+  expect(sections).toEqual([0, 1, 2]);
+  const kinds: string[] = [];
+  for (const section of order) kinds.push((await captureSection(world, { ...wide, epoch, section })).kind);
+  expect(kinds).toEqual([...order.slice(1).map(() => "sectionDone"), "completed"]);
+  expect(await captureSection(world, { ...wide, epoch, section: 0 })).toEqual({ kind: "outOfDate" });
+  await isRight(world, expected);
+});
+
+test("sections that are left are made by whoever captures next, and what was done of them is not done again", async () => {
+  const world = await worldWithChanges(scattered);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const { epoch } = await spread(world);
+  await captureSection(world, { ...wide, epoch, section: 1 });
+  world.clock.advance(LEASE_TTL_MS);
+  const numbers: number[] = [];
+  const counted = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      numbers.push(part.number);
+      return objects.uploadPart(part);
+    },
+  }));
+  expect(await capture(counted, wide)).toMatchObject({ kind: "completed" });
+  expect(numbers.filter((number) => number > 3_333 && number < 6_666)).toEqual([]);
+  expect(await captureSection(world, { ...wide, epoch, section: 2 })).toEqual({ kind: "outOfDate" });
+  await isRight(world, expected);
+});
+
+test("a section whose records are gone ends the attempt, and the next capture makes the snapshot in one", async () => {
+  const all = Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`));
+  const world = await worldWithChanges([...all, put("key-2-1", 7)]);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const { epoch } = await spread(world);
+  expect(await captureSection(world, { ...wide, epoch, section: 0 })).toMatchObject({ kind: "aborted", reason: expect.stringContaining("in one") });
+  expect((await readControl(world.checkpoints, id))?.capture?.sections).toBeUndefined();
+  expect(await captureSection(world, { ...wide, epoch, section: 1 })).toEqual({ kind: "outOfDate" });
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  await isRight(world, expected);
+});
+
+test("sections tile the row groups, and their keys all keys", () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(10_000), { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 16 }), (sizes, count) => {
+      const groups = sizes.map((byteLength, i) => ({ byteLength, firstKey: Buffer.from(String(i).padStart(4, "0")) }));
+      const starts = sectionStarts(groups, count);
+      expect(starts.length).toBeLessThanOrEqual(count);
+      const sections = starts.map((_, number) => sectionOf(starts, groups, number));
+      expect(sections[0]).toMatchObject({ from: 0 });
+      expect(sections[0].fromKey).toBeUndefined();
+      expect(sections.at(-1)?.aboveKey).toBeUndefined();
+      expect(sections.at(-1)?.to).toBe(groups.length);
+      for (const [i, section] of sections.entries()) {
+        expect(section.to).toBeGreaterThan(section.from);
+        if (i > 0) expect([section.from, section.fromKey]).toEqual([sections[i - 1].to, sections[i - 1].aboveKey]);
+      }
+    }),
+  );
+});
