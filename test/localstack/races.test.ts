@@ -32,7 +32,7 @@ import { freedOf, SHARD } from "../processes/world.ts";
 import { appendBatches } from "../processes/writing.ts";
 import { type HttpDouble, httpDouble, type Played, type SeenRequest } from "../unit/adapters/aws/http-double.ts";
 
-const RACE_MS = 18_000;
+const RACE_MS = 40_000;
 /** Of a hundred calls so many never arrive, and so many replies are lost; of redo files so many are late. */
 const CUT_PERCENT = 1;
 const LOST_PERCENT = 3;
@@ -71,7 +71,7 @@ afterAll(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-test("four writers, two captures and two cleanups race, replies are lost, and every promise holds", { timeout: 120_000 }, async () => {
+test("four writers, two captures and two cleanups race, replies are lost, and every promise holds", { timeout: 240_000 }, async () => {
   const world = worldBy(steady);
   await createTable(world, { name: SHARD.table });
   const race = new AbortController();
