@@ -24,7 +24,7 @@ const RECORDS = 28;
 /** Stored by S3, but the function never learns of it. */
 const LOST_PART = 3;
 /** The function's limit, then the message's invisibility, then the capture again. */
-const GOES_ON_MS = 200_000;
+const GOES_ON_MS = 300_000;
 
 export async function killedInAnUploadItGoesOn(): Promise<void> {
   const world = deployedWorld();
@@ -42,7 +42,7 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
     await sqs().send(
       new SendMessageCommand({ QueueUrl: output("SnapshotQueueUrl"), MessageBody: JSON.stringify({ table: TABLE, shard: 0 }), MessageGroupId: TABLE }),
     );
-    await until("the part whose reply is lost", 60_000, async () => proxy.kept);
+    await until("the part whose reply is lost", 150_000, async () => proxy.kept);
     const before = await readControl(world.checkpoints, id);
     expect(before?.checkpoint).toBeUndefined();
     expect(await listUploads(world.objects, `${TABLE}/0/`)).toHaveLength(1);
