@@ -13,8 +13,8 @@ const ON_LOCALSTACK = "test/localstack/**/*.test.ts";
 export default defineConfig({
   test: {
     reporters: ["default", "./test/reporter.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 240_000,
+    hookTimeout: 180_000,
     teardownTimeout: 10_000,
     // Files that start processes of their own would slow each other down beyond their timeouts.
     maxWorkers: 2,
