@@ -15,11 +15,6 @@ export function crc32Combine(one: number, other: number, otherLength: number): n
   return (shifted(one, otherLength) ^ other) >>> 0;
 }
 
-/** The CRC-32 of what follows `one` in `both`: so many bytes. */
-export function crc32Rest(both: number, one: number, restLength: number): number {
-  return (both ^ shifted(one, restLength)) >>> 0;
-}
-
 function shifted(crc: number, byteLength: number): number {
   let power = ONE;
   // Eight bits a byte: the lowest bit of the length stands for x^8 = x^(2^3).

@@ -16,7 +16,7 @@ import { type Draft, openDraft, placedBytes } from "./draft.ts";
 import type { EncodedSnapshot } from "./parquet/encode.ts";
 import { type Progress, startBehind, type StoredPart } from "./progress.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
-import { dueForReading, groupsBetween } from "./recheck.ts";
+import { carriedHold, dueForReading, groupsBetween } from "./recheck.ts";
 import type { SnapshotSizes } from "./sizes.ts";
 import { NO_BASE, type Piece, splice } from "./splice.ts";
 import { isDamageOf, type ShardState } from "./state.ts";
@@ -78,7 +78,7 @@ export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promi
     const stopped = await uploader.made([...draft.takeHead(), ...encoded.tail]);
     if (stopped !== undefined) return stopped;
     const uploaded = await uploader.finish();
-    return uploaded.kind === "uploaded" ? { kind: "sent", uploaded, encoded, ...toBeRead(encoded, uploaded, draft.carried, read) } : uploaded;
+    return uploaded.kind === "uploaded" ? sent(state, { uploaded, encoded, carried: draft.carried, inTurn: read }) : uploaded;
   } finally {
     await uploader.settled();
   }
@@ -130,24 +130,30 @@ export async function sendPieces(
       const stop = await uploader.made([head]);
       if (stop !== undefined) return stop;
     }
-    const groups = snapshot.groups.slice(from, to);
-    return uploader.carried({ sourceOffset: isFirst ? 0 : groups[0].offset, head: isFirst ? head : Buffer.alloc(0), groups });
+    const [first] = snapshot.groups.slice(from, to);
+    const last = snapshot.groups[to - 1];
+    const sourceOffset = isFirst ? 0 : first.offset;
+    return uploader.carried(sourceOffset, last.offset + last.byteLength - sourceOffset);
   }
 }
 
 /** Row groups of the base whose page indexes are read together. */
 const CARRIED_TOGETHER = 64;
 
-/** The row groups that are to be read back: those that bytes were sent of, and those whose turn it is. */
-export function toBeRead(
-  encoded: EncodedSnapshot,
-  { parts }: Pick<Uploaded, "parts">,
-  carried: ReadonlySet<number>,
-  inTurn: readonly number[],
-): Pick<Sent, "read" | "carried"> {
+interface AllSent {
+  readonly uploaded: Uploaded;
+  readonly encoded: EncodedSnapshot;
+  readonly carried: ReadonlySet<number>;
+  /** Row groups that are to be read back in any case. */
+  readonly inTurn: readonly number[];
+}
+
+/** Fails where what was copied is not what the base's footer says; else chooses what is to be read back: what was sent, and whose turn it is. */
+export function sent({ snapshot }: ShardState, { uploaded, encoded, carried, inTurn }: AllSent): { readonly kind: "sent" } & Sent {
+  if (snapshot !== undefined && !carriedHold(uploaded.parts, encoded)) throw damagedObject(snapshot.key, "row groups that are carried over fail their CRC-32");
   const groups = encoded.groups.map(({ group }) => group);
-  const arrived = parts.filter(({ copied }) => !copied).flatMap(({ offset, length }) => groupsBetween(groups, offset, offset + length));
-  return { read: [...new Set([...arrived, ...inTurn])].sort((a, b) => a - b), carried };
+  const arrived = uploaded.parts.filter(({ copied }) => !copied).flatMap(({ offset, length }) => groupsBetween(groups, offset, offset + length));
+  return { kind: "sent", uploaded, encoded, carried, read: [...new Set([...arrived, ...inTurn])].sort((a, b) => a - b) };
 }
 
 async function etagOf({ objects }: MakeDeps, { key }: Snapshot): Promise<string> {

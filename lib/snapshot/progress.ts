@@ -20,6 +20,8 @@ export interface StoredPart {
   readonly length: number;
   /** By the store itself, of the base's bytes. */
   readonly copied: boolean;
+  /** Of its bytes; absent where the store tells none of what it copied, or nothing is copied at all. */
+  readonly crc32?: number;
   /** The row groups that end in it, in order; absent where they did not fit the item. */
   readonly note?: string;
 }

@@ -4,6 +4,7 @@
 //
 // What is noted of a section is placed from the section's own beginning: only the assembly knows where that lies.
 
+import { crc32 } from "node:zlib";
 import { queryAll } from "../checkpoint/control.ts";
 import { controlItem, parsePartItem, partItem, partSort } from "../checkpoint/items.ts";
 import { asHolder } from "../checkpoint/transitions.ts";
@@ -13,7 +14,7 @@ import { S3_PARTS_MAX } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import { openDraft } from "./draft.ts";
-import { describe, type MakeDeps, type MakeRequest, type MakeStop, openUploader, type Sent, sendPieces, toBeRead } from "./make.ts";
+import { describe, type MakeDeps, type MakeRequest, type MakeStop, openUploader, type Sent, sendPieces, sent } from "./make.ts";
 import { snapshotAssembly } from "./parquet/encode.ts";
 import type { RowGroup } from "./parquet/layout.ts";
 import { pagesOfIndex } from "./parquet/page-index.ts";
@@ -132,14 +133,15 @@ export async function assembleSections(
   const read = dueForReading(assembly.groups.map(({ group }) => group));
   const encoded = assembly.finish(describe(request), read);
   const tailPart = partsStart(sections.length, sections.length) + 1;
-  const outcome = await deps.objects.uploadPart({ key, uploadId, number: tailPart, body: Buffer.concat(encoded.tail) });
+  const body = Buffer.concat(encoded.tail);
+  const outcome = await deps.objects.uploadPart({ key, uploadId, number: tailPart, body });
   if (outcome.kind === "noSuchUpload") return outcome;
   const written = await deps.checkpoints.write([{ item: controlItem(id), when: asHolder(holder), check: true }]);
   if (written.kind === "refused") return { kind: "superseded" };
-  const bytes = encoded.tail.reduce((sum, { length }) => sum + length, 0);
-  const tail = { number: tailPart, etag: outcome.etag, offset: encoded.size - bytes, length: bytes, copied: false };
-  const uploaded = { parts: [...parts, tail], bytesSent: bytes, bytesCopied: 0 };
-  return { kind: "sent", uploaded, encoded, ...toBeRead(encoded, uploaded, carried, read) };
+  const { length } = body;
+  const tail = { number: tailPart, etag: outcome.etag, offset: encoded.size - length, length, copied: false, crc32: crc32(body) };
+  const uploaded = { parts: [...parts, tail], bytesSent: length, bytesCopied: 0 };
+  return sent(state, { uploaded, encoded, carried, inTurn: read });
 
   async function place(groups: DoneGroups): Promise<void> {
     if (groups.kind === "fresh") {

@@ -8,14 +8,12 @@ import { controlItem, parsePartItem, partItem, partSort } from "../checkpoint/it
 import { asHolder, type Holder } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
-import { crc32Combine, crc32Rest } from "../model/crc32.ts";
 import { damagedObject } from "../model/errors.ts";
 import { PARTS_TOGETHER, S3_PARTS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
-import type { ObjectStore } from "../ports/object-store.ts";
+import type { CopyPartOutcome, ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import type { RowGroup } from "./parquet/layout.ts";
 import { heldBack, type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
 import type { StoredPart } from "./progress.ts";
 
@@ -64,20 +62,15 @@ export interface Uploaded {
 export interface PartUploader {
   /** The next bytes of the object. Waits while many parts are under way. The buffers are kept until they are sent. */
   made(chunks: readonly Buffer[]): Promise<UploadStop | undefined>;
-  /** The next bytes are the source's from `sourceOffset` on: `head` and then these row groups. */
-  carried(run: CarriedRun): Promise<UploadStop | undefined>;
+  /** The next bytes are the source's from `sourceOffset` on. */
+  carried(sourceOffset: number, length: number): Promise<UploadStop | undefined>;
   /** Sends what is left, and gives the list to complete the upload with. */
   finish(): Promise<({ readonly kind: "uploaded" } & Uploaded) | UploadStop>;
   /** Ends what is under way, whatever comes of it. */
   settled(): Promise<void>;
 }
 
-export interface CarriedRun {
-  readonly sourceOffset: number;
-  /** Bytes in front of the row groups: the magic, in front of the first. */
-  readonly head: Buffer;
-  readonly groups: readonly RowGroup[];
-}
+type UploadPart = Extract<PlannedPart, { kind: "upload" }>;
 
 export function partUploader(deps: UploadDeps, request: UploadRequest): PartUploader {
   const { record, done, stored, sizes, firstNumber = 1, isSection = false } = request;
@@ -86,10 +79,6 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   const planner = isSection ? heldBack(partPlanner(sizes, start), sizes) : partPlanner(sizes, start);
   const parts = new Map<number, StoredPart>(done.map((part) => [part.number, part]));
   const underWay = new Set<Promise<void>>();
-  const runs: CarriedRun[] = [];
-  /** What was copied and what was fetched of the source, by where it begins there. */
-  const copied = new Map<number, KnownRange>();
-  const fetched = new Map<number, KnownRange>();
   let skip = request.skip;
   let waiting: Buffer[] = [];
   let stop: UploadStop | undefined;
@@ -111,20 +100,16 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       }
       return stop;
     },
-    async carried(run) {
-      const whole = run.head.length + run.groups.reduce((sum, { byteLength }) => sum + byteLength, 0);
-      const skipped = Math.min(skip, whole);
+    async carried(sourceOffset, length) {
+      const skipped = Math.min(skip, length);
       skip -= skipped;
-      if (skipped === whole) return stop;
-      runs.push(run);
-      return send(planner.carried(run.sourceOffset + skipped, whole - skipped));
+      return skipped === length ? stop : send(planner.carried(sourceOffset + skipped, length - skipped));
     },
     async finish() {
       const rest = planner.end();
       if (isSection && rest.some(({ length }) => length < sizes.partBytesMin)) return { kind: "tooShort" };
       const stopped = (await send(rest)) ?? (await allSent());
       if (stopped !== undefined) return stopped;
-      if (!runs.every(holds)) throw damagedObject(sourceOf().key, "row groups that are carried over fail their CRC-32");
       const inOrder = [...parts.values()].sort((a, b) => a.number - b.number);
       return { kind: "uploaded", parts: inOrder, bytesSent, bytesCopied };
     },
@@ -160,20 +145,21 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   async function sendOne(part: PlannedPart, made: readonly Buffer[], note: string | undefined): Promise<void> {
     const { number, offset, length } = part;
     assert(number <= S3_PARTS_MAX, `a snapshot has at most ${S3_PARTS_MAX} parts`);
-    const known = stored.get(number);
-    if (known !== undefined && known.offset === offset && known.length === length) {
-      parts.set(number, known);
+    const earlier = stored.get(number);
+    if (earlier !== undefined && earlier.offset === offset && earlier.length === length) {
+      parts.set(number, earlier);
       bytesDone += length;
       return;
     }
-    const { key, uploadId, born } = record;
-    const outcome = part.kind === "copy" ? await copy(part) : await deps.objects.uploadPart({ key, uploadId, number, body: await bodyOf(part, made) });
+    const { uploadId, born } = record;
+    const outcome = part.kind === "copy" ? await copy(part) : await upload(part, made);
     if (outcome.kind === "sourceChanged") throw damagedObject(sourceOf().key, "it is gone, or not what it was, while row groups of it are carried over");
     if (outcome.kind === "noSuchUpload") {
       stop ??= outcome;
       return;
     }
-    const mine: StoredPart = { number, etag: outcome.etag, offset, length, copied: part.kind === "copy", ...(note !== undefined && { note }) };
+    const known = { ...(outcome.crc32 !== undefined && { crc32: outcome.crc32 }), ...(note !== undefined && { note }) };
+    const mine: StoredPart = { number, etag: outcome.etag, offset, length, copied: part.kind === "copy", ...known };
     const { number: _, ...about } = mine;
     const written = await deps.checkpoints.write([
       { item: controlItem(request.id), when: asHolder(request.holder), check: true },
@@ -198,26 +184,29 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     });
   }
 
-  async function copy(part: Extract<PlannedPart, { kind: "copy" }>): ReturnType<ObjectStore["copyPart"]> {
+  async function copy(part: Extract<PlannedPart, { kind: "copy" }>): Promise<CopyPartOutcome> {
     const { key, uploadId } = record;
     const { key: sourceKey, etag } = sourceOf();
     sourceEtag ??= etag();
     const source = { key: sourceKey, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
-    const outcome = await deps.objects.copyPart({ key, uploadId, number: part.number, source });
-    if (outcome.kind === "stored" && outcome.crc32 !== undefined) copied.set(source.offset, { at: source.offset, length: source.length, crc: outcome.crc32 });
-    return outcome;
+    return deps.objects.copyPart({ key, uploadId, number: part.number, source });
+  }
+
+  async function upload(part: UploadPart, made: readonly Buffer[]): Promise<Extract<CopyPartOutcome, { kind: "stored" | "noSuchUpload" }>> {
+    const { key, uploadId } = record;
+    const body = await bodyOf(part, made);
+    const outcome = await deps.objects.uploadPart({ key, uploadId, number: part.number, body });
+    // Needed only beside parts that were copied.
+    return outcome.kind === "stored" && request.source !== undefined ? { ...outcome, crc32: crc32(body) } : outcome;
   }
 
   /** The bytes of an upload's part, in one buffer. */
-  async function bodyOf(part: Extract<PlannedPart, { kind: "upload" }>, made: readonly Buffer[]): Promise<Buffer> {
+  async function bodyOf(part: UploadPart, made: readonly Buffer[]): Promise<Buffer> {
     const pieces: Buffer[] = [];
     const left = [...made];
     for (const ingredient of part.ingredients) {
       if (ingredient.kind === "fetched") {
-        const bytes = await fetch(ingredient.sourceOffset, ingredient.length);
-        const at = ingredient.sourceOffset;
-        fetched.set(at, { at, length: bytes.length, crc: crc32(bytes) });
-        pieces.push(bytes);
+        pieces.push(await fetch(ingredient.sourceOffset, ingredient.length));
         continue;
       }
       for (let lacking = ingredient.length; lacking > 0; ) {
@@ -231,7 +220,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   }
 
   /** The buffers that a part's made bytes lie in, cut to them. */
-  function takeMade({ ingredients }: Extract<PlannedPart, { kind: "upload" }>): readonly Buffer[] {
+  function takeMade({ ingredients }: UploadPart): readonly Buffer[] {
     const taken: Buffer[] = [];
     for (const { kind, length } of ingredients) {
       if (kind !== "made") continue;
@@ -257,31 +246,6 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     assert(request.source !== undefined, "what is carried over has a source");
     return request.source;
   }
-
-  /**
-   * Whether the CRC-32 that the store told of what it copied of a run is that of its row groups. Where something of it is not
-   * known, reading back in turn must do (recheck.ts): parts that an earlier worker stored, a store that tells no CRC-32.
-   */
-  function holds({ sourceOffset, head, groups }: CarriedRun): boolean {
-    const end = sourceOffset + head.length + groups.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    const copies = [...copied.values()].filter((copy) => copy.at >= sourceOffset && copy.at < end).sort((a, b) => a.at - b.at);
-    const [first] = copies;
-    if (first === undefined) return true;
-    const before = first.at === sourceOffset ? { length: 0, crc: 0 } : fetched.get(sourceOffset);
-    let known = first.at;
-    for (const copy of copies) if (copy.at === known) known += copy.length;
-    if (before === undefined || sourceOffset + before.length !== first.at || known !== end) return true;
-    const all = groups.reduce((sum, group) => crc32Combine(sum, group.crc32, group.byteLength), crc32(head));
-    const rest = copies.reduce((sum, copy) => crc32Combine(sum, copy.crc, copy.length), 0);
-    return crc32Rest(all, before.crc, end - first.at) === rest;
-  }
-}
-
-/** A range of the source, and the CRC-32 of its bytes. */
-interface KnownRange {
-  readonly at: number;
-  readonly length: number;
-  readonly crc: number;
 }
 
 /** The parts that holders have stored of this upload, by number. */
@@ -292,13 +256,14 @@ export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { b
   return new Map(mine.map(({ key, attributes }) => [parsePartItem(key).number, storedPart(parsePartItem(key).number, attributes)]));
 }
 
-function storedPart(number: number, { etag, offset, length, copied, note }: Attributes): StoredPart {
+function storedPart(number: number, { etag, offset, length, copied, crc32, note }: Attributes): StoredPart {
   return {
     number,
     etag: String(etag),
     offset: Number(offset),
     length: Number(length),
     copied: copied === true,
+    ...(crc32 !== undefined && { crc32: Number(crc32) }),
     ...(note !== undefined && { note: String(note) }),
   };
 }

@@ -217,3 +217,38 @@ test("damage in a row group that is carried over is found by its CRC-32, before 
   const { findings } = await verifyShard(world, { id, codec: "json" });
   expect(findings.map(({ object }) => object)).toEqual([key]);
 });
+
+test("and it is found as well by who goes on with a capture, whose worker before had copied the damage and ended", async () => {
+  const world = await worldWithLog();
+  await capture(world, small);
+  const key = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
+  await appendEach(world, [[put("zz", 1)]]);
+  await capture(world, small);
+  const damaged = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
+  world.objects.damage(damaged, (body) => body.fill(0x5a, 9_000, 9_001));
+  await appendEach(world, [[put("zzz", 2)]]);
+  const killed = withObjects(world, () => ({
+    async completeUpload() {
+      throw noAnswer();
+    },
+    // Nothing is found out by this worker.
+    async get(asked) {
+      if (asked === key) throw noAnswer();
+      return world.objects.get(asked);
+    },
+    async getRange(asked, range) {
+      if (asked === key) throw noAnswer();
+      return world.objects.getRange(asked, range);
+    },
+  }));
+  await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
+  const record = (await readControl(world.checkpoints, id))?.capture;
+  if (record === undefined) throw new Error("the capture left its record");
+  const stored = await storedParts(world.checkpoints, id, record);
+  expect([...stored.values()].some(({ copied, crc32 }) => copied && crc32 !== undefined)).toBe(true);
+
+  expect(await capture(world, small)).toMatchObject({ kind: "completed", index: 122 });
+  expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, false, true]);
+  const { findings } = await verifyShard(world, { id, codec: "json" });
+  expect(findings.map(({ object }) => object)).toEqual([damaged]);
+});
