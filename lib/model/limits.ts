@@ -59,7 +59,8 @@ export const COPY_PART_BYTES = 48 * MIB;
 export const PARTS_TOGETHER = 3;
 /** What a stored part notes of the capture's progress: more does not fit its item, and is done again by who goes on. */
 export const PART_NOTE_BYTES_MAX = 256 * KIB;
-/** A capture is cut into at most so many sections that are made side by side. */
+/** A capture is cut into sections that are made side by side, each of so many bytes of its base, and at most so many. */
+export const SECTION_BYTES = 1024 * MIB;
 export const SECTIONS_MAX = 16;
 /** After so many snapshots that carry row groups over, one encodes all of them. */
 export const SPLICES_MAX = 100;

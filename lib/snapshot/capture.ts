@@ -22,7 +22,7 @@ import { type Adopted, type CutState, encodeAndSend } from "./make.ts";
 import type { CaptureDeps, CaptureOutcome, CaptureRequest, Spread } from "./outcome.ts";
 import { ENCODER_VERSION } from "./parquet/description.ts";
 import { progressOf } from "./progress.ts";
-import { sectionStarts } from "./sections.ts";
+import { sectionsFor, sectionStarts } from "./sections.ts";
 import { sizesOf, sizesText } from "./sizes.ts";
 import { isDamageOf } from "./state.ts";
 import { storedParts } from "./upload.ts";
@@ -118,7 +118,7 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   const { uploadId } = await deps.objects.createUpload(key);
   const { snapshot } = state;
   const base = baseKey(state.base);
-  const sections = snapshot === undefined ? [] : sectionStarts(snapshot.groups, request.sections ?? 1);
+  const sections = snapshot === undefined ? [] : sectionStarts(snapshot.groups, request.sections ?? sectionsFor(snapshot.size));
   const record: CaptureRecord = {
     key,
     uploadId,

@@ -29,7 +29,7 @@ export interface CaptureRequest {
   readonly full?: boolean;
   /** SNAPSHOT_SIZES by default. */
   readonly sizes?: Partial<SnapshotSizes>;
-  /** So many sections at most are made of the base; 1, the default, for none. */
+  /** So many sections at most are made of a large base; by default as many as its size is worth, 1 for none. */
   readonly sections?: number;
   /** LEASE_TTL_MS by default. */
   readonly leaseTtlMs?: number;

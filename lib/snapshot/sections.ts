@@ -10,7 +10,7 @@ import { controlItem, parsePartItem, partItem, partSort } from "../checkpoint/it
 import { asHolder } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
-import { S3_PARTS_MAX } from "../model/limits.ts";
+import { S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import { openDraft } from "./draft.ts";
@@ -31,6 +31,11 @@ export interface Section {
   readonly to: number;
   readonly fromKey?: Buffer;
   readonly aboveKey?: Buffer;
+}
+
+/** How many sections a capture of such a base is worth; 1 for none. */
+export function sectionsFor(baseBytes: number): number {
+  return Math.max(1, Math.min(SECTIONS_MAX, Math.floor(baseBytes / SECTION_BYTES)));
 }
 
 /** The row groups at which sections of about the same bytes begin (pure); fewer than `count` where there are few row groups. */

@@ -63,7 +63,7 @@ export function drawSettings(random: Random): Settings {
     sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [SMALL, TINY], [SNAPSHOT_SIZES]),
     foldBytesMax: oneOf(1, 15_000, 1 << 20),
     logBytesMax: oneOf(1, 200, 1 << 20),
-    sections: oneOf(1, 1, 1, 1),
+    sections: oneOf(1, 1, 2, 3),
     burst: oneOf(0, 0.7, 0.9, 0.95),
     crash: oneOf(0, 0, 0.005, 0.01),
     failed: oneOf(0, 0, 0.01, 0.03),
