@@ -32,7 +32,7 @@ export function makePage(column: Column, rows: number, raw: Buffer): Page | Prom
 
 function pageOf(column: Column, rows: number, rawLength: number, payload: Buffer): Page {
   const checksum = crc32(payload);
-  const header = pageHeader(column, rows, rawLength, payload.length, checksum);
+  const header = Buffer.from(pageHeader(column, rows, rawLength, payload.length, checksum));
   return { header, payload, checksum, rawByteLength: header.length + rawLength };
 }
 
@@ -68,8 +68,11 @@ function ofLength(raw: Buffer, rawLength: number): Buffer {
   return raw;
 }
 
+/** One for all: a header is made for each page that is written or read. */
+const header = thriftWriter(HEADER_BYTES_MAX);
+
+/** The bytes stand until the next call. */
 function pageHeader(column: Column, rows: number, rawLength: number, storedLength: number, checksum: number): Buffer {
-  const header = thriftWriter(HEADER_BYTES_MAX);
   header.i32(1, PAGE_TYPE_DATA);
   header.i32(2, rawLength);
   header.i32(3, storedLength);

@@ -29,7 +29,7 @@ export interface ThriftWriter {
   i64s(id: number, items: readonly number[]): void;
   booleans(id: number, items: readonly boolean[]): void;
   binaries(id: number, items: readonly (Uint8Array | string)[]): void;
-  /** Ends the outermost struct; the writer is not used after it. */
+  /** Ends the outermost struct, and gives its bytes, which stand until the writer begins another. */
   end(): Buffer;
 }
 
@@ -115,7 +115,10 @@ export function thriftWriter(bytesExpected = 1_024): ThriftWriter {
     binaries: (id, items) => list(id, BINARY, items, bytes),
     end() {
       byte(0);
-      return out.subarray(0, at);
+      const struct = out.subarray(0, at);
+      at = 0;
+      lastId = 0;
+      return struct;
     },
   };
 }
