@@ -2,7 +2,9 @@ import { Command } from "commander";
 import { z } from "zod";
 import { recoverTable, type TableRecovery } from "../../lib/jobs/recover.ts";
 import { callError } from "../../lib/model/errors.ts";
+import { release } from "../../lib/model/memory.ts";
 import { parseTarget, type ShardId, shardName } from "../../lib/model/names.ts";
+import { releaseRows } from "../../lib/model/rows.ts";
 import type { ShardView } from "../../lib/recovery/recover.ts";
 import { type Context, interrupted, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
@@ -102,6 +104,7 @@ async function writeRecords(
       const encoded = lines.encode(rows);
       wanted = await write(encoded);
       if (!wanted) break;
+      releaseRows(rows);
       records += rows.count;
       bytes += encoded.length;
       output.progress(`${shardName(id)}: ${count(records, "record")}, ${bytesInWords(bytes)}`, records / view.rowsMax);
@@ -130,6 +133,7 @@ async function writeSnapshot(
       if (chunk === "restart") await whole.startOver();
       else await whole.write(chunk);
       bytes = chunk === "restart" ? 0 : bytes + chunk.length;
+      if (chunk !== "restart") release(chunk);
       output.progress(`${shardName(id)}: ${bytesInWords(bytes)}`);
     }
     shards.push({ ...recovered(id, view), final: view.final || !byTime, bytes });

@@ -4,7 +4,7 @@ import { utf8 } from "../model/bytes.ts";
 import { callError } from "../model/errors.ts";
 import { type Index, toIndex } from "../model/position.ts";
 import { shardOf } from "../model/table.ts";
-import type { Rows } from "../model/rows.ts";
+import { releaseRows, type Rows } from "../model/rows.ts";
 import { recover as recoverShard, type ShardView } from "../recovery/recover.ts";
 import type { OpenTable } from "./table.ts";
 
@@ -79,6 +79,7 @@ async function* entriesOf<Value>(shard: ShardView, prefix: Buffer, decode: (byte
       if (order > 0) return;
       if (order === 0) yield { key: key.toString("utf8"), value: decode(Buffer.from(slice(rows.values, rows.valueEnds, row))), ...momentOf(rows, row) };
     }
+    releaseRows(rows);
   }
 }
 

@@ -56,7 +56,7 @@ export const PART_BYTES = 8 * MIB;
 /** A part that the store copies by itself: several go side by side, and each takes less time than a store may be silent. */
 export const COPY_PART_BYTES = 48 * MIB;
 /** Parts of one capture that are sent at the same time. */
-export const PARTS_TOGETHER = 3;
+export const PARTS_TOGETHER = 2;
 /** What a stored part notes of the capture's progress: more does not fit its item, and is done again by who goes on. */
 export const PART_NOTE_BYTES_MAX = 256 * KIB;
 /** A capture is cut into sections that are made side by side, each of so many bytes of its base, and at most so many. */

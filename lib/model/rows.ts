@@ -1,5 +1,6 @@
 // Records by columns: what decoder, fold, merge and encoder hand each other. No object per record.
 
+import { release } from "./memory.ts";
 import { firstAt } from "./search.ts";
 
 /**
@@ -41,6 +42,11 @@ export function sliceRows(rows: Rows, from: number, to: number): Rows {
     indexes: indexes.subarray(from, to),
     times: times.subarray(from, to),
   };
+}
+
+/** Frees rows that nobody looks at any more; for who owns them, and all rows that lie in the same memory. */
+export function releaseRows({ keys, keyEnds, values, valueEnds, indexes, times }: Rows): void {
+  for (const view of [keys, keyEnds, values, valueEnds, indexes, times]) release(view);
 }
 
 /** Takes records in key order. The bytes handed in are copied before the call returns. */

@@ -22,7 +22,7 @@ export interface ObjectStore {
 
   createUpload(key: string): Promise<{ readonly uploadId: string }>;
 
-  /** Parts count from 1; a number sent again replaces the part. */
+  /** Parts count from 1; a number sent again replaces the part. Once answered, the store has no use for `body` any more. */
   uploadPart(request: {
     readonly key: string;
     readonly uploadId: string;
@@ -49,6 +49,7 @@ export interface ObjectStore {
   listUploads(request: { readonly prefix: string; readonly after?: UploadCursor; readonly limit?: number }): Promise<UploadPage>;
 }
 
+/** `body` belongs to the caller. */
 export type GetOutcome = { readonly kind: "found"; readonly body: Buffer; readonly size: number } | { readonly kind: "absent" };
 
 /**

@@ -158,8 +158,10 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
           for await (const _ of pour(state, collector, after)) {
             const rows = collector.take();
             if (rows.count === 0) continue;
+            // The rows are the reader's from then on.
+            const last = lastKey(rows);
             yield rows;
-            after = lastKey(rows);
+            after = last;
           }
           return;
         } catch (error) {

@@ -9,7 +9,7 @@ import { RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
 import { type Border, ORIGIN } from "../model/position.ts";
-import type { Rows } from "../model/rows.ts";
+import { releaseRows, type Rows } from "../model/rows.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
@@ -127,7 +127,10 @@ async function readWhole({ objects }: VerifyDeps, row: HistoryRow): Promise<Snap
   const opened = await openSnapshot({ store: objects }, row);
   if (opened.kind === "absent") throw new TidemarkError("repair", "damaged-object", "it is missing", { object: row.key });
   let count = 0;
-  for await (const rows of opened.snapshot.rows()) count += rows.count;
+  for await (const rows of opened.snapshot.rows()) {
+    count += rows.count;
+    releaseRows(rows);
+  }
   if (count !== row.rows)
     throw new TidemarkError("repair", "damaged-object", `it holds ${count} records, its history row says ${row.rows}`, { object: row.key });
   return opened.snapshot;

@@ -8,6 +8,7 @@
 import { readControl } from "../checkpoint/control.ts";
 import { parseTail, tailItem } from "../checkpoint/items.ts";
 import { damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
+import { release } from "../model/memory.ts";
 import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../model/names.ts";
 import { type Border, type Index, toIndex } from "../model/position.ts";
 import { lastBatchTime, type RedoFile, type RedoHeader } from "../model/redo-file.ts";
@@ -44,7 +45,7 @@ export async function readFile({ objects }: { readonly objects: Pick<ObjectStore
 
 /**
  * The redo files from a border on, in their order, each fetched while the one before is worked on. The last step is the one
- * that found no file, or a broken one; none is read that begins behind `until`.
+ * that found no file, or a broken one; none is read that begins behind `until`. Each is freed when the next is asked for.
  */
 export async function* filesFrom(
   { objects }: { readonly objects: Pick<ObjectStore, "get"> },
@@ -64,8 +65,10 @@ export async function* filesFrom(
     const head = headOf(got, at);
     if (head.kind === "found" && head.border.next <= until) fetching = fetchAt(head.border.next);
     const whole = head.kind === "found" ? wholeFile(got, at) : head;
+    release(got.body);
     yield whole;
     if (whole.kind !== "found") return;
+    release(whole.file.records.bytes);
     border = whole.border;
   }
 

@@ -4,7 +4,7 @@
 //
 // Each reading ends with the check that what was read is still covered by incarnation and mark (rule 27).
 
-import { keyedFold, type KeyedFold, type SortedFold } from "../machines/keyed/fold.ts";
+import { keyedFold, type KeyedFold, releaseFold, type SortedFold } from "../machines/keyed/fold.ts";
 import { compareBytes } from "../model/bytes.ts";
 import { TidemarkError } from "../model/errors.ts";
 import type { ValueCodec } from "../model/mutation.ts";
@@ -47,26 +47,29 @@ export interface ChangesRequest {
   readonly stretches: readonly Stretch[];
   /** First indexes of batches that do not apply (I3). */
   readonly refused: ReadonlySet<number>;
-  /** What the first reading made, for the keys at or above `firstFrom`. */
-  readonly first: SortedFold;
+  /** The lowest key of what the first reading made. */
   readonly firstFrom?: Buffer;
   /** Only keys below it are wanted; default: all. */
   readonly above?: Buffer;
+  /** Whether parts are asked for by one reader, upwards: each is then freed before the next is made. */
+  readonly oneReader?: boolean;
   readonly goOn?: () => Promise<boolean>;
 }
 
 /** A stretch ends at the first file's end where it has so many raw bytes. */
 export const STRETCH_RAW_BYTES = 1024 * 1024;
 
-export function logChanges(deps: ReadDeps, request: ChangesRequest): Changes {
+/** @param first what the first reading made, for the keys at or above `firstFrom` */
+export function logChanges(deps: ReadDeps, request: ChangesRequest, first: SortedFold): Changes {
   const { life, codec, foldBytesMax, stretches, refused, bound, above } = request;
   let at = request.firstFrom;
-  let current = untilAbove(request.first, above);
+  let current = untilAbove(first, above);
 
   return {
     async part(from) {
       const isHeld = at === undefined || (from !== undefined && Buffer.compare(at, from) <= 0);
       if (isHeld && (current.end === undefined || from === undefined || Buffer.compare(from, current.end) < 0)) return current;
+      if (request.oneReader === true) releaseFold(current);
       const fold = keyedFold({ codec, ...(from && { from }), ...(above && { end: above }) });
       for (const stretch of stretches) {
         if (stretch.keys !== undefined && !meet(stretch.keys, from, fold.end)) continue;

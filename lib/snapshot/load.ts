@@ -47,6 +47,7 @@ export async function loadForCapture(
     ...(adopted === undefined ? { logBytesMax } : { bound: { index: toIndex(adopted.record.target.next - 1) } }),
     ...(firstFrom && { firstFrom }),
     ...(section?.aboveKey && { above: section.aboveKey }),
+    oneReader: true,
     goOn: () => mayGoOn(request, lease),
   });
   switch (outcome.kind) {

@@ -75,7 +75,7 @@ export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promi
     if (stop !== undefined) return stop;
     const read = dueForReading(draft.assembly.groups.map(({ group }) => group));
     const encoded = draft.assembly.finish(describe(request), read);
-    const stopped = await uploader.made([...draft.takeHead(), ...encoded.tail]);
+    const stopped = await uploader.made([...draft.takeHead(), Buffer.concat(encoded.tail)]);
     if (stopped !== undefined) return stopped;
     const uploaded = await uploader.finish();
     return uploaded.kind === "uploaded" ? sent(state, { uploaded, encoded, carried: draft.carried, inTurn: read }) : uploaded;

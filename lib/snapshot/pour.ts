@@ -4,7 +4,7 @@
 import { mergeRows } from "../machines/keyed/merge.ts";
 import { assert } from "../model/assert.ts";
 import { successor } from "../model/bytes.ts";
-import { keyOfRow, rowAtOrBehind, type Rows, type RowSink, sliceRows } from "../model/rows.ts";
+import { keyOfRow, releaseRows, rowAtOrBehind, type Rows, type RowSink, sliceRows } from "../model/rows.ts";
 import type { Changes } from "./changes.ts";
 import type { ShardState } from "./state.ts";
 
@@ -12,7 +12,10 @@ import type { ShardState } from "./state.ts";
 export async function* pour(state: Pick<ShardState, "changes" | "snapshot">, sink: RowSink, after?: Buffer): AsyncGenerator<void> {
   const merge = await stateMerge(state.changes, sink, after && successor(after));
   if (state.snapshot !== undefined) {
-    for await (const rows of state.snapshot.rows(after === undefined ? {} : { after })) yield* merge.rows(rows);
+    for await (const rows of state.snapshot.rows(after === undefined ? {} : { after })) {
+      yield* merge.rows(rows);
+      releaseRows(rows);
+    }
   }
   yield* merge.end();
 }

@@ -2,10 +2,10 @@
 // indexes of some row groups, the row group that is decoded and those fetched ahead of it, however large the shard is (I10);
 // an object that disappears while it is read is an error the caller can start over from (recover), never a shorter snapshot.
 
-import { hash } from "node:crypto";
 import { assert } from "../model/assert.ts";
 import { successor } from "../model/bytes.ts";
 import { damagedObject, TidemarkError } from "../model/errors.ts";
+import { release } from "../model/memory.ts";
 import { keyOfRow, rowAtOrBehind, type Rows, sliceRows } from "../model/rows.ts";
 import { firstAt } from "../model/search.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
@@ -23,7 +23,7 @@ const RECORD_RANGES_MAX = 2;
 /** A foot is found in at most so many steps: its guess, its seal, its start. */
 const FOOT_STEPS_MAX = 3;
 /** Row groups that are fetched ahead, and whose page indexes are fetched together. */
-const GROUPS_AHEAD = 2;
+const GROUPS_AHEAD = 1;
 const INDEXES_TOGETHER = 64;
 
 export interface ReadSnapshotDeps {
@@ -151,6 +151,7 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
         const rows = lowest === undefined ? page : sliceRows(page, rowAtOrBehind(page, lowest), page.count);
         if (rows.count > 0) yield rows;
       }
+      release(bytes);
     }
   }
 
@@ -210,24 +211,15 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
 
   async function* verifyBytes(places: readonly number[] = [...groups.keys()]): AsyncGenerator<number> {
     for (let from = 0; from < groups.length; from += INDEXES_TOGETHER) {
-      await verifyIndexes(groups.slice(from, from + INDEXES_TOGETHER));
+      await pagesOf(from, Math.min(groups.length, from + INDEXES_TOGETHER));
       yield 0;
     }
     let verified = 0;
     for await (const bytes of fetchedAhead(places)) {
       verifyGroup(key, groups[places[verified]], bytes);
+      release(bytes);
       verified++;
       yield verified;
-    }
-  }
-
-  async function verifyIndexes(some: readonly StoredGroup[]): Promise<void> {
-    const start = some[0].index.offset;
-    const { offset, byteLength } = some[some.length - 1].index;
-    const bytes = await range(start, offset + byteLength - start);
-    for (const { offset: at, index } of some) {
-      const found = hash("sha256", bytes.subarray(index.offset - start, index.offset - start + index.byteLength), "hex");
-      if (found !== index.sha256) throw damagedObject(key, `the page index of the row group at ${at} fails its SHA-256`);
     }
   }
 

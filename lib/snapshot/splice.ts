@@ -9,7 +9,7 @@
 
 import { successor } from "../model/bytes.ts";
 import { firstAt } from "../model/search.ts";
-import type { Rows } from "../model/rows.ts";
+import { releaseRows, type Rows } from "../model/rows.ts";
 import type { Changes } from "./changes.ts";
 import { type FinishedGroup, rowGroupEncoder } from "./parquet/groups.ts";
 import { type GroupSizes, isSmall, type RowGroup } from "./parquet/layout.ts";
@@ -33,6 +33,7 @@ export interface SpliceRequest {
 /** The snapshot before; `NO_BASE` where there is none. */
 export interface SpliceBase {
   readonly groups: readonly Pick<RowGroup, "firstKey" | "lastKey" | "byteLength" | "rows" | "columns">[];
+  /** The rows belong to who asked for them. */
   rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows>;
 }
 
@@ -92,7 +93,10 @@ export async function* splice({ base, changes, full, sizes, from: lowestWanted, 
     while (to < groups.length && (full || merge.touches(groups[to].firstKey, groups[to].lastKey))) to++;
     const from = place;
     place = to;
-    for await (const rows of base.rowsOfGroups(from, to, lowest)) yield* encoded(merge.rows(rows));
+    for await (const rows of base.rowsOfGroups(from, to, lowest)) {
+      yield* encoded(merge.rows(rows));
+      releaseRows(rows);
+    }
   }
 
   async function* encoded(work: AsyncGenerator<void>): AsyncGenerator<Piece> {

@@ -46,6 +46,8 @@ export interface StateRequest {
   readonly past?: Index;
   /** What was found of snapshots, by key, when their records were read. */
   readonly damaged?: ReadonlyMap<string, TidemarkError>;
+  /** Whether the changes are read once, by one reader, in key order: then memory is freed on the way. */
+  readonly oneReader?: boolean;
   /** Asked before each redo file is read; false stops the loading. */
   readonly goOn?: () => Promise<boolean>;
 }
@@ -169,9 +171,9 @@ async function replayBehind(
   // nothing: that the log goes on behind the time asked for may be a ghost's word.
   if (log.files > 0 && !reached.atTail && !(await covers(deps, life, from.next))) return { kind: "stale" };
   const { border, position, ...rest } = reached;
-  const first = fold.sorted();
-  const about = { life, codec, foldBytesMax, from, bound: { index: reached.index }, stretches, refused, first };
-  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(request.goOn && { goOn: request.goOn }) });
+  const { oneReader = false, goOn } = request;
+  const about = { life, codec, foldBytesMax, from, bound: { index: reached.index }, stretches, refused, oneReader };
+  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(goOn && { goOn }) }, fold.sorted());
   const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, changes, log };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
 

@@ -10,6 +10,7 @@ import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
 import { PARTS_TOGETHER, S3_PARTS_MAX } from "../model/limits.ts";
+import { release } from "../model/memory.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { CopyPartOutcome, ObjectStore } from "../ports/object-store.ts";
@@ -60,7 +61,7 @@ export interface Uploaded {
 }
 
 export interface PartUploader {
-  /** The next bytes of the object. Waits while many parts are under way. The buffers are kept until they are sent. */
+  /** The next bytes of the object. Waits while many parts are under way. The buffers are the uploader's from now on, which frees them. */
   made(chunks: readonly Buffer[]): Promise<UploadStop | undefined>;
   /** The next bytes are the source's from `sourceOffset` on. */
   carried(sourceOffset: number, length: number): Promise<UploadStop | undefined>;
@@ -125,8 +126,8 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       if (fault !== undefined) throw fault.error;
       if (stop !== undefined) return stop;
       const note = request.noteUpTo(part.offset + part.length);
-      const made = part.kind === "upload" ? takeMade(part) : [];
-      const work = sendOne(part, made, note)
+      const transfer = part.kind === "copy" ? () => copy(part) : uploadOf(part);
+      const work = sendOne(part, transfer, note)
         .catch((error: unknown) => {
           fault ??= { error };
         })
@@ -142,7 +143,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     return stop;
   }
 
-  async function sendOne(part: PlannedPart, made: readonly Buffer[], note: string | undefined): Promise<void> {
+  async function sendOne(part: PlannedPart, transfer: () => Promise<CopyPartOutcome>, note: string | undefined): Promise<void> {
     const { number, offset, length } = part;
     assert(number <= S3_PARTS_MAX, `a snapshot has at most ${S3_PARTS_MAX} parts`);
     const earlier = stored.get(number);
@@ -152,7 +153,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       return;
     }
     const { uploadId, born } = record;
-    const outcome = part.kind === "copy" ? await copy(part) : await upload(part, made);
+    const outcome = await transfer();
     if (outcome.kind === "sourceChanged") throw damagedObject(sourceOf().key, "it is gone, or not what it was, while row groups of it are carried over");
     if (outcome.kind === "noSuchUpload") {
       stop ??= outcome;
@@ -192,47 +193,44 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     return deps.objects.copyPart({ key, uploadId, number: part.number, source });
   }
 
-  async function upload(part: UploadPart, made: readonly Buffer[]): Promise<Extract<CopyPartOutcome, { kind: "stored" | "noSuchUpload" }>> {
+  /** Takes the part's bytes at once; they are sent when the function is called. */
+  function uploadOf(part: UploadPart): () => Promise<CopyPartOutcome> {
     const { key, uploadId } = record;
-    const body = await bodyOf(part, made);
-    const outcome = await deps.objects.uploadPart({ key, uploadId, number: part.number, body });
-    // Needed only beside parts that were copied.
-    return outcome.kind === "stored" && request.source !== undefined ? { ...outcome, crc32: crc32(body) } : outcome;
+    const body = bodyOf(part);
+    return async () => {
+      await fillIn(part, body);
+      // Needed only beside parts that were copied.
+      const crc = request.source === undefined ? undefined : crc32(body);
+      const outcome = await deps.objects.uploadPart({ key, uploadId, number: part.number, body });
+      release(body);
+      return outcome.kind === "stored" && crc !== undefined ? { ...outcome, crc32: crc } : outcome;
+    };
   }
 
-  /** The bytes of an upload's part, in one buffer. */
-  async function bodyOf(part: UploadPart, made: readonly Buffer[]): Promise<Buffer> {
-    const pieces: Buffer[] = [];
-    const left = [...made];
-    for (const ingredient of part.ingredients) {
-      if (ingredient.kind === "fetched") {
-        pieces.push(await fetch(ingredient.sourceOffset, ingredient.length));
-        continue;
-      }
-      for (let lacking = ingredient.length; lacking > 0; ) {
-        const piece = left.shift();
-        assert(piece !== undefined, "the bytes of a part were made");
-        pieces.push(piece);
-        lacking -= piece.length;
-      }
-    }
-    return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, part.length);
-  }
-
-  /** The buffers that a part's made bytes lie in, cut to them. */
-  function takeMade({ ingredients }: UploadPart): readonly Buffer[] {
-    const taken: Buffer[] = [];
+  /** A part's bytes in one buffer, but for those that are to be fetched. */
+  function bodyOf({ length: byteLength, ingredients }: UploadPart): Buffer {
+    const body = Buffer.allocUnsafeSlow(byteLength);
+    let at = 0;
     for (const { kind, length } of ingredients) {
-      if (kind !== "made") continue;
-      for (let lacking = length; lacking > 0; ) {
-        const first = waiting[0];
-        const piece = first.length <= lacking ? first : first.subarray(0, lacking);
-        taken.push(piece);
-        waiting = piece === first ? waiting.slice(1) : [first.subarray(lacking), ...waiting.slice(1)];
-        lacking -= piece.length;
+      const end = at + length;
+      while (kind === "made" && at < end) {
+        const [first, ...others] = waiting;
+        const copied = first.copy(body, at, 0, end - at);
+        at += copied;
+        waiting = copied === first.length ? others : [first.subarray(copied), ...others];
+        if (waiting === others) release(first);
       }
+      at = end;
     }
-    return taken;
+    return body;
+  }
+
+  async function fillIn({ ingredients }: UploadPart, body: Buffer): Promise<void> {
+    let at = 0;
+    for (const ingredient of ingredients) {
+      if (ingredient.kind === "fetched") (await fetch(ingredient.sourceOffset, ingredient.length)).copy(body, at);
+      at += ingredient.length;
+    }
   }
 
   async function fetch(offset: number, length: number): Promise<Buffer> {

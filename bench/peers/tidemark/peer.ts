@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { FOR_LAMBDA } from "../../../functions/bundle.ts";
+import { NODE_OPTIONS } from "../../../infra/node-options.ts";
 import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import type { Comparison } from "../comparisons.ts";
 import { type ChangeSet, contentOf, type KeyValue, linesOf, recordsOf } from "../data.ts";
@@ -48,7 +49,7 @@ const RECOVERIES: readonly { readonly format: string; readonly action: string; r
 async function run(bench: Bench): Promise<void> {
   const { folder, bucket, data, measure, check } = bench;
   await build({ ...FOR_LAMBDA, entryPoints: [WORKER], outdir: folder });
-  const worker = (...args: readonly string[]) => [process.execPath, join(folder, "worker.mjs"), folder, bucket, ...args] as const;
+  const worker = (...args: readonly string[]) => [process.execPath, NODE_OPTIONS, join(folder, "worker.mjs"), folder, bucket, ...args] as const;
   await bench.run(...worker("create"));
   await measure({ task: "append all", command: worker("append", data.base) });
   await measure({ task: "capture all", comparisons: ["size of a snapshot"], command: worker("capture") });

@@ -16,6 +16,8 @@ import { tableWriter } from "../../../lib/jobs/append.ts";
 import { getEntry } from "../../../lib/jobs/recover.ts";
 import { snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { createTable, getTable } from "../../../lib/jobs/tables.ts";
+import { release } from "../../../lib/model/memory.ts";
+import { releaseRows } from "../../../lib/model/rows.ts";
 import { readBatches } from "../../../lib/ndjson/batches.ts";
 import { recordLines } from "../../../lib/ndjson/record-lines.ts";
 import type { World } from "../../../lib/ports/world.ts";
@@ -71,7 +73,10 @@ async function recoverNdjson(world: World, file = ""): Promise<Told> {
   const view = await recover(world, { id: SHARD, codec, pinned: true });
   const lines = recordLines(codec);
   await writeWholeFile(file, async (whole) => {
-    for await (const rows of view.rows()) await whole.write(lines.encode(rows));
+    for await (const rows of view.rows()) {
+      await whole.write(lines.encode(rows));
+      releaseRows(rows);
+    }
   });
   await view.close();
   return {};
@@ -81,7 +86,10 @@ async function recoverParquet(world: World, file = ""): Promise<Told> {
   const { codec } = await getTable(world, TABLE);
   const view = await recover(world, { id: SHARD, codec, pinned: true });
   await writeWholeFile(file, async (whole) => {
-    for await (const chunk of view.snapshotFile()) await (chunk === "restart" ? whole.startOver() : whole.write(chunk));
+    for await (const chunk of view.snapshotFile()) {
+      await (chunk === "restart" ? whole.startOver() : whole.write(chunk));
+      if (chunk !== "restart") release(chunk);
+    }
   });
   await view.close();
   return {};

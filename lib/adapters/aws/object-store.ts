@@ -11,6 +11,7 @@
 // with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower. Told to use
 // no checksums of parts, this store lets such a server copy; what arrived is then proven by reading it back alone.
 
+import { Readable } from "node:stream";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -31,6 +32,7 @@ import {
 import { assert } from "../../model/assert.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { COPY_BY_HAND_BYTES_MAX, S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
+import { release } from "../../model/memory.ts";
 import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, Upload, UploadPage } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
@@ -358,10 +360,18 @@ function isTaken(error: unknown): boolean {
   return awsErrorName(error) === "PreconditionFailed" || awsStatus(error) === 412;
 }
 
+/** The body in one buffer of its own, which S3 tells the length of beforehand. */
 async function bodyOf({ Body, ContentLength }: GetObjectCommandOutput, key: string): Promise<Buffer> {
-  const bytes = await Body?.transformToByteArray();
-  if (bytes === undefined || (ContentLength !== undefined && bytes.length !== ContentLength)) throw unreadable(key, "a body that was cut off");
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (!(Body instanceof Readable) || ContentLength === undefined) throw unreadable(key, "a body without a length");
+  const body = Buffer.allocUnsafeSlow(ContentLength);
+  let length = 0;
+  for await (const chunk of Body as AsyncIterable<Buffer>) {
+    if (length + chunk.length > ContentLength) throw unreadable(key, "a body that is longer than it says");
+    length += chunk.copy(body, length);
+    release(chunk);
+  }
+  if (length < ContentLength) throw unreadable(key, "a body that was cut off");
+  return body;
 }
 
 /** The whole object's size in `bytes 0-99/1234`. */

@@ -3,6 +3,7 @@
 // Hot: appends to buffers that grow by doubling, allocates nothing per row. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
+import { release } from "../../model/memory.ts";
 import type { Rows, RowSink } from "../../model/rows.ts";
 
 export interface RowsCollector extends RowSink {
@@ -114,6 +115,7 @@ function grownNumbers({ keyEnds, valueEnds, indexes, times }: Columns, rowsNeede
   grown.valueEnds.set(valueEnds);
   grown.indexes.set(indexes);
   grown.times.set(times);
+  for (const view of [keyEnds, valueEnds, indexes, times]) release(view);
   return grown;
 }
 
@@ -121,5 +123,6 @@ function grownBytes(bytes: Buffer, used: number, bytesNeeded: number): Buffer {
   assert(bytesNeeded <= COLUMN_BYTES_MAX, "collected keys and collected values stay below 4 GiB each");
   const grown = Buffer.allocUnsafeSlow(Math.min(COLUMN_BYTES_MAX, Math.max(bytesNeeded, bytes.length * 2)));
   bytes.copy(grown, 0, 0, used);
+  release(bytes);
   return grown;
 }

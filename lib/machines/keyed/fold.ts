@@ -10,6 +10,7 @@
 // where a patch is applied. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
+import { release } from "../../model/memory.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../model/rows.ts";
 import { compareBytes } from "../../model/bytes.ts";
@@ -51,7 +52,7 @@ export interface KeyedFold {
   readonly end: Buffer | undefined;
   /** Lets go of the upper half of its keys, and takes none of them from now on; false with fewer than two keys. */
   narrow(): boolean;
-  /** The entries in key order: a view, good until the next `apply`. */
+  /** The entries in key order: a view, good until the next `apply` or `narrow`. */
   sorted(): SortedFold;
 }
 
@@ -116,7 +117,9 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     count = 0;
     words = new Uint32Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * ENTRY_WORDS);
     stamps = new Float64Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * STAMP_NUMBERS);
-    slots = new Uint32Array(slots.length);
+    const room = slots.length;
+    release(slots);
+    slots = new Uint32Array(room);
     patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
     patchEnd = PATCH_WORDS;
     freePatch = 0;
@@ -124,6 +127,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     arenaEnd = 0;
     garbage = 0;
     for (const entry of kept) keep(old, entry);
+    for (const view of [old.words, old.stamps, old.patches, old.arena, order]) release(view);
     return true;
   }
 
@@ -174,6 +178,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
       words = grownWords(words);
       const grown = new Float64Array(stamps.length * 2);
       grown.set(stamps);
+      release(stamps);
       stamps = grown;
     }
     count += 1;
@@ -186,7 +191,9 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
   }
 
   function growSlots(): void {
-    slots = new Uint32Array(slots.length * 2);
+    const doubled = slots.length * 2;
+    release(slots);
+    slots = new Uint32Array(doubled);
     const mask = slots.length / SLOT_WORDS - 1;
     for (let entry = 0; entry < count; entry += 1) {
       const hash = words[entry * ENTRY_WORDS + HASH];
@@ -279,6 +286,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     assert(bytesNeeded <= ARENA_BYTES_MAX, "a fold's keys and values stay below 4 GiB");
     const grown = Buffer.allocUnsafeSlow(Math.min(ARENA_BYTES_MAX, Math.max(bytesNeeded, arena.length * 2)));
     arena.copy(grown, 0, 0, arenaEnd);
+    release(arena);
     arena = grown;
   }
 
@@ -295,6 +303,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
         patches[each + PATCH_START] = append(old, patches[each + PATCH_START], patches[each + PATCH_LENGTH]);
       }
     }
+    release(old);
   }
 
   return {
@@ -316,9 +325,15 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
   };
 }
 
+/** Frees a fold, and whatever made it. */
+export function releaseFold({ bytes, words, stamps, patches, order }: SortedFold): void {
+  for (const view of [bytes, words, stamps, patches, order]) release(view);
+}
+
 function grownWords(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
   const grown = new Uint32Array(words.length * 2);
   grown.set(words);
+  release(words);
   return grown;
 }
 

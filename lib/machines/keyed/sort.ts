@@ -6,6 +6,7 @@
 // bytes are a range of their own, sorted the same way by what follows.
 // Hot: nothing is allocated per entry. bench/fold.ts measures it.
 
+import { release } from "../../model/memory.ts";
 import { ENTRY_WORDS, type FoldEntries, KEY_LENGTH, KEY_START } from "./entries.ts";
 
 const WINDOW_BYTES = 8;
@@ -35,6 +36,7 @@ export function keyOrder(entries: FoldEntries): Uint32Array {
     if (to - from <= INSERTION_MAX) sortByInsertion(entries, order, from, to, depth);
     else sortByWindow(entries, order, from, to, depth, scratch, ranges);
   }
+  for (const view of Object.values(scratch)) release(view);
   return order;
 }
 

@@ -9,6 +9,7 @@ import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { KEY_BYTES_MAX } from "../../model/limits.ts";
+import { release } from "../../model/memory.ts";
 import type { Rows, RowSink } from "../../model/rows.ts";
 import { deltaBytesMax, encodeDelta } from "./delta.ts";
 import {
@@ -281,6 +282,7 @@ function closeGroup(rows: readonly GroupRow[], open: boolean): FinishedGroup {
       checksums: rows.map((row) => row.pages[column].checksum),
     })),
   };
+  for (const row of rows) for (const { payload } of row.pages) release(payload);
   return { group, pages, bytes, open };
 }
 
