@@ -23,7 +23,7 @@ export default defineConfig({
       // Its set-up starts LocalStack and deploys the stack, once for all its files, and only where one of them runs.
       {
         extends: true,
-        test: { name: "localstack", include: [ON_LOCALSTACK], globalSetup: "./test/localstack/global-setup.ts", testTimeout: 600_000, hookTimeout: 300_000 },
+        test: { name: "localstack", include: [ON_LOCALSTACK], globalSetup: "./test/localstack/global-setup.ts", testTimeout: 1_200_000, hookTimeout: 300_000 },
       },
     ],
   },

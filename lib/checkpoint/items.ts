@@ -236,6 +236,7 @@ function parseCapture(read: Reader): CaptureRecord {
     ...(read.optional("sections") !== undefined && { sections: read.numbers("sections") }),
     startedAtMs: read.number("startedAtMs"),
     bytesExpected: read.number("bytesExpected"),
+    ...(read.optional("readBack") !== undefined && { readBack: read.number("readBack") }),
   };
 }
 

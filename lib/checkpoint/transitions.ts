@@ -49,6 +49,12 @@ export function recordCapture(control: Control, holder: Holder, capture: Capture
   return to({ ...control, capture });
 }
 
+/** How far a capture has read back what it sent: who goes on with it begins there. */
+export function noteReadBack(control: Control, holder: Holder, uploadId: string, readBack: number): Transition<Lost> {
+  if (!isHolder(control, holder) || control.capture?.uploadId !== uploadId) return LOST;
+  return to({ ...control, capture: { ...control.capture, readBack } });
+}
+
 /** Rule 15: without the clearing, an upload that cannot be completed would make every later run fail. */
 export function clearCapture(control: Control, holder: Holder): Transition<Lost> {
   if (!isHolder(control, holder)) return LOST;

@@ -37,6 +37,8 @@ export interface CaptureRecord {
   readonly startedAtMs: number;
   /** How many bytes the snapshot will have, about: those of its base, and those of the log. */
   readonly bytesExpected: number;
+  /** Of the row groups that are read back once the upload is complete, how many were found sound; absent before the first. */
+  readonly readBack?: number;
 }
 
 export interface Control {

@@ -1,6 +1,6 @@
 // What the log changes of a state, folded by key ranges: as many keys at a time as memory allows (I10). The log is read once
-// to find its end, its sessions and the first range, and once more for each further range; a stretch of it that holds no key
-// of the range is passed over.
+// to find its end, its sessions and the first range, and once more for each further range; a stretch of it that is known to
+// hold no key of the range is passed over.
 //
 // Each reading ends with the check that what was read is still covered by incarnation and mark (rule 27).
 
@@ -23,7 +23,7 @@ export interface Changes {
   part(from?: Buffer): Promise<SortedFold>;
 }
 
-/** A stretch of the log that was read: where it begins and ends, and, once a range was looked for in it, what keys it holds. */
+/** A stretch of the log that was read: where it begins and ends, and what keys it holds, once that is known. */
 export interface Stretch {
   readonly from: Border;
   /** The last index of its last file. */
@@ -117,7 +117,8 @@ function meet(keys: KeyRange, from: Buffer | undefined, end: Buffer | undefined)
   return (from === undefined || Buffer.compare(keys.last, from) >= 0) && (end === undefined || Buffer.compare(keys.first, end) < 0);
 }
 
-function widened(range: KeyRange | undefined, { count, bytes, keyStarts, keyLengths }: LogRecords): KeyRange {
+/** The range of keys, with those of the records. */
+export function widened(range: KeyRange | undefined, { count, bytes, keyStarts, keyLengths }: LogRecords): KeyRange {
   let low = 0;
   let high = 0;
   for (let record = 1; record < count; record++) {

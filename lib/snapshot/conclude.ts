@@ -5,13 +5,17 @@ import { changeControl } from "../checkpoint/control.ts";
 import { changeHistoryRow } from "../checkpoint/history.ts";
 import { historyAttributes, historyItem } from "../checkpoint/items.ts";
 import type { Lease } from "../checkpoint/lease.ts";
-import { clearCapture, commitCheckpoint } from "../checkpoint/transitions.ts";
-import { type CaptureRecord, type Checkpoint, checkpointBorder, type HistoryRow } from "../model/control.ts";
+import { clearCapture, commitCheckpoint, noteReadBack } from "../checkpoint/transitions.ts";
+import { type CaptureRecord, type Checkpoint, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
 import { publishCaptured } from "../redo-log/tail.ts";
 import { mayGoOn, stoppedShort } from "./load.ts";
 import { completeAndVerify, type CutState, type MakeStop, type Sent } from "./make.ts";
 import type { CaptureDeps, CaptureOutcome, CaptureRequest } from "./outcome.ts";
+import { sizesOf } from "./sizes.ts";
 import type { PassedOver } from "./state.ts";
+
+/** What is read back is noted each time that it has the bytes of so many parts: once in so many writes of parts. */
+const PARTS_READ_TO_NOTE = 4;
 
 export interface Made {
   readonly lease: Lease;
@@ -37,7 +41,14 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
       break;
   }
   const readFromMs = deps.clock.now();
-  const completion = await completeAndVerify(deps, record, sent, () => mayGoOn(request, lease));
+  const completion = await completeAndVerify(deps, record, sent, {
+    goOn: () => mayGoOn(request, lease),
+    noteBytes: PARTS_READ_TO_NOTE * sizesOf(request.sizes).partBytes,
+    async note(readBack) {
+      const decide = (control: Control) => noteReadBack(control, lease.holder, record.uploadId, readBack);
+      return (await changeControl(deps, { id: lease.id, decide })).kind === "written";
+    },
+  });
   switch (completion.kind) {
     case "stopped":
       return stoppedShort(request);

@@ -162,27 +162,44 @@ async function etagOf({ objects }: MakeDeps, { key }: Snapshot): Promise<string>
   return head.etag;
 }
 
+/** While what was sent is read back. Each answers whether to go on. */
+export interface ReadingBack {
+  readonly goOn: () => Promise<boolean>;
+  /** Bytes between two notes. */
+  readonly noteBytes: number;
+  /** So many of the row groups to be read back were found sound. */
+  readonly note: (readBack: number) => Promise<boolean>;
+}
+
 /** Completes the upload from the stored list, then reads back what was sent, and some of what was carried over, and compares. */
 export async function completeAndVerify(
   deps: MakeDeps,
-  { key, uploadId }: CaptureRecord,
+  { key, uploadId, readBack = 0 }: CaptureRecord,
   { uploaded, encoded, read, carried }: Sent,
-  goOn: () => Promise<boolean>,
+  { goOn, noteBytes, note }: ReadingBack,
 ): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed" | "carriedDamage"; readonly why: string }> {
   const parts = uploaded.parts.map(({ number, etag }) => ({ number, etag }));
   const completed = await deps.objects.completeUpload({ key, uploadId, parts });
   // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
   if (completed.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
   let verified = 0;
+  let unnoted = 0;
   try {
     const { size, footerSha256, footerBytes } = encoded;
     const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256, footerBytes });
     if (opened.kind === "absent") return { kind: "failed", why: `the upload of ${key} is gone` };
-    for await (verified of opened.snapshot.verifyBytes(read)) if (!(await goOn())) return { kind: "stopped" };
+    for await (const sound of opened.snapshot.verifyBytes(read.slice(readBack))) {
+      if (sound > verified) unnoted += encoded.groups[read[readBack + verified]].group.byteLength;
+      verified = sound;
+      if (!(await goOn())) return { kind: "stopped" };
+      if (unnoted < noteBytes) continue;
+      unnoted = 0;
+      if (!(await note(readBack + verified))) return { kind: "stopped" };
+    }
     return { kind: "verified" };
   } catch (error) {
     if (!isDamageOf(error, key)) throw error;
-    return { kind: carried.has(read[verified]) ? "carriedDamage" : "failed", why: error.message };
+    return { kind: carried.has(read[readBack + verified]) ? "carriedDamage" : "failed", why: error.message };
   }
 }
 

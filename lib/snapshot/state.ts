@@ -20,7 +20,7 @@ import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { covers, filesFrom, type Life, settle } from "../redo-log/read.ts";
 import { type Bound, replay } from "../redo-log/replay.ts";
-import { type Changes, keepWithin, logChanges, type Stretch, STRETCH_RAW_BYTES } from "./changes.ts";
+import { type Changes, keepWithin, logChanges, type Stretch, STRETCH_RAW_BYTES, widened } from "./changes.ts";
 import { type Base, baseBorder, basesFor } from "./choose.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
 
@@ -196,7 +196,7 @@ async function replayBehind(
       log.files++;
       log.bytes += step.bytes;
       log.rawBytes += step.file.records.bytes.length;
-      addTo(stretches, next, step);
+      addTo(stretches, next, step, fold.end !== undefined);
       const replayed = replay(step.file, { applies, fold }, bound);
       fits = keepWithin(fold, foldBytesMax);
       if (replayed.last !== undefined) {
@@ -215,15 +215,19 @@ async function replayBehind(
   }
 }
 
-function addTo(stretches: Stretch[], from: Border, { file, border }: { readonly file: RedoFile; readonly border: Border }): void {
-  const rawBytes = file.records.bytes.length;
+/** @param noted whether the keys of a stretch that begins here are noted: only where the log will be read again */
+function addTo(stretches: Stretch[], from: Border, { file, border }: { readonly file: RedoFile; readonly border: Border }, noted: boolean): void {
+  const { records } = file;
+  const rawBytes = records.bytes.length;
   const lastIndex = toIndex(border.next - 1);
   const last = stretches.at(-1);
-  if (last === undefined || last.rawBytes >= STRETCH_RAW_BYTES) stretches.push({ from, last: lastIndex, rawBytes });
-  else {
-    last.last = lastIndex;
-    last.rawBytes += rawBytes;
+  if (last === undefined || last.rawBytes >= STRETCH_RAW_BYTES) {
+    stretches.push({ from, last: lastIndex, rawBytes, ...(noted && { keys: widened(undefined, records) }) });
+    return;
   }
+  last.last = lastIndex;
+  last.rawBytes += rawBytes;
+  if (last.keys !== undefined) last.keys = widened(last.keys, records);
 }
 
 function report({ telemetry }: StateDeps, { id }: Life, damaged: HistoryRow, error: TidemarkError, next: Base): void {

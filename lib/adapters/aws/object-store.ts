@@ -360,9 +360,13 @@ function isTaken(error: unknown): boolean {
   return awsErrorName(error) === "PreconditionFailed" || awsStatus(error) === 412;
 }
 
-/** The body in one buffer of its own, which S3 tells the length of beforehand. */
+/** The body in one buffer of its own; S3 tells its length beforehand, not every server does. */
 async function bodyOf({ Body, ContentLength }: GetObjectCommandOutput, key: string): Promise<Buffer> {
-  if (!(Body instanceof Readable) || ContentLength === undefined) throw unreadable(key, "a body without a length");
+  if (!(Body instanceof Readable) || ContentLength === undefined) {
+    const bytes = await Body?.transformToByteArray();
+    if (bytes === undefined || (ContentLength !== undefined && bytes.length !== ContentLength)) throw unreadable(key, "a body that was cut off");
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
   const body = Buffer.allocUnsafeSlow(ContentLength);
   let length = 0;
   for await (const chunk of Body as AsyncIterable<Buffer>) {

@@ -88,13 +88,17 @@ function encodeChecksums({ rows, columns }: GroupPages): Buffer {
 
 /** The pages of a stored row group. `bytes` are its page index; throws `damagedObject` where they are not what the footer says. */
 export function decodePageIndex(object: string, group: RowGroup, place: IndexPlace, bytes: Buffer): GroupPages {
-  if (bytes.length !== place.byteLength || hash("sha256", bytes, "hex") !== place.sha256) {
-    throw damagedObject(object, `the page index of the row group at ${group.offset} fails its SHA-256`);
-  }
+  verifyPageIndex(object, group, place, bytes);
   return pagesOfIndex(object, group, bytes, place.lengths);
 }
 
-/** The same for a page index that is known to be what it must be; `lengths` as in `PlacedGroup`. */
+/** Throws unless `bytes` are the row group's page index. */
+export function verifyPageIndex(object: string, { offset }: RowGroup, { byteLength, sha256 }: IndexPlace, bytes: Buffer): void {
+  if (bytes.length !== byteLength || hash("sha256", bytes, "hex") !== sha256)
+    throw damagedObject(object, `the page index of the row group at ${offset} fails its SHA-256`);
+}
+
+/** The same as `decodePageIndex` for a page index that is known to be what it must be; `lengths` as in `PlacedGroup`. */
 export function pagesOfIndex(object: string, group: RowGroup, bytes: Buffer, lengths: readonly number[]): GroupPages {
   return orDamaged(object, () => readPageIndex(group, bytes, lengths));
 }

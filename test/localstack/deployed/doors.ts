@@ -51,7 +51,7 @@ export async function aRequestedCaptureTellsItsOutcome(): Promise<void> {
   const asked = await signedFetch(`${base}/captures`, { method: "POST" });
   expect(asked.status).toBe(202);
   const { request } = (await asked.json()) as { readonly request: string };
-  const done = await until("the outcome", 60_000, async () => {
+  const done = await until("the outcome", 300_000, async () => {
     const told = (await (await signedFetch(`${base}/captures/${request}`, { method: "GET" })).json()) as { readonly state: string };
     return told.state === "done" ? told : undefined;
   });

@@ -31,13 +31,13 @@ export async function eventsAreSent(): Promise<void> {
     await sqs().send(
       new SendMessageCommand({ QueueUrl: output("SnapshotQueueUrl"), MessageBody: JSON.stringify({ table: TABLE, shard: 0 }), MessageGroupId: TABLE }),
     );
-    await until(`the event of snapshot ${n}`, 60_000, async () => {
+    await until(`the event of snapshot ${n}`, 300_000, async () => {
       told.push(...(await received(QueueUrl)));
       return told.some((event) => event["detail-type"] === "SnapshotCompleted" && event.detail.index === n) || undefined;
     });
   }
   await writer.close();
-  await until("the events of the expiry", 60_000, async () => {
+  await until("the events of the expiry", 300_000, async () => {
     told.push(...(await received(QueueUrl)));
     const kinds = new Set(told.map((event) => event["detail-type"]));
     return (kinds.has("RedoLogExpired") && kinds.has("SnapshotExpired")) || undefined;

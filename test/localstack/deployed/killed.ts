@@ -24,7 +24,7 @@ const RECORDS = 28;
 /** Stored by S3, but the function never learns of it. */
 const LOST_PART = 3;
 /** The function's limit, then the message's invisibility, then the capture again. */
-const GOES_ON_MS = 300_000;
+const GOES_ON_MS = 500_000;
 
 export async function killedInAnUploadItGoesOn(): Promise<void> {
   const world = deployedWorld();
@@ -42,7 +42,7 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
     await sqs().send(
       new SendMessageCommand({ QueueUrl: output("SnapshotQueueUrl"), MessageBody: JSON.stringify({ table: TABLE, shard: 0 }), MessageGroupId: TABLE }),
     );
-    await until("the part whose reply is lost", 150_000, async () => proxy.kept);
+    await until("the part whose reply is lost", GOES_ON_MS, async () => proxy.kept);
     const before = await readControl(world.checkpoints, id);
     expect(before?.checkpoint).toBeUndefined();
     expect(await listUploads(world.objects, `${TABLE}/0/`)).toHaveLength(1);
@@ -77,7 +77,7 @@ async function overrideS3(FunctionName: string, url: string): Promise<() => Prom
   const { Environment } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
   const change = async (Variables: Record<string, string>): Promise<void> => {
     await lambda().send(new UpdateFunctionConfigurationCommand({ FunctionName, Environment: { Variables } }));
-    await until("the changed function", 30_000, async () => {
+    await until("the changed function", 120_000, async () => {
       const { LastUpdateStatus } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
       return LastUpdateStatus === "Successful" || undefined;
     });
@@ -94,7 +94,7 @@ export async function aPoisonedMessageEndsWithItsReason(): Promise<void> {
   await damagedTable("broken");
   await sqs().send(new SendMessageCommand({ QueueUrl: queue, MessageBody: JSON.stringify({ table: "broken", shard: 0 }), MessageGroupId: "broken" }));
   const reasons: string[] = [];
-  await until("the dead letters", 60_000, async () => {
+  await until("the dead letters", 300_000, async () => {
     const { Messages = [] } = await sqs().send(
       new ReceiveMessageCommand({
         QueueUrl: output("SnapshotDeadLetterQueueUrl"),

@@ -15,8 +15,8 @@ import { deployedWorld, output, storeUrl, until } from "./stack.ts";
 export const TABLE = "players";
 const SHARDS = 2;
 /** The schedule comes each minute, and may find the function cold. */
-const SCHEDULE_MS = 100_000;
-const QUEUE_MS = 30_000;
+const SCHEDULE_MS = 300_000;
+const QUEUE_MS = 200_000;
 
 /** What was sent and acknowledged, in the plainest form: values by key. */
 const model = new Map<string, unknown>();

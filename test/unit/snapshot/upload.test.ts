@@ -252,3 +252,28 @@ test("and it is found as well by who goes on with a capture, whose worker before
   const { findings } = await verifyShard(world, { id, codec: "json" });
   expect(findings.map(({ object }) => object)).toEqual([damaged]);
 });
+
+test("who goes on with a capture that was reading back begins where that came to", async () => {
+  const world = await worldWithLog();
+  const ranges = (counted: { offset: number; length: number }[], failFrom: number) =>
+    withObjects(world, (objects) => ({
+      async getRange(key, range) {
+        if (counted.length >= failFrom) throw noAnswer();
+        if (key.endsWith(".parquet")) counted.push(range);
+        return objects.getRange(key, range);
+      },
+    }));
+  const first: { offset: number; length: number }[] = [];
+  await expect(capture(ranges(first, 20), small)).rejects.toMatchObject({ kind: "retry" });
+  const noted = (await readControl(world.checkpoints, id))?.capture?.readBack ?? 0;
+  expect(noted).toBeGreaterThan(5);
+
+  const second: { offset: number; length: number }[] = [];
+  expect(await capture(ranges(second, Infinity), small)).toMatchObject({ kind: "completed", index: 120 });
+  // The row groups lie before the page indexes and the foot, which both read.
+  const row = (await readHistory(world.checkpoints, id))[0];
+  const groupsOf = (read: readonly { offset: number }[]) => [...new Set(read.map(({ offset }) => offset))].filter((offset) => offset < row.size / 2);
+  const again = groupsOf(second).filter((offset) => groupsOf(first).includes(offset));
+  expect(again.length).toBeLessThan(groupsOf(first).length / 2);
+  expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
+});
