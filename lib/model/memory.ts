@@ -4,7 +4,7 @@
 import { isMarkedAsUntransferable } from "node:worker_threads";
 
 /** Smaller ones are not worth a call. */
-const RELEASED_BYTES_MIN = 16 * 1024;
+const RELEASED_BYTES_MIN = 2 * 1024;
 
 /** Frees the memory that is viewed. Only for who owns all of it, last: every view of it is empty from then on. */
 export function release({ buffer }: ArrayBufferView): void {

@@ -7,6 +7,7 @@
 
 import { hash } from "node:crypto";
 import { damagedObject } from "../../model/errors.ts";
+import { release } from "../../model/memory.ts";
 import type { Rows } from "../../model/rows.ts";
 import { decodeDelta } from "./delta.ts";
 import { asDamage, orDamaged } from "./faults.ts";
@@ -93,6 +94,8 @@ function rowsOf(pages: GroupPages, page: number, raw: readonly Buffer[]): Rows {
   };
   expectEnd(raw[INDEX], decodeDelta(raw[INDEX], 0, count, 1, rows.indexes));
   expectEnd(raw[TIME], decodeDelta(raw[TIME], 0, count, 1_000, rows.times));
+  release(raw[INDEX]);
+  release(raw[TIME]);
   checkOrder(rows, pages.firstKeys[page], pages.lastKeys[page]);
   return rows;
 }

@@ -12,6 +12,8 @@ const PAGE_TYPE_DATA = 0;
 const HEADER_BYTES_MAX = 64;
 /** Room behind the expected bytes, so that one call of the decompressor sees the end of its frame. */
 const DECOMPRESS_SLACK_BYTES = 64;
+/** Smaller outputs would lie in Node's pool together with others, and be freed by the garbage collector alone. */
+const OWN_BYTES_MIN = Buffer.poolSize >>> 1;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
 /** Raw bytes from which on a page leaves the main thread. A usual one is not worth it: bench/README.md has what was measured. */
 const HAND_OVER_BYTES = 1024 * 1024;
@@ -99,7 +101,7 @@ function compressElsewhere(raw: Buffer): Promise<Buffer> {
 }
 
 function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly chunkSize: number } {
-  return { params: LEVEL_1, chunkSize: raw.length + (raw.length >>> 8) + 128 };
+  return { params: LEVEL_1, chunkSize: Math.max(OWN_BYTES_MIN, raw.length + (raw.length >>> 8) + 128) };
 }
 
 /** Throws RangeError for what is not zstd, or has more than `rawLength` bytes. */
@@ -118,7 +120,7 @@ function decompressElsewhere(stored: Buffer, rawLength: number): Promise<Buffer>
 }
 
 function decompression(rawLength: number): { readonly maxOutputLength: number; readonly chunkSize: number } {
-  return { maxOutputLength: Math.max(rawLength, 1), chunkSize: rawLength + DECOMPRESS_SLACK_BYTES };
+  return { maxOutputLength: Math.max(rawLength, 1), chunkSize: Math.max(OWN_BYTES_MIN, rawLength + DECOMPRESS_SLACK_BYTES) };
 }
 
 function damagedFrame(cause: unknown): RangeError {
