@@ -18,7 +18,7 @@ import { build } from "esbuild";
 import { z } from "zod";
 import { appendStream } from "../cli/append-stream.ts";
 import { FOR_LAMBDA } from "../functions/bundle.ts";
-import { NODE_OPTIONS } from "../infra/node-options.ts";
+import { RUNTIME_ENVIRONMENT } from "../infra/runtime.ts";
 import { s3Client } from "../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../lib/adapters/aws/object-store.ts";
 import { localCheckpointStore } from "../lib/adapters/local/checkpoint-store.ts";
@@ -107,8 +107,8 @@ async function killUntilDone(): Promise<void> {
 
 /** One process, until it is done or killed. */
 async function live(): Promise<Life> {
-  const env = { ...process.env, AWS_ENDPOINT_URL: server.endpoint, AWS_REGION: REGION, ...credentials() };
-  const worker: ChildProcess = spawn(process.execPath, [NODE_OPTIONS, join(folder, "kills-worker.mjs"), folder, server.bucket], {
+  const env = { ...process.env, AWS_ENDPOINT_URL: server.endpoint, AWS_REGION: REGION, ...RUNTIME_ENVIRONMENT, ...credentials() };
+  const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.mjs"), folder, server.bucket], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -12,9 +12,9 @@ import type { Construct } from "constructs";
 import { callError } from "../lib/model/errors.ts";
 import { acknowledgeWildcards } from "./acknowledgements.ts";
 import { METRICS_NAMESPACE } from "./metrics.ts";
-import { NODE_OPTIONS } from "./node-options.ts";
 import { allow, type Permissions } from "./permissions.ts";
 import type { SnapshotPipelineProps } from "./props.ts";
+import { RUNTIME_ENVIRONMENT } from "./runtime.ts";
 import type { Storage } from "./storage.ts";
 
 export const FUNCTION_NAMES = ["plan", "snapshot", "cleanup", "ingest", "ingest-queue", "requests", "events", "tables"] as const;
@@ -94,7 +94,7 @@ export function pipelineFunction(scope: Construct, settings: FunctionSettings, r
       TIDEMARK_PREFIX: storage.prefix,
       TIDEMARK_TABLE: storage.table.tableName,
       TIDEMARK_PIPELINE: settings.pipelineName,
-      NODE_OPTIONS,
+      ...RUNTIME_ENVIRONMENT,
       POWERTOOLS_SERVICE_NAME: `tidemark-${request.name}`,
       POWERTOOLS_METRICS_NAMESPACE: METRICS_NAMESPACE,
       POWERTOOLS_LOG_LEVEL: settings.logLevel,

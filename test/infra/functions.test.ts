@@ -54,7 +54,7 @@ describe("every function", () => {
   test("knows the queues that it sends to, and where its dead letters go", () => {
     const variables = functionsOf(plain).map(([name, { Environment }]) => {
       const { Variables } = Object(Environment);
-      return [name, Object.keys(Variables).filter((key) => /_(QUEUE|MAX|BUS)$/.test(key))];
+      return [name, Object.keys(Variables).filter((key) => /^TIDEMARK_.*_(QUEUE|MAX|BUS)$/.test(key))];
     });
     expect(Object.fromEntries(variables)).toEqual({
       plan: ["TIDEMARK_SNAPSHOT_QUEUE"],

@@ -11,7 +11,6 @@
 // with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower. Told to use
 // no checksums of parts, this store lets such a server copy; what arrived is then proven by reading it back alone.
 
-import { Readable } from "node:stream";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -19,7 +18,6 @@ import {
   DeleteObjectsCommand,
   GetObjectCommand,
   type GetObjectCommandInput,
-  type GetObjectCommandOutput,
   HeadBucketCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
@@ -30,11 +28,11 @@ import {
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import { assert } from "../../model/assert.ts";
-import { callError, TidemarkError } from "../../model/errors.ts";
+import { callError } from "../../model/errors.ts";
 import { COPY_BY_HAND_BYTES_MAX, S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import { release } from "../../model/memory.ts";
 import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, Upload, UploadPage } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
+import { bodyOf, unreadable } from "./body.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
 import type { Checksums } from "./clients.ts";
 import { completedPart, crc32Base64, crc32Of, isCrc32, joinEtag } from "./part-etags.ts";
@@ -360,24 +358,6 @@ function isTaken(error: unknown): boolean {
   return awsErrorName(error) === "PreconditionFailed" || awsStatus(error) === 412;
 }
 
-/** The body in one buffer of its own; S3 tells its length beforehand, not every server does. */
-async function bodyOf({ Body, ContentLength }: GetObjectCommandOutput, key: string): Promise<Buffer> {
-  if (!(Body instanceof Readable) || ContentLength === undefined) {
-    const bytes = await Body?.transformToByteArray();
-    if (bytes === undefined || (ContentLength !== undefined && bytes.length !== ContentLength)) throw unreadable(key, "a body that was cut off");
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  }
-  const body = Buffer.allocUnsafeSlow(ContentLength);
-  let length = 0;
-  for await (const chunk of Body as AsyncIterable<Buffer>) {
-    if (length + chunk.length > ContentLength) throw unreadable(key, "a body that is longer than it says");
-    length += chunk.copy(body, length);
-    release(chunk);
-  }
-  if (length < ContentLength) throw unreadable(key, "a body that was cut off");
-  return body;
-}
-
 /** The whole object's size in `bytes 0-99/1234`. */
 function sizeIn(contentRange: string | undefined): number {
   const size = Number(/\/([0-9]+)$/.exec(contentRange ?? "")?.[1]);
@@ -396,8 +376,4 @@ interface UploadsRequest {
   readonly limit: number;
   readonly keyAfter?: string;
   readonly idAfter?: string;
-}
-
-function unreadable(place: string, what: string, cause?: unknown): TidemarkError {
-  return new TidemarkError("retry", "unreadable-answer", `${place}: S3 answered with ${what}; call again`, { cause });
 }
