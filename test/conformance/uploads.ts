@@ -2,6 +2,7 @@
 
 import { describe, expect } from "vitest";
 import { S3_PART_BYTES_MIN } from "../../lib/model/limits.ts";
+import { release } from "../../lib/model/memory.ts";
 import type { ObjectStore, Upload, UploadedPart } from "../../lib/ports/object-store.ts";
 import { type Law, range } from "./law.ts";
 import { bodyOf, bytes, pattern } from "./objects.ts";
@@ -24,6 +25,19 @@ export function uploadLaws(name: string, law: Law<ObjectStore>): void {
       const across = await store.getRange("u/big", { offset: partBytes - 5, length: 10 });
       expect(across).toEqual({ kind: "found", body: whole.subarray(partBytes - 5, partBytes + 5), size: whole.length });
       expect(await openUploads(store, "", 10)).toEqual([]);
+    });
+
+    law("a part's bytes are the caller's again once it is stored, and so is a body that was read", async (store) => {
+      const whole = pattern(100_000);
+      const sent = Buffer.from(whole);
+      const upload = await start(store, "u/owned");
+      const stored = await part(store, upload, 1, sent);
+      release(sent);
+      expect(await store.completeUpload({ ...upload, parts: [stored] })).toEqual({ kind: "completed" });
+      release(await bodyOf(store, "u/owned"));
+      const read = await store.getRange("u/owned", { offset: 0, length: whole.length });
+      if (read.kind === "found") release(read.body);
+      expect((await bodyOf(store, "u/owned")).equals(whole)).toBe(true);
     });
 
     law("an upload shows nothing and takes no key before it is complete", async (store) => {
