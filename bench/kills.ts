@@ -31,6 +31,7 @@ import { createTable } from "../lib/jobs/tables.ts";
 import { readBatches } from "../lib/ndjson/batches.ts";
 import { verifyShard } from "../lib/recovery/verify.ts";
 import { CREDENTIALS, REGION } from "../test/s3/versitygw.ts";
+import { environment } from "./peers/bench.ts";
 import { makeData } from "./peers/data.ts";
 import { startServer } from "./peers/server.ts";
 
@@ -107,7 +108,7 @@ async function killUntilDone(): Promise<void> {
 
 /** One process, until it is done or killed. */
 async function live(): Promise<Life> {
-  const env = { ...process.env, AWS_ENDPOINT_URL: server.endpoint, AWS_REGION: REGION, ...RUNTIME_ENVIRONMENT, ...credentials() };
+  const env = { ...environment(server.endpoint, server.bucket), ...RUNTIME_ENVIRONMENT };
   const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.mjs"), folder, server.bucket], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
@@ -125,8 +126,4 @@ async function live(): Promise<Life> {
   await once(worker, "close");
   clearTimeout(timer);
   return { parts, ...(outcome !== undefined && { outcome }) };
-}
-
-function credentials(): Record<string, string> {
-  return { AWS_ACCESS_KEY_ID: CREDENTIALS.accessKeyId, AWS_SECRET_ACCESS_KEY: CREDENTIALS.secretAccessKey };
 }

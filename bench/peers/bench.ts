@@ -87,7 +87,7 @@ export function openBench({ peer, folder, data, server, onRow, onCheck }: BenchO
 }
 
 /** Names differ from one S3 client to the next; a bundle of certificates is of no use to plain HTTP, and Litestream does not start with one. */
-function environment(endpoint: string, bucket: string): NodeJS.ProcessEnv {
+export function environment(endpoint: string, bucket: string): NodeJS.ProcessEnv {
   const { AWS_CA_BUNDLE: _, ...inherited } = process.env;
   return {
     ...inherited,
