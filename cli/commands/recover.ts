@@ -130,10 +130,14 @@ async function writeSnapshot(
     let bytes = 0;
     for await (const chunk of view.snapshotFile()) {
       if (signal.aborted) throw interrupted("the state was not written to its end");
-      if (chunk === "restart") await whole.startOver();
-      else await whole.write(chunk);
-      bytes = chunk === "restart" ? 0 : bytes + chunk.length;
-      if (chunk !== "restart") release(chunk);
+      if (chunk === "restart") {
+        await whole.startOver();
+        bytes = 0;
+        continue;
+      }
+      await whole.write(chunk);
+      bytes += chunk.length;
+      release(chunk);
       output.progress(`${shardName(id)}: ${bytesInWords(bytes)}`);
     }
     shards.push({ ...recovered(id, view), final: view.final || !byTime, bytes });

@@ -130,9 +130,8 @@ export async function sendPieces(
       const stop = await uploader.made([head]);
       if (stop !== undefined) return stop;
     }
-    const [first] = snapshot.groups.slice(from, to);
     const last = snapshot.groups[to - 1];
-    const sourceOffset = isFirst ? 0 : first.offset;
+    const sourceOffset = isFirst ? 0 : snapshot.groups[from].offset;
     return uploader.carried(sourceOffset, last.offset + last.byteLength - sourceOffset);
   }
 }

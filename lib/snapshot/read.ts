@@ -212,8 +212,9 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
   }
 
   async function* verifyBytes(places: readonly number[] = [...groups.keys()]): AsyncGenerator<number> {
+    const read = new Set(places);
     for (let from = 0; from < groups.length; from += INDEXES_TOGETHER) {
-      await verifyIndexes(from, Math.min(groups.length, from + INDEXES_TOGETHER), places);
+      await verifyIndexes(from, Math.min(groups.length, from + INDEXES_TOGETHER), read);
       yield 0;
     }
     let verified = 0;
@@ -225,10 +226,10 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
     }
   }
 
-  async function verifyIndexes(from: number, to: number, read: readonly number[]): Promise<void> {
+  async function verifyIndexes(from: number, to: number, read: ReadonlySet<number>): Promise<void> {
     const bytes = await indexBytes(from, to);
     for (const [i, group] of groups.slice(from, to).entries()) {
-      if (read.includes(from + i)) decodePageIndex(key, group, group.index, bytes[i]);
+      if (read.has(from + i)) decodePageIndex(key, group, group.index, bytes[i]);
       else verifyPageIndex(key, group, group.index, bytes[i]);
     }
   }

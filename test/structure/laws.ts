@@ -7,7 +7,7 @@ import { importsOf, type Source } from "./sources.ts";
 const ENTRIES = ["lib/index.ts", "lib/aws.ts", "lib/local.ts", "lib/memory.ts"];
 const MECHANISMS = ["redo-log", "snapshot", "machines", "checkpoint", "planner", "cleanup", "recovery"];
 const CORE = ["model", "ports", "ndjson", ...MECHANISMS, "jobs", "api"];
-const CORE_BUILT_INS = ["node:worker_threads", "node:buffer", "node:crypto", "node:util", "node:zlib"];
+const CORE_BUILT_INS = ["node:buffer", "node:crypto", "node:util", "node:worker_threads", "node:zlib"];
 const LINES_MAX = 400;
 
 /** Which layers a layer may import, besides itself; of the mechanisms some are named by their folder. Whoever has no row may import all of lib/. */

@@ -117,9 +117,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     count = 0;
     words = new Uint32Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * ENTRY_WORDS);
     stamps = new Float64Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * STAMP_NUMBERS);
-    const room = slots.length;
-    release(slots);
-    slots = new Uint32Array(room);
+    slots.fill(0);
     patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
     patchEnd = PATCH_WORDS;
     freePatch = 0;

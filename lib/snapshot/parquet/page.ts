@@ -71,21 +71,21 @@ function ofLength(raw: Buffer, rawLength: number): Buffer {
 }
 
 /** One for all: a header is made for each page that is written or read. */
-const header = thriftWriter(HEADER_BYTES_MAX);
+const headerWriter = thriftWriter(HEADER_BYTES_MAX);
 
 /** The bytes stand until the next call. */
 function pageHeader(column: Column, rows: number, rawLength: number, storedLength: number, checksum: number): Buffer {
-  header.i32(1, PAGE_TYPE_DATA);
-  header.i32(2, rawLength);
-  header.i32(3, storedLength);
-  header.i32(4, checksum | 0);
-  header.struct(5, () => {
-    header.i32(1, rows);
-    header.i32(2, column.encoding);
-    header.i32(3, ENCODING_RLE);
-    header.i32(4, ENCODING_RLE);
+  headerWriter.i32(1, PAGE_TYPE_DATA);
+  headerWriter.i32(2, rawLength);
+  headerWriter.i32(3, storedLength);
+  headerWriter.i32(4, checksum | 0);
+  headerWriter.struct(5, () => {
+    headerWriter.i32(1, rows);
+    headerWriter.i32(2, column.encoding);
+    headerWriter.i32(3, ENCODING_RLE);
+    headerWriter.i32(4, ENCODING_RLE);
   });
-  return header.end();
+  return headerWriter.end();
 }
 
 /** One frame in one call: an output of this size is never outgrown (ZSTD_COMPRESSBOUND), so zstd works without buffers of its own. */

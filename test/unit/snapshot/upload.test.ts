@@ -204,41 +204,39 @@ test("who goes on with a capture encodes again no more than what its last part l
   expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
 });
 
-test("damage in a row group that is carried over is found by its CRC-32, before the snapshot counts, and the generation before serves", async () => {
+/** Two generations, of which the newer one is damaged where the next capture carries it over, and a change behind them. */
+async function worldWithDamage() {
   const world = await worldWithLog();
+  const keyOfNewest = async (): Promise<string> => (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
   await capture(world, small);
+  const before = await keyOfNewest();
   await appendEach(world, [[put("zz", 1)]]);
   await capture(world, small);
-  const key = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
-  world.objects.damage(key, (body) => body.fill(0x5a, 9_000, 9_001));
+  const damaged = await keyOfNewest();
+  world.objects.damage(damaged, (body) => body.fill(0x5a, 9_000, 9_001));
   await appendEach(world, [[put("zzz", 2)]]);
+  return { world, before, damaged };
+}
+
+async function damageIsPassedOver({ world, damaged }: Awaited<ReturnType<typeof worldWithDamage>>): Promise<void> {
   expect(await capture(world, small)).toMatchObject({ kind: "completed", index: 122 });
   expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, false, true]);
   const { findings } = await verifyShard(world, { id, codec: "json" });
-  expect(findings.map(({ object }) => object)).toEqual([key]);
+  expect(findings.map(({ object }) => object)).toEqual([damaged]);
+}
+
+test("damage in a row group that is carried over is found by its CRC-32, before the snapshot counts, and the generation before serves", async () => {
+  await damageIsPassedOver(await worldWithDamage());
 });
 
 test("and it is found as well by who goes on with a capture, whose worker before had copied the damage and ended", async () => {
-  const world = await worldWithLog();
-  await capture(world, small);
-  const key = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
-  await appendEach(world, [[put("zz", 1)]]);
-  await capture(world, small);
-  const damaged = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
-  world.objects.damage(damaged, (body) => body.fill(0x5a, 9_000, 9_001));
-  await appendEach(world, [[put("zzz", 2)]]);
-  const killed = withObjects(world, () => ({
-    async completeUpload() {
-      throw noAnswer();
-    },
-    // Nothing is found out by this worker.
-    async get(asked) {
-      if (asked === key) throw noAnswer();
-      return world.objects.get(asked);
-    },
-    async getRange(asked, range) {
-      if (asked === key) throw noAnswer();
-      return world.objects.getRange(asked, range);
+  const damage = await worldWithDamage();
+  const { world, before } = damage;
+  // It finds the damage, and ends before it can begin anew from the generation before.
+  const killed = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      if (key === before) throw noAnswer();
+      return objects.getRange(key, range);
     },
   }));
   await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
@@ -246,11 +244,7 @@ test("and it is found as well by who goes on with a capture, whose worker before
   if (record === undefined) throw new Error("the capture left its record");
   const stored = await storedParts(world.checkpoints, id, record);
   expect([...stored.values()].some(({ copied, crc32 }) => copied && crc32 !== undefined)).toBe(true);
-
-  expect(await capture(world, small)).toMatchObject({ kind: "completed", index: 122 });
-  expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, false, true]);
-  const { findings } = await verifyShard(world, { id, codec: "json" });
-  expect(findings.map(({ object }) => object)).toEqual([damaged]);
+  await damageIsPassedOver(damage);
 });
 
 test("who goes on with a capture that was reading back begins where that came to", async () => {
