@@ -190,10 +190,13 @@ export async function completeAndVerify(
     for await (const sound of opened.snapshot.verifyBytes(read.slice(readBack))) {
       if (sound > verified) unnoted += encoded.groups[read[readBack + verified]].group.byteLength;
       verified = sound;
-      if (!(await goOn())) return { kind: "stopped" };
-      if (unnoted < noteBytes) continue;
-      unnoted = 0;
-      if (!(await note(readBack + verified))) return { kind: "stopped" };
+      const stops = !(await goOn());
+      // Noted where it stops too: who goes on may have no more time than this one had.
+      if (unnoted >= noteBytes || (stops && unnoted > 0)) {
+        unnoted = 0;
+        if (!(await note(readBack + verified))) return { kind: "stopped" };
+      }
+      if (stops) return { kind: "stopped" };
     }
     return { kind: "verified" };
   } catch (error) {

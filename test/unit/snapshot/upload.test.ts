@@ -247,6 +247,22 @@ test("and it is found as well by who goes on with a capture, whose worker before
   await damageIsPassedOver(damage);
 });
 
+test("a capture that is told to stop while it reads back notes what it found sound, however little", async () => {
+  const world = await worldWithLog();
+  const stop = new AbortController();
+  let read = 0;
+  const stopping = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      if (key.endsWith(".parquet") && ++read === 6) stop.abort();
+      return objects.getRange(key, range);
+    },
+  }));
+  expect(await capture(stopping, { ...small, sizes: { ...small.sizes, partBytes: 4 * small.sizes.partBytes }, signal: stop.signal })).toMatchObject({
+    kind: "aborted",
+  });
+  expect((await readControl(world.checkpoints, id))?.capture?.readBack).toBeGreaterThan(0);
+});
+
 test("who goes on with a capture that was reading back begins where that came to", async () => {
   const world = await worldWithLog();
   const ranges = (counted: { offset: number; length: number }[], failFrom: number) =>
