@@ -4,9 +4,10 @@
 //
 // Each reading ends with the check that what was read is still covered by incarnation and mark (rule 27).
 
-import { keyedFold, type KeyedFold, releaseFold, type SortedFold } from "../machines/keyed/fold.ts";
+import { keyedFold, type KeyedFold, type SortedFold } from "../machines/keyed/fold.ts";
 import { compareBytes } from "../model/bytes.ts";
 import { TidemarkError } from "../model/errors.ts";
+import { release } from "../model/memory.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { shardName } from "../model/names.ts";
 import type { Border, Index } from "../model/position.ts";
@@ -51,7 +52,7 @@ export interface ChangesRequest {
   readonly firstFrom?: Buffer;
   /** Only keys below it are wanted; default: all. */
   readonly above?: Buffer;
-  /** Whether parts are asked for by one reader, upwards: each is then freed before the next is made. */
+  /** Whether parts are asked for by one reader, upwards: each is then made in the memory of the one before. */
   readonly oneReader?: boolean;
   readonly goOn?: () => Promise<boolean>;
 }
@@ -59,18 +60,17 @@ export interface ChangesRequest {
 /** A stretch ends at the first file's end where it has so many raw bytes. */
 export const STRETCH_RAW_BYTES = 1024 * 1024;
 
-/** @param first what the first reading made, for the keys at or above `firstFrom` */
-export function logChanges(deps: ReadDeps, request: ChangesRequest, first: SortedFold): Changes {
+/** @param first what the first reading folded, of the keys at or above `firstFrom` */
+export function logChanges(deps: ReadDeps, request: ChangesRequest, first: KeyedFold): Changes {
   const { life, codec, foldBytesMax, stretches, refused, bound, above } = request;
   let at = request.firstFrom;
-  let current = untilAbove(first, above);
+  let current = untilAbove(first.sorted(), above);
 
   return {
     async part(from) {
       const isHeld = at === undefined || (from !== undefined && Buffer.compare(at, from) <= 0);
       if (isHeld && (current.end === undefined || from === undefined || Buffer.compare(from, current.end) < 0)) return current;
-      if (request.oneReader === true) releaseFold(current);
-      const fold = keyedFold({ codec, ...(from && { from }), ...(above && { end: above }) });
+      const fold = request.oneReader === true ? again(from) : keyedFold({ codec, ...(from && { from }), ...(above && { end: above }), bytesMax: foldBytesMax });
       for (const stretch of stretches) {
         if (stretch.keys !== undefined && !meet(stretch.keys, from, fold.end)) continue;
         await request.goOn?.();
@@ -83,6 +83,12 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest, first: Sorte
     },
   };
 
+  function again(from: Buffer | undefined): KeyedFold {
+    release(current.order);
+    first.startOver(from);
+    return first;
+  }
+
   async function readStretch(stretch: Stretch, fold: KeyedFold): Promise<void> {
     let keys: KeyRange | undefined = stretch.keys;
     let border = stretch.from;
@@ -92,7 +98,6 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest, first: Sorte
         throw cleaned(life);
       }
       replay(step.file, { applies: (_, first) => !refused.has(first), fold }, bound);
-      keepWithin(fold, foldBytesMax);
       if (stretch.keys === undefined) keys = widened(keys, step.file.records);
       border = step.border;
     }
@@ -105,12 +110,6 @@ function untilAbove(fold: SortedFold, above: Buffer | undefined): SortedFold {
   if (above === undefined || fold.end === undefined || !fold.end.equals(above)) return fold;
   const { end: _, ...whole } = fold;
   return whole;
-}
-
-/** Narrows the fold until it fits; false where it cannot be narrowed further. */
-export function keepWithin(fold: KeyedFold, bytesMax: number): boolean {
-  while (fold.bytes > bytesMax) if (!fold.narrow()) return false;
-  return true;
 }
 
 function meet(keys: KeyRange, from: Buffer | undefined, end: Buffer | undefined): boolean {

@@ -20,7 +20,7 @@ import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { covers, filesFrom, type Life, settle } from "../redo-log/read.ts";
 import { type Bound, replay } from "../redo-log/replay.ts";
-import { type Changes, keepWithin, logChanges, type Stretch, STRETCH_RAW_BYTES, widened } from "./changes.ts";
+import { type Changes, logChanges, type Stretch, STRETCH_RAW_BYTES, widened } from "./changes.ts";
 import { type Base, baseBorder, basesFor } from "./choose.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
 
@@ -144,7 +144,7 @@ async function replayBehind(
   const { life, codec, bound = {}, foldBytesMax = FOLD_BYTES_MAX, firstFrom, above } = request;
   const from = baseBorder(base);
   const sessions = new Sessions(snapshot?.description.sessions, snapshot?.description.forgottenThrough);
-  const fold = keyedFold({ codec, ...(firstFrom && { from: firstFrom }), ...(above && { end: above }) });
+  const fold = keyedFold({ codec, ...(firstFrom && { from: firstFrom }), ...(above && { end: above }), bytesMax: foldBytesMax });
   const stretches: Stretch[] = [];
   const refused = new Set<number>();
   const applies = (mark: ProducerMark, first: Index, last: Index): boolean => {
@@ -160,7 +160,6 @@ async function replayBehind(
     atTail: false,
   };
   const log = { files: 0, bytes: 0, rawBytes: 0 };
-  let fits = true;
   let next = from;
   while (!isAtBound()) {
     const outcome = await readOn();
@@ -173,14 +172,14 @@ async function replayBehind(
   const { border, position, ...rest } = reached;
   const { oneReader = false, goOn } = request;
   const about = { life, codec, foldBytesMax, from, bound: { index: reached.index }, stretches, refused, oneReader };
-  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(goOn && { goOn }) }, fold.sorted());
+  const changes = logChanges(deps, { ...about, ...(firstFrom && { firstFrom }), ...(above && { above }), ...(goOn && { goOn }) }, fold);
   const state = { ...rest, ...(border && { border }), ...(position && { position }), base, mutations: reached.index - from.next + 1, sessions, changes, log };
   return { kind: "loaded", state: snapshot === undefined ? state : { ...state, snapshot } };
 
   function isAtBound(): boolean {
     if (reached.index >= (bound.index ?? Number.POSITIVE_INFINITY)) return true;
     // A log too long for one capture is cut, and so is one that memory cannot fold, however few of its keys are taken at a time.
-    const isLong = log.rawBytes >= (request.logBytesMax ?? Number.POSITIVE_INFINITY) || (!fits && request.logBytesMax !== undefined);
+    const isLong = log.rawBytes >= (request.logBytesMax ?? Number.POSITIVE_INFINITY) || (fold.bytes > foldBytesMax && request.logBytesMax !== undefined);
     return isLong && reached.index > (request.past ?? 0);
   }
 
@@ -198,7 +197,6 @@ async function replayBehind(
       log.rawBytes += step.file.records.bytes.length;
       addTo(stretches, next, step, fold.end !== undefined);
       const replayed = replay(step.file, { applies, fold }, bound);
-      fits = keepWithin(fold, foldBytesMax);
       if (replayed.last !== undefined) {
         reached.index = replayed.last.index;
         reached.timeMs = replayed.last.timeMs;

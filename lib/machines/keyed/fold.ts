@@ -5,7 +5,8 @@
 // stretches are cut (I5). A put replaces, a delete leaves a tombstone (the base may hold the key), patches are applied at
 // once where the fold knows the value, and kept in order where it does not. Memory is bounded by the live keys, values
 // and kept patches: bytes that were superseded are at most as many as those that live (I10). A fold may be of a range of keys
-// alone, and be narrowed while it is made: so a log of any size is folded part by part in the memory that there is.
+// alone, and one that has a limit narrows its range to keep it: so a log of any size is folded part by part in the memory that
+// there is, and in the same memory, part after part.
 // Hot: one arena of bytes, one open-addressing table and typed arrays that grow by doubling; no object per record but
 // where a patch is applied. bench/fold.ts measures it.
 
@@ -50,16 +51,18 @@ export interface KeyedFold {
   readonly bytes: number;
   /** Keys at or above it are not in the fold; absent where there is no such bound. */
   readonly end: Buffer | undefined;
-  /** Lets go of the upper half of its keys, and takes none of them from now on; false with fewer than two keys. */
-  narrow(): boolean;
-  /** The entries in key order: a view, good until the next `apply` or `narrow`. */
+  /** The entries in key order: a view, good until the next `apply` or `startOver`. */
   sorted(): SortedFold;
+  /** Empties the fold, and begins anew with the keys at or above `from`, in the memory that it has. */
+  startOver(from: Buffer | undefined): void;
 }
 
 const ENTRY_BYTES = ENTRY_WORDS * Uint32Array.BYTES_PER_ELEMENT + STAMP_NUMBERS * Float64Array.BYTES_PER_ELEMENT;
 const INITIAL_ENTRIES = 256;
 const INITIAL_PATCHES = 16;
 const INITIAL_ARENA_BYTES = 64 * 1024;
+/** An arena that grows beyond this gets at once what its fold may take: it would be held twice while it is moved. */
+const ARENA_DOUBLED_MAX = 4 * 1024 * 1024;
 /** Starts are 32-bit words. FOLD_BYTES_MAX keeps folds far below. */
 const ARENA_BYTES_MAX = 2 ** 32 - 1;
 /** Below so much garbage the arena is not worth compacting. */
@@ -72,9 +75,15 @@ export interface KeyedFoldOptions {
   /** Only keys at or above `from` and below `end`; default: all. */
   readonly from?: Buffer;
   readonly end?: Buffer;
+  /** Beyond so much memory the upper half of its keys is let go, and none of them is taken from then on; one key is always kept. */
+  readonly bytesMax?: number;
 }
 
-export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions): KeyedFold {
+/** State of an entry that is let go. */
+const DROPPED = 0xff;
+
+export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_INFINITY }: KeyedFoldOptions): KeyedFold {
+  let lowest = from;
   let end = above;
   let count = 0;
   let words = new Uint32Array(INITIAL_ENTRIES * ENTRY_WORDS);
@@ -88,9 +97,8 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
   let garbage = 0;
 
   function apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void {
-    const isBounded = lowest !== undefined || end !== undefined;
     for (let record = from; record < to; record += 1) {
-      if (isBounded && !isInRange(records.bytes, records.keyStarts[record], records.keyLengths[record])) continue;
+      if ((lowest !== undefined || end !== undefined) && !isInRange(records.bytes, records.keyStarts[record], records.keyLengths[record])) continue;
       const entry = entryOf(records.bytes, records.keyStarts[record], records.keyLengths[record]);
       const kind = records.kinds[record];
       if (kind === RECORD_PUT) setValue(entry, records.bytes, records.valueStarts[record], records.valueLengths[record]);
@@ -99,6 +107,7 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
       stamps[entry * STAMP_NUMBERS + STAMP_INDEX] = firstIndex + record - from;
       stamps[entry * STAMP_NUMBERS + STAMP_TIME] = timeMs;
       if (garbage > GARBAGE_BYTES_MIN && garbage > arenaEnd - garbage) compact();
+      while (bytesInUse() > bytesMax && count > 1) narrow();
     }
   }
 
@@ -107,39 +116,31 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     return end === undefined || compareBytes(bytes, start, length, end, 0, end.length) < 0;
   }
 
-  function narrow(): boolean {
-    if (count < 2) return false;
-    const order = keyOrder({ count, bytes: arena, words, stamps, patches });
-    const kept = order.subarray(0, count >>> 1);
-    const first = order[kept.length] * ENTRY_WORDS;
-    end = Buffer.from(arena.subarray(words[first + KEY_START], words[first + KEY_START] + words[first + KEY_LENGTH]));
-    const old = { words, stamps, patches, arena };
-    count = 0;
-    words = new Uint32Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * ENTRY_WORDS);
-    stamps = new Float64Array(Math.max(INITIAL_ENTRIES, kept.length * 2) * STAMP_NUMBERS);
-    slots.fill(0);
-    patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
-    patchEnd = PATCH_WORDS;
-    freePatch = 0;
-    arena = Buffer.allocUnsafeSlow(Math.max(INITIAL_ARENA_BYTES, arenaEnd));
-    arenaEnd = 0;
-    garbage = 0;
-    for (const entry of kept) keep(old, entry);
-    for (const view of [old.words, old.stamps, old.patches, old.arena, order]) release(view);
-    return true;
+  function bytesInUse(): number {
+    return arenaEnd + count * ENTRY_BYTES + slots.byteLength + patchEnd * patches.BYTES_PER_ELEMENT;
   }
 
-  /** Takes an entry over from a fold that is let go. */
-  function keep(old: { words: Uint32Array; stamps: Float64Array; patches: Uint32Array; arena: Buffer }, from: number): void {
-    const word = from * ENTRY_WORDS;
-    const entry = entryOf(old.arena, old.words[word + KEY_START], old.words[word + KEY_LENGTH]);
-    const state = old.words[word + STATE];
-    if (state === RECORD_PUT) setValue(entry, old.arena, old.words[word + VALUE_START], old.words[word + VALUE_LENGTH]);
-    else if (state === RECORD_DELETE) setDeleted(entry);
-    for (let each = old.words[word + FIRST_PATCH]; each !== 0; each = old.patches[each + NEXT_PATCH]) {
-      keepPatch(entry * ENTRY_WORDS, old.arena, old.patches[each + PATCH_START], old.patches[each + PATCH_LENGTH]);
+  /** Lets go of the upper half of the keys. */
+  function narrow(): void {
+    const order = keyOrder({ count, bytes: arena, words, stamps, patches });
+    const half = count >>> 1;
+    const first = order[half] * ENTRY_WORDS;
+    end = Buffer.from(arena.subarray(words[first + KEY_START], words[first + KEY_START] + words[first + KEY_LENGTH]));
+    for (const entry of order.subarray(half)) words[entry * ENTRY_WORDS + STATE] = DROPPED;
+    release(order);
+    let kept = 0;
+    for (let entry = 0; entry < count; entry += 1) {
+      if (words[entry * ENTRY_WORDS + STATE] === DROPPED) continue;
+      words.copyWithin(kept * ENTRY_WORDS, entry * ENTRY_WORDS, (entry + 1) * ENTRY_WORDS);
+      stamps.copyWithin(kept * STAMP_NUMBERS, entry * STAMP_NUMBERS, (entry + 1) * STAMP_NUMBERS);
+      kept += 1;
     }
-    for (let stamp = 0; stamp < STAMP_NUMBERS; stamp += 1) stamps[entry * STAMP_NUMBERS + stamp] = old.stamps[from * STAMP_NUMBERS + stamp];
+    words.fill(0, kept * ENTRY_WORDS, count * ENTRY_WORDS);
+    count = kept;
+    slots.fill(0);
+    fillSlots();
+    compactPatches();
+    compact();
   }
 
   /** The key's entry; a new one starts as patches, none yet, of an unknown base. */
@@ -192,6 +193,10 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
     const doubled = slots.length * 2;
     release(slots);
     slots = new Uint32Array(doubled);
+    fillSlots();
+  }
+
+  function fillSlots(): void {
     const mask = slots.length / SLOT_WORDS - 1;
     for (let entry = 0; entry < count; entry += 1) {
       const hash = words[entry * ENTRY_WORDS + HASH];
@@ -241,8 +246,12 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
   }
 
   function keepPatch(word: number, bytes: Buffer, start: number, length: number): void {
+    linkPatch(word, append(bytes, start, length), length);
+  }
+
+  function linkPatch(word: number, start: number, length: number): void {
     const added = takePatch();
-    patches[added + PATCH_START] = append(bytes, start, length);
+    patches[added + PATCH_START] = start;
     patches[added + PATCH_LENGTH] = length;
     patches[added + NEXT_PATCH] = 0;
     if (words[word + FIRST_PATCH] === 0) words[word + FIRST_PATCH] = added;
@@ -282,26 +291,72 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
 
   function growArena(bytesNeeded: number): void {
     assert(bytesNeeded <= ARENA_BYTES_MAX, "a fold's keys and values stay below 4 GiB");
-    const grown = Buffer.allocUnsafeSlow(Math.min(ARENA_BYTES_MAX, Math.max(bytesNeeded, arena.length * 2)));
+    const doubled = arena.length * 2;
+    const isForAll = doubled > ARENA_DOUBLED_MAX && doubled < bytesMax && bytesMax <= ARENA_BYTES_MAX;
+    const grown = Buffer.allocUnsafeSlow(Math.min(ARENA_BYTES_MAX, Math.max(bytesNeeded, isForAll ? bytesMax : doubled)));
     arena.copy(grown, 0, 0, arenaEnd);
     release(arena);
     arena = grown;
   }
 
-  /** Moves what lives to a new arena. Pays itself: as many bytes were superseded since the last time as are moved. */
+  /**
+   * Moves what lives together, in place: each piece down to the end of the one before. Pays itself: it comes when as many bytes
+   * were superseded since the last time as are moved, or when half of what there was is let go.
+   */
   function compact(): void {
-    const old = arena;
-    arena = Buffer.allocUnsafeSlow(Math.max(INITIAL_ARENA_BYTES, Math.min(ARENA_BYTES_MAX, (arenaEnd - garbage) * 2)));
-    arenaEnd = 0;
-    garbage = 0;
-    for (let word = 0; word < count * ENTRY_WORDS; word += ENTRY_WORDS) {
-      words[word + KEY_START] = append(old, words[word + KEY_START], words[word + KEY_LENGTH]);
-      words[word + VALUE_START] = append(old, words[word + VALUE_START], words[word + VALUE_LENGTH]);
+    // A piece is a key, a value or a patch; its number says whose, and with its start makes one number to sort by.
+    const numbers = 2 * count + patchEnd / PATCH_WORDS;
+    assert(arenaEnd * numbers <= Number.MAX_SAFE_INTEGER, "start and number of a piece fit a number together");
+    const pieces = new Float64Array(numbers);
+    let found = 0;
+    for (let entry = 0; entry < count; entry += 1) {
+      const word = entry * ENTRY_WORDS;
+      pieces[found++] = words[word + KEY_START] * numbers + 2 * entry;
+      if (words[word + VALUE_LENGTH] > 0) pieces[found++] = words[word + VALUE_START] * numbers + 2 * entry + 1;
       for (let each = words[word + FIRST_PATCH]; each !== 0; each = patches[each + NEXT_PATCH]) {
-        patches[each + PATCH_START] = append(old, patches[each + PATCH_START], patches[each + PATCH_LENGTH]);
+        pieces[found++] = patches[each + PATCH_START] * numbers + 2 * count + each / PATCH_WORDS;
       }
     }
+    arenaEnd = 0;
+    garbage = 0;
+    for (const piece of pieces.subarray(0, found).sort()) {
+      const start = Math.floor(piece / numbers);
+      const number = piece - start * numbers;
+      const isPatch = number >= 2 * count;
+      const owner = isPatch ? patches : words;
+      const at = isPatch ? (number - 2 * count) * PATCH_WORDS + PATCH_START : (number >>> 1) * ENTRY_WORDS + (number % 2 === 0 ? KEY_START : VALUE_START);
+      // A length lies behind its start.
+      const length = owner[at + 1];
+      arena.copyWithin(arenaEnd, start, start + length);
+      owner[at] = arenaEnd;
+      arenaEnd += length;
+    }
+    release(pieces);
+  }
+
+  function compactPatches(): void {
+    const old = patches;
+    patches = new Uint32Array(INITIAL_PATCHES * PATCH_WORDS);
+    patchEnd = PATCH_WORDS;
+    freePatch = 0;
+    for (let word = 0; word < count * ENTRY_WORDS; word += ENTRY_WORDS) {
+      let each = words[word + FIRST_PATCH];
+      words[word + FIRST_PATCH] = 0;
+      for (; each !== 0; each = old[each + NEXT_PATCH]) linkPatch(word, old[each + PATCH_START], old[each + PATCH_LENGTH]);
+    }
     release(old);
+  }
+
+  function startOver(anew: Buffer | undefined): void {
+    lowest = anew;
+    end = above;
+    words.fill(0, 0, count * ENTRY_WORDS);
+    count = 0;
+    slots.fill(0);
+    patchEnd = PATCH_WORDS;
+    freePatch = 0;
+    arenaEnd = 0;
+    garbage = 0;
   }
 
   return {
@@ -310,22 +365,17 @@ export function keyedFold({ codec, from: lowest, end: above }: KeyedFoldOptions)
       return count;
     },
     get bytes() {
-      return arenaEnd + count * ENTRY_BYTES + slots.byteLength + patchEnd * patches.BYTES_PER_ELEMENT;
+      return bytesInUse();
     },
     get end() {
       return end;
     },
-    narrow,
+    startOver,
     sorted() {
       const entries = { count, bytes: arena, words, stamps, patches };
       return { ...entries, order: keyOrder(entries), ...(end && { end }) };
     },
   };
-}
-
-/** Frees a fold, and whatever made it. */
-export function releaseFold({ bytes, words, stamps, patches, order }: SortedFold): void {
-  for (const view of [bytes, words, stamps, patches, order]) release(view);
 }
 
 function grownWords(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {

@@ -91,39 +91,68 @@ describe("a fold of a range of keys", () => {
   );
   const bound = fc.option(keys.map(Buffer.from), { nil: undefined });
 
-  test("holds what a fold of all keys holds of it, wherever it was narrowed", () => {
+  // An empty fold takes about 4.4 KB, and each key here some 60 bytes.
+  const bytesMax = fc.constantFrom(0, 4_500, 4_600, 4_700, 4_800, 5_000, undefined);
+
+  test("holds what a fold of all keys holds of it, whatever its limit; and again when it starts over where it ended", () => {
     fc.assert(
-      fc.property(fc.array(change, { maxLength: 40 }), bound, bound, fc.array(fc.nat(40), { maxLength: 3 }), (changes, from, end, narrowedAt) => {
-        const fold = keyedFold({ codec: "json", ...(from && { from }), ...(end && { end }) });
+      fc.property(fc.array(change, { maxLength: 40 }), bound, bound, bytesMax, (changes, from, end, most) => {
+        const fold = keyedFold({ codec: "json", ...(from && { from }), ...(end && { end }), ...(most !== undefined && { bytesMax: most }) });
         const all = keyedFold({ codec: "json" });
         const records = logRecords(changes);
-        for (let place = 0; place < changes.length; place += 1) {
-          for (const each of [fold, all]) each.apply(records, place, place + 1, place + 1, timeOf(place + 1));
-          if (narrowedAt.includes(place)) fold.narrow();
+        const fill = (each: typeof fold) => each.apply(records, 0, changes.length, 1, timeOf(1));
+        fill(all);
+        let lowest: Buffer | undefined = from;
+        for (let part = 0; part <= changes.length; part++) {
+          fill(fold);
+          const above = fold.end;
+          const held = (key: string) =>
+            (lowest === undefined || Buffer.compare(Buffer.from(key), lowest) >= 0) && (above === undefined || Buffer.compare(Buffer.from(key), above) < 0);
+          expect(entriesOf(fold.sorted())).toEqual(entriesOf(all.sorted()).filter(({ key }) => held(key)));
+          expect(keysOf(fold.sorted())).toEqual(keysOf(all.sorted()).filter(held));
+          expect(fold.sorted().end).toEqual(above);
+          if (above === undefined || above === end) return;
+          lowest = above;
+          fold.startOver(lowest);
+          expect([fold.count, fold.end]).toEqual([0, end]);
         }
-        const { end: above } = fold;
-        const held = ({ key }: Pick<StateRow, "key">) =>
-          (from === undefined || Buffer.compare(Buffer.from(key), from) >= 0) && (above === undefined || Buffer.compare(Buffer.from(key), above) < 0);
-        expect(entriesOf(fold.sorted())).toEqual(entriesOf(all.sorted()).filter(held));
-        expect(keysOf(fold.sorted())).toEqual(keysOf(all.sorted()).filter((key) => held({ key })));
-        expect(fold.sorted().end).toEqual(above);
+        expect.unreachable("each part holds one key at least");
       }),
       { numRuns: 2_000 },
     );
   });
 
-  test("lets go of the upper half of its keys, and of their memory", () => {
-    const fold = keyedFold({ codec: "bytes" });
+  test("keeps its limit, and lets go of the upper half of its keys each time that it must", () => {
     const changes = Array.from(
       { length: 1_000 },
       (_, place): Change => ({ kind: "put", key: `k${10_000 + ((place * 7_919) % 1_000)}`, value: "x".repeat(1_000) }),
     );
-    fold.apply(logRecords(changes), 0, 1_000, 1, 0);
-    const before = fold.bytes;
-    expect([fold.narrow(), fold.count, fold.end?.toString()]).toEqual([true, 500, "k10500"]);
-    expect(fold.bytes).toBeLessThan(before * 0.6);
-    while (fold.count > 1) expect(fold.narrow()).toBe(true);
-    expect([fold.narrow(), fold.count, fold.end?.toString()]).toEqual([false, 1, "k10001"]);
+    const held = (bytesMax: number) => {
+      const fold = keyedFold({ codec: "bytes", bytesMax });
+      fold.apply(logRecords(changes), 0, 1_000, 1, 0);
+      expect(fold.count === 1 || fold.bytes <= bytesMax).toBe(true);
+      return [fold.count, fold.end?.toString()];
+    };
+    const [count, end] = held(600_000);
+    expect(count).toBeGreaterThan(250);
+    expect(end).toBe(`k${10_000 + Number(count)}`);
+    expect(held(10_000_000)).toEqual([1_000, undefined]);
+    expect(held(0)).toEqual([1, "k10001"]);
+  });
+
+  test("holds long values, superseded often, within its limit", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(60), fc.nat(9_000)), { minLength: 200, maxLength: 300 }), (puts) => {
+        const changes = puts.map(([key, length]): Change => ({ kind: "put", key: `k${100 + key}`, value: `${key}`.padEnd(length, ".") }));
+        const fold = keyedFold({ codec: "bytes", bytesMax: 150_000 });
+        fold.apply(logRecords(changes), 0, changes.length, 1, 0);
+        expect(fold.bytes).toBeLessThanOrEqual(150_000);
+        const end = fold.end?.toString() ?? "l";
+        const newest = new Map(changes.flatMap((each) => (each.kind === "put" && each.key < end ? [[each.key, each.value]] : [])));
+        expect(entriesOf(fold.sorted()).map(({ key, value }) => [key, value])).toEqual([...newest].sort(([a], [b]) => byBytes(a, b)));
+      }),
+      { numRuns: 50 },
+    );
   });
 });
 
