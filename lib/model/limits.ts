@@ -70,7 +70,7 @@ export const LEASE_TTL_MS = 60_000;
 /** A capture record whose holder left it so long ago, and that nobody went on with, is given up by cleanup. */
 export const CAPTURE_ABANDONED_MS = 24 * 3_600_000;
 /** Memory that the folded log may take at a time; a longer one is folded by key ranges, and read once for each. */
-export const FOLD_BYTES_MAX = 40 * MIB;
+export const FOLD_BYTES_MAX = 32 * MIB;
 /** Bytes of keys and values in the log that one capture takes at most, or twice the bytes of its base, if that is more. */
 export const CAPTURE_LOG_BYTES_MAX = 512 * MIB;
 export const CAPTURES_PER_RUN_MAX = 1_000;

@@ -3,7 +3,7 @@
 
 import { PART_NOTE_BYTES_MAX } from "../model/limits.ts";
 import { COLUMNS, FILE_ORDER } from "./parquet/layout.ts";
-import { compress, decompress } from "./parquet/page.ts";
+import { compress, decompressUpTo } from "./parquet/page.ts";
 import type { PlacedGroup } from "./parquet/page-index.ts";
 import type { SpliceStart } from "./splice.ts";
 
@@ -92,7 +92,7 @@ function entryOf(done: DoneGroups): Entry {
 }
 
 function decodeNote(note: string): readonly DoneGroups[] {
-  const raw = decompress(Buffer.from(note, "base64"), NOTE_RAW_BYTES_MAX);
+  const raw = decompressUpTo(Buffer.from(note, "base64"), NOTE_RAW_BYTES_MAX);
   const entriesEnd = ENTRIES_LENGTH_BYTES + raw.readUInt32LE();
   const entries: readonly Entry[] = JSON.parse(raw.toString("utf8", ENTRIES_LENGTH_BYTES, entriesEnd));
   let at = entriesEnd;

@@ -26,7 +26,7 @@ export function keyOrder(entries: FoldEntries): Uint32Array {
     places: new Uint32Array(entries.count),
     otherPlaces: new Uint32Array(entries.count),
     moved: new Uint32Array(entries.count),
-    counts: new Uint32Array(1 << 16),
+    counts: new Uint32Array(1 << digitBitsFor(entries.count)),
   };
   // Ranges still to sort, as from, to and the bytes their keys have in common at least. Not recursion: keys may agree in
   // many windows.
@@ -99,7 +99,7 @@ function moveEndedFirst(entries: FoldEntries, order: Uint32Array, from: number, 
 
 /** Places 0…count of the range in the order of their windows: radix, the lowest digit first, digits that all agree passed over. */
 function sortPlaces(count: number, scratch: Scratch): Uint32Array {
-  const digitBits = count >= WIDE_DIGITS_MIN ? 16 : 8;
+  const digitBits = digitBitsFor(count);
   let places = scratch.places;
   let target = scratch.otherPlaces;
   for (let place = 0; place < count; place += 1) places[place] = place;
@@ -110,6 +110,10 @@ function sortPlaces(count: number, scratch: Scratch): Uint32Array {
     }
   }
   return places;
+}
+
+function digitBitsFor(count: number): number {
+  return count >= WIDE_DIGITS_MIN ? 16 : 8;
 }
 
 /** False, and nothing is moved, if all digits agree. */

@@ -7,7 +7,7 @@ import { toIndex } from "../../model/position.ts";
 import type { Session } from "../../model/sessions.ts";
 import type { SnapshotDescription } from "../../model/snapshot.ts";
 import { CHECKSUM_BYTES, FORMAT_VERSION, SHA256_BYTES } from "./layout.ts";
-import { compress, decompress } from "./page.ts";
+import { compress, decompressUpTo } from "./page.ts";
 
 const PREFIX = "tidemark.";
 /** Of this program's encoder; together with the version of the zstd library it decides the bytes. */
@@ -89,7 +89,7 @@ export function decodeMetadata(metadata: Metadata): DecodedMetadata {
     position: { redoFile: toIndex(whole(position.redoFile)), batchOffset: whole(position.batchOffset) },
     border: { next: toIndex(whole(border.next)), digest, timeMs: whole(border.timeMs) },
     ...(base === undefined ? {} : { base }),
-    sessions: decodeSessions(decompress(Buffer.from(text("sessions"), "base64"), SESSIONS_BYTES_MAX)),
+    sessions: decodeSessions(decompressUpTo(Buffer.from(text("sessions"), "base64"), SESSIONS_BYTES_MAX)),
     forgottenThrough: toIndex(whole(text("forgottenThrough"))),
     splices: whole(text("splices")),
   };

@@ -76,7 +76,7 @@ interface PageRow {
 
 export function rowGroupEncoder(sizes: GroupSizes = { pageRows: PAGE_ROWS_MAX, groupBytes: GROUP_STORED_BYTES }): RowGroupEncoder {
   const { pageRows, groupBytes } = sizes;
-  const keyArenas = arenaPool(PAGE_ROWS_MAX * KEY_BYTES_MAX);
+  const keyArenas = arenaPool(pageRows * KEY_BYTES_MAX);
   const valueArenas = arenaPool(PAGE_VALUE_BYTES);
   let keys = keyArenas.take();
   let values = valueArenas.take();

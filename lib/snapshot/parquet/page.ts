@@ -104,10 +104,21 @@ function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly c
   return { params: LEVEL_1, chunkSize: Math.max(OWN_BYTES_MIN, raw.length + (raw.length >>> 8) + 128) };
 }
 
+const UNKNOWN_CHUNK_BYTES = 32 * 1024;
+
 /** Throws RangeError for what is not zstd, or has more than `rawLength` bytes. */
 export function decompress(stored: Buffer, rawLength: number): Buffer {
   try {
     return zstdDecompressSync(stored, decompression(rawLength));
+  } catch (cause) {
+    throw damagedFrame(cause);
+  }
+}
+
+/** The same for a frame of which is known only that it has no more than `rawMax` bytes: takes memory as it has them. */
+export function decompressUpTo(stored: Buffer, rawMax: number): Buffer {
+  try {
+    return zstdDecompressSync(stored, { maxOutputLength: rawMax, chunkSize: Math.min(rawMax, UNKNOWN_CHUNK_BYTES) });
   } catch (cause) {
     throw damagedFrame(cause);
   }
