@@ -138,7 +138,10 @@ async function captureByMessages(
   process: Process,
   limits: Omit<CaptureRequest, "id" | "codec">,
 ): Promise<void> {
-  const message = random.fraction() < 0.8 ? messages[Math.floor(random.fraction() * messages.length)] : undefined;
+  // Mostly of those that were sent last: the others ask for sections of captures that ended.
+  const newest = messages.filter(({ epoch }) => epoch === messages.at(-1)?.epoch);
+  const drawn = random.fraction() < 0.7 ? newest : messages;
+  const message = random.fraction() < 0.8 ? drawn[Math.floor(random.fraction() * drawn.length)] : undefined;
   if (message === undefined) {
     const outcome = await spreadCapture(process.world, { id, codec: "json", ...limits });
     count(`captures ${outcome.kind}`);

@@ -23,7 +23,7 @@ const MET_AT_LEAST: Readonly<Record<string, number>> = {
   "parts copied": 200,
   "captures spread": 100,
   "sections sectionDone": 50,
-  "sections completed": 3,
+  "sections completed": 5,
   marks: 2_000,
   ghosts: 30,
   fences: 100,
