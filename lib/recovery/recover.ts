@@ -4,7 +4,7 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { rowsCollector } from "../machines/keyed/collect.ts";
-import { keyedFold } from "../machines/keyed/fold.ts";
+import { keyedFold, releaseFold } from "../machines/keyed/fold.ts";
 import { lookUp } from "../machines/keyed/look-up.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
@@ -227,7 +227,7 @@ function emptyState(codec: ValueCodec): ShardState {
     mutations: 0,
     atTail: true,
     sessions: new Sessions(),
-    changes: { part: async () => fold },
+    changes: { part: async () => fold, free: () => releaseFold(fold) },
     log: { files: 0, bytes: 0, rawBytes: 0 },
     passedOver: [],
   };

@@ -4,7 +4,7 @@
 //
 // Each reading ends with the check that what was read is still covered by incarnation and mark (rule 27).
 
-import { keyedFold, type KeyedFold, type SortedFold } from "../machines/keyed/fold.ts";
+import { keyedFold, type KeyedFold, releaseFold, type SortedFold } from "../machines/keyed/fold.ts";
 import { compareBytes } from "../model/bytes.ts";
 import { TidemarkError } from "../model/errors.ts";
 import { release } from "../model/memory.ts";
@@ -22,6 +22,8 @@ export interface Changes {
    * @throws {TidemarkError} `retry` "cleaned-log" where cleanup passed while the log was read
    */
   part(from?: Buffer): Promise<SortedFold>;
+  /** Frees what it holds, where nobody else reads; no part is asked for behind that. */
+  free(): void;
 }
 
 /** A stretch of the log that was read: where it begins and ends, and what keys it holds, once that is known. */
@@ -81,6 +83,7 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest, first: Keyed
       current = untilAbove(fold.sorted(), above);
       return current;
     },
+    free: () => releaseFold(current),
   };
 
   function again(from: Buffer | undefined): KeyedFold {

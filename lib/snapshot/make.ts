@@ -105,17 +105,21 @@ export async function openUploader(
   return partUploader(deps, { ...about, ...(source && { source }) });
 }
 
-/** Sends the pieces in their order. */
+/** Sends the pieces in their order. The changes that they are made of are not needed any more. */
 export async function sendPieces(
-  { state: { snapshot }, goOn }: MakeRequest,
+  { state: { snapshot, changes }, goOn }: MakeRequest,
   { draft, uploader, pieces }: { readonly draft: Draft; readonly uploader: PartUploader; readonly pieces: AsyncGenerator<Piece> },
 ): Promise<MakeStop | undefined> {
-  for await (const piece of pieces) {
-    const stop = piece.kind === "fresh" ? await uploader.made(draft.fresh(piece.group)) : await sendCarried(piece.from, piece.to);
-    if (stop !== undefined) return stop;
-    if (!(await goOn())) return { kind: "stopped" };
+  try {
+    for await (const piece of pieces) {
+      const stop = piece.kind === "fresh" ? await uploader.made(draft.fresh(piece.group)) : await sendCarried(piece.from, piece.to);
+      if (stop !== undefined) return stop;
+      if (!(await goOn())) return { kind: "stopped" };
+    }
+    return undefined;
+  } finally {
+    changes.free();
   }
-  return undefined;
 
   async function sendCarried(from: number, to: number): Promise<UploadStop | undefined> {
     assert(snapshot !== undefined, "what is carried over has a base");

@@ -34,6 +34,8 @@ import {
   VALUE_LENGTH,
   VALUE_START,
 } from "./entries.ts";
+import { hashOf } from "./hash.ts";
+import { pack } from "./pack.ts";
 import { patchValue, replacesValue } from "./patch.ts";
 import { keyOrder } from "./sort.ts";
 
@@ -299,39 +301,10 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     arena = grown;
   }
 
-  /**
-   * Moves what lives together, in place: each piece down to the end of the one before. Pays itself: it comes when as many bytes
-   * were superseded since the last time as are moved, or when half of what there was is let go.
-   */
+  /** Pays itself: it comes when as many bytes were superseded since the last time as are moved, or when half of what there was is let go. */
   function compact(): void {
-    // A piece is a key, a value or a patch; its number says whose, and with its start makes one number to sort by.
-    const numbers = 2 * count + patchEnd / PATCH_WORDS;
-    assert(arenaEnd * numbers <= Number.MAX_SAFE_INTEGER, "start and number of a piece fit a number together");
-    const pieces = new Float64Array(numbers);
-    let found = 0;
-    for (let entry = 0; entry < count; entry += 1) {
-      const word = entry * ENTRY_WORDS;
-      pieces[found++] = words[word + KEY_START] * numbers + 2 * entry;
-      if (words[word + VALUE_LENGTH] > 0) pieces[found++] = words[word + VALUE_START] * numbers + 2 * entry + 1;
-      for (let each = words[word + FIRST_PATCH]; each !== 0; each = patches[each + NEXT_PATCH]) {
-        pieces[found++] = patches[each + PATCH_START] * numbers + 2 * count + each / PATCH_WORDS;
-      }
-    }
-    arenaEnd = 0;
+    arenaEnd = pack({ count, bytes: arena, words, stamps, patches }, { arenaEnd, patchEnd });
     garbage = 0;
-    for (const piece of pieces.subarray(0, found).sort()) {
-      const start = Math.floor(piece / numbers);
-      const number = piece - start * numbers;
-      const isPatch = number >= 2 * count;
-      const owner = isPatch ? patches : words;
-      const at = isPatch ? (number - 2 * count) * PATCH_WORDS + PATCH_START : (number >>> 1) * ENTRY_WORDS + (number % 2 === 0 ? KEY_START : VALUE_START);
-      // A length lies behind its start.
-      const length = owner[at + 1];
-      arena.copyWithin(arenaEnd, start, start + length);
-      owner[at] = arenaEnd;
-      arenaEnd += length;
-    }
-    release(pieces);
   }
 
   function compactPatches(): void {
@@ -378,6 +351,11 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
   };
 }
 
+/** Frees a fold, and with it most of what made it. */
+export function releaseFold({ bytes, words, stamps, patches, order }: SortedFold): void {
+  for (const view of [bytes, words, stamps, patches, order]) release(view);
+}
+
 function grownWords(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
   const grown = new Uint32Array(words.length * 2);
   grown.set(words);
@@ -394,26 +372,4 @@ function copyBytes(source: Buffer, from: number, length: number, target: Buffer,
     return;
   }
   for (let byte = 0; byte < length; byte += 1) target[at + byte] = source[from + byte];
-}
-
-/** MurmurHash3, 32 bits, seed 0 (Austin Appleby, public domain). No result depends on it. */
-function hashOf(bytes: Buffer, start: number, length: number): number {
-  let hash = 0;
-  let at = start;
-  for (const end = start + length - 3; at < end; at += 4) {
-    const block = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
-    hash ^= scramble(block);
-    hash = Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64;
-  }
-  let tail = 0;
-  for (let byte = start + length - 1; byte >= at; byte -= 1) tail = (tail << 8) | bytes[byte];
-  hash ^= scramble(tail) ^ length;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
-}
-
-function scramble(block: number): number {
-  const mixed = Math.imul(block, 0xcc9e2d51);
-  return Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
 }

@@ -48,6 +48,7 @@ export function changesOf(log: readonly Change[], from: number, cuts: readonly s
       for (let place = from; place < log.length; place++) fold.apply(records, place, place + 1, place + 1, timeOf(place + 1));
       return fold.sorted();
     },
+    free: () => undefined,
   };
 }
 
