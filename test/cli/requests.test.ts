@@ -31,7 +31,7 @@ const COUNTS: Readonly<Record<string, readonly [number, number, number, number, 
   "append of a warm writer": [1, 0, 0, 1, 1, 0],
   "append of 10 batches together": [1, 0, 0, 1, 1, 0],
   "capture, 1 part": [4, 10, 0, 20, 9, 0],
-  "capture, 4 parts": [7, 24, 0, 40, 9, 0],
+  "capture, 3 parts": [6, 24, 0, 34, 9, 0],
   "capture with nothing new": [1, 1, 0, 8, 4, 0],
   "minute of the planner, nothing due": [0, 0, 0, 0, 0.5, 0],
   "minute of the planner, 1 shard due": [0, 0, 0, 1, 2.5, 3],
@@ -59,7 +59,7 @@ describe("the requests of", () => {
     // One more unit reads the list of tables.
     expect(counts("minute of the planner, 1 shard due")).toEqual([PLAN, LOOK, ASK, { readUnits: 1 }].reduce<Requests>(sumOf, NO_REQUESTS));
     expect(counts("capture, 1 part")).toEqual(captureRequests({ redoFiles: 2, parts: 1, baseGroups: 1, groups: 1 }));
-    expect(counts("capture, 4 parts")).toEqual(captureRequests({ redoFiles: 5, parts: 4, baseGroups: 1, groups: 12 }));
+    expect(counts("capture, 3 parts")).toEqual(captureRequests({ redoFiles: 5, parts: 3, baseGroups: 1, groups: 12 }));
     expect(counts("cleanup after a capture")).toEqual(cleanupRequests({ parts: 1, objects: 6 }));
     // The table's settings are read once for up to a hundred shards.
     expect(counts("cleanup of a shard at rest")).toEqual(sumOf(CLEANUP_AT_REST, { readUnits: 1 }));

@@ -32,7 +32,9 @@ import { freedOf, SHARD } from "../processes/world.ts";
 import { appendBatches } from "../processes/writing.ts";
 import { type HttpDouble, httpDouble, type Played, type SeenRequest } from "../unit/adapters/aws/http-double.ts";
 
+/** A race takes so long, and on a slow machine as long as it takes to have met what it is for. */
 const RACE_MS = 40_000;
+const RACE_MS_MAX = 150_000;
 /** Of a hundred calls so many never arrive, and so many replies are lost; of redo files so many are late. */
 const CUT_PERCENT = 1;
 const LOST_PERCENT = 3;
@@ -71,7 +73,7 @@ afterAll(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-test("four writers, two captures and two cleanups race, replies are lost, and every promise holds", { timeout: 240_000 }, async () => {
+test("four writers, two captures and two cleanups race, replies are lost, and every promise holds", { timeout: 600_000 }, async () => {
   const world = worldBy(steady);
   await createTable(world, { name: SHARD.table });
   const race = new AbortController();
@@ -96,8 +98,11 @@ test("four writers, two captures and two cleanups race, replies are lost, and ev
   // One that fails ends the race for all.
   const stop = () => race.abort();
   for (const racer of racers) racer.catch(stop);
-  await pause(RACE_MS, undefined, { signal: race.signal }).catch(() => undefined);
-  stop();
+  const hasMetEnough = () => readings.length > 2 && (counts.get("capture completed") ?? 0) > 2 && (counts.get("cleanup cleaned") ?? 0) > 3;
+  for (const startedAt = performance.now(); !isOver(); await pause(LOOK_EVERY_MS)) {
+    const tookMs = performance.now() - startedAt;
+    if (tookMs > RACE_MS_MAX || (tookMs > RACE_MS && hasMetEnough())) stop();
+  }
   await Promise.all(racers);
 
   // Whatever lease was left lies behind this clock.
