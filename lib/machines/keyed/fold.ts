@@ -18,6 +18,7 @@ import { compareBytes } from "../../model/bytes.ts";
 import {
   ENTRY_WORDS,
   FIRST_PATCH,
+  type FoldEntries,
   HASH,
   KEY_LENGTH,
   KEY_START,
@@ -69,6 +70,8 @@ const ARENA_DOUBLED_MAX = 4 * 1024 * 1024;
 const ARENA_BYTES_MAX = 2 ** 32 - 1;
 /** Below so much garbage the arena is not worth compacting. */
 const GARBAGE_BYTES_MIN = 64 * 1024;
+/** State of an entry that is let go. */
+const DROPPED = 0xff;
 /** Words of one slot of the hash table: the hash, and the entry's number + 1; 0: free. */
 const SLOT_WORDS = 2;
 
@@ -80,9 +83,6 @@ export interface KeyedFoldOptions {
   /** Beyond so much memory the upper half of its keys is let go, and none of them is taken from then on; one key is always kept. */
   readonly bytesMax?: number;
 }
-
-/** State of an entry that is let go. */
-const DROPPED = 0xff;
 
 export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_INFINITY }: KeyedFoldOptions): KeyedFold {
   let lowest = from;
@@ -118,13 +118,17 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     return end === undefined || compareBytes(bytes, start, length, end, 0, end.length) < 0;
   }
 
+  function entries(): FoldEntries {
+    return { count, bytes: arena, words, stamps, patches };
+  }
+
   function bytesInUse(): number {
     return arenaEnd + count * ENTRY_BYTES + slots.byteLength + patchEnd * patches.BYTES_PER_ELEMENT;
   }
 
   /** Lets go of the upper half of the keys. */
   function narrow(): void {
-    const order = keyOrder({ count, bytes: arena, words, stamps, patches });
+    const order = keyOrder(entries());
     const half = count >>> 1;
     const first = order[half] * ENTRY_WORDS;
     end = Buffer.from(arena.subarray(words[first + KEY_START], words[first + KEY_START] + words[first + KEY_LENGTH]));
@@ -303,7 +307,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
 
   /** Pays itself: it comes when as many bytes were superseded since the last time as are moved, or when half of what there was is let go. */
   function compact(): void {
-    arenaEnd = pack({ count, bytes: arena, words, stamps, patches }, { arenaEnd, patchEnd });
+    arenaEnd = pack(entries(), { arenaEnd, patchEnd });
     garbage = 0;
   }
 
@@ -345,8 +349,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     },
     startOver,
     sorted() {
-      const entries = { count, bytes: arena, words, stamps, patches };
-      return { ...entries, order: keyOrder(entries), ...(end && { end }) };
+      return { ...entries(), order: keyOrder(entries()), ...(end && { end }) };
     },
   };
 }

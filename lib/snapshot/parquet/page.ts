@@ -14,6 +14,8 @@ const HEADER_BYTES_MAX = 64;
 const DECOMPRESS_SLACK_BYTES = 64;
 /** Smaller outputs would lie in Node's pool together with others, and be freed by the garbage collector alone. */
 const OWN_BYTES_MIN = Buffer.poolSize >>> 1;
+/** A frame of unknown length is taken in pieces of so many bytes. */
+const UNKNOWN_CHUNK_BYTES = 32 * 1024;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
 /** Raw bytes from which on a page leaves the main thread. A usual one is not worth it: bench/README.md has what was measured. */
 const HAND_OVER_BYTES = 1024 * 1024;
@@ -104,21 +106,19 @@ function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly c
   return { params: LEVEL_1, chunkSize: Math.max(OWN_BYTES_MIN, raw.length + (raw.length >>> 8) + 128) };
 }
 
-const UNKNOWN_CHUNK_BYTES = 32 * 1024;
-
 /** Throws RangeError for what is not zstd, or has more than `rawLength` bytes. */
 export function decompress(stored: Buffer, rawLength: number): Buffer {
-  try {
-    return zstdDecompressSync(stored, decompression(rawLength));
-  } catch (cause) {
-    throw damagedFrame(cause);
-  }
+  return inflated(stored, decompression(rawLength));
 }
 
 /** The same for a frame of which is known only that it has no more than `rawMax` bytes: takes memory as it has them. */
 export function decompressUpTo(stored: Buffer, rawMax: number): Buffer {
+  return inflated(stored, { maxOutputLength: rawMax, chunkSize: Math.min(rawMax, UNKNOWN_CHUNK_BYTES) });
+}
+
+function inflated(stored: Buffer, options: Decompression): Buffer {
   try {
-    return zstdDecompressSync(stored, { maxOutputLength: rawMax, chunkSize: Math.min(rawMax, UNKNOWN_CHUNK_BYTES) });
+    return zstdDecompressSync(stored, options);
   } catch (cause) {
     throw damagedFrame(cause);
   }
@@ -130,7 +130,12 @@ function decompressElsewhere(stored: Buffer, rawLength: number): Promise<Buffer>
   });
 }
 
-function decompression(rawLength: number): { readonly maxOutputLength: number; readonly chunkSize: number } {
+interface Decompression {
+  readonly maxOutputLength: number;
+  readonly chunkSize: number;
+}
+
+function decompression(rawLength: number): Decompression {
   return { maxOutputLength: Math.max(rawLength, 1), chunkSize: Math.max(OWN_BYTES_MIN, rawLength + DECOMPRESS_SLACK_BYTES) };
 }
 

@@ -100,7 +100,9 @@ describe("a fold of a range of keys", () => {
         const fold = keyedFold({ codec: "json", ...(from && { from }), ...(end && { end }), ...(most !== undefined && { bytesMax: most }) });
         const all = keyedFold({ codec: "json" });
         const records = logRecords(changes);
-        const fill = (each: typeof fold) => each.apply(records, 0, changes.length, 1, timeOf(1));
+        const fill = (each: typeof fold) => {
+          for (let place = 0; place < changes.length; place += 1) each.apply(records, place, place + 1, place + 1, timeOf(place + 1));
+        };
         fill(all);
         let lowest: Buffer | undefined = from;
         for (let part = 0; part <= changes.length; part++) {
