@@ -24,7 +24,12 @@ const FIRST_SEED = 1_000_001;
 type Proved = Omit<Mutant, "tests"> & Partial<Pick<Mutant, "tests">>;
 
 const { values } = parseArgs({
-  options: { only: { type: "string" }, schedules: { type: "string", default: "20000" }, lanes: { type: "string", default: "2" } },
+  options: {
+    only: { type: "string" },
+    schedules: { type: "string", default: "20000" },
+    "no-tests": { type: "boolean", default: false },
+    lanes: { type: "string", default: "2" },
+  },
 });
 const schedules = Number(values.schedules);
 const only = values.only?.split(",");
