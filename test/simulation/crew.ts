@@ -17,11 +17,11 @@ export function seedTasks(first: number, count: number): readonly Task[] {
   });
 }
 
-/** Of the races all pairs of steps, or only those that change something. */
-export function exhaustiveTasks(everyStep: boolean): readonly Task[] {
+/** Of the races all pairs of steps, or one in so many of those that change something. */
+export function exhaustiveTasks(races: { readonly everyStep: boolean; readonly oneIn: number }): readonly Task[] {
   return [...PASTS.keys()].flatMap((past): Task[] => [
-    { kind: "races", past, timePasses: true, everyStep },
-    { kind: "races", past, timePasses: false, everyStep },
+    { kind: "races", past, timePasses: true, ...races },
+    { kind: "races", past, timePasses: false, ...races },
     { kind: "faults", past },
   ]);
 }

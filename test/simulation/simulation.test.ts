@@ -9,7 +9,9 @@ const FIRST_SEED = 1;
 const SCHEDULES = 20_000;
 const STEPS_MIN = 100;
 const SEEDS_RUN_TWICE = 40;
-const CASES_MIN = 5_000;
+/** The long run (nightly.ts) plays them all. */
+const RACES_ONE_IN = 10;
+const CASES_MIN = 3_000;
 
 /** Things without which a schedule proves little, and how often all of them together must have met each at least. */
 const MET_AT_LEAST: Readonly<Record<string, number>> = {
@@ -66,10 +68,8 @@ describe("the simulation", () => {
     expect(tooFew.map(([what, least]) => `${what}: ${sum.counts.get(what) ?? 0} of at least ${least}`)).toEqual([]);
   });
 
-  test("every fault at every step of the stories, and every two of them stopped before what they change, break no promise", {
-    timeout: 30 * 60_000,
-  }, async () => {
-    const sum = await play(exhaustiveTasks(false));
+  test(`every fault at every step of the stories, and one in ${RACES_ONE_IN} of their races, break no promise`, { timeout: 30 * 60_000 }, async () => {
+    const sum = await play(exhaustiveTasks({ everyStep: false, oneIn: RACES_ONE_IN }));
     console.log(describeMet(sum));
     expect(sum.violations).toEqual([]);
     expect(sum.schedules).toBeGreaterThanOrEqual(CASES_MIN);

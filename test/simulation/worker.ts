@@ -9,7 +9,7 @@ import { PASTS } from "./stories.ts";
 export type Task =
   | { readonly kind: "seeds"; readonly from: number; readonly to: number }
   | { readonly kind: "faults"; readonly past: number }
-  | { readonly kind: "races"; readonly past: number; readonly timePasses: boolean; readonly everyStep: boolean };
+  | { readonly kind: "races"; readonly past: number; readonly timePasses: boolean; readonly everyStep: boolean; readonly oneIn: number };
 
 export interface TaskResult {
   readonly schedules: number;
