@@ -154,12 +154,11 @@ async function happenBeside({ stage, settings, random, promises, count }: Troupe
     process.skewMs = drawSkew(random);
     return `the clock of ${process.name} is now ${process.skewMs} ms ahead`;
   }
-  const zombie = zombiePart(stage);
-  if (stage.late.length > 0 && random.fraction() < (zombie === undefined ? 0.05 : 0.3)) {
-    const step = zombie ?? stage.late[whole(random, 0, stage.late.length - 1)];
+  const landing = stage.late.length > 0 ? landingStep(stage, random) : undefined;
+  if (landing !== undefined) {
     count("late effects");
-    await stage.land(step);
-    return `${step.process.name} ${describe(step)} takes effect late`;
+    await stage.land(landing);
+    return `${landing.process.name} ${describe(landing)} takes effect late`;
   }
   const deps = { store: stage.objects, random };
   if (random.fraction() < settings.damage) {
@@ -183,11 +182,14 @@ async function happenBeside({ stage, settings, random, promises, count }: Troupe
   return undefined;
 }
 
-/** A late part of an upload that another is about to complete. */
-function zombiePart({ late, processes }: Troupe["stage"]): Step | undefined {
-  if (late.length === 0) return undefined;
-  const completed = new Set(processes.flatMap(({ pending }) => pending.filter(({ method }) => method === "completeUpload").map(uploadIdOf)));
-  return completed.size === 0 ? undefined : late.find((step) => step.method === "uploadPart" && completed.has(uploadIdOf(step)));
+/** The late effect that happens now, if any. A part mostly waits until another is about to complete its upload: there it hurts. */
+function landingStep({ late, processes }: Troupe["stage"], random: Random): Step | undefined {
+  const completed = processes.flatMap(({ pending }) => pending.filter(({ method }) => method === "completeUpload").map(uploadIdOf));
+  const zombie = late.find((step) => step.method === "uploadPart" && completed.includes(uploadIdOf(step)));
+  if (zombie !== undefined && random.fraction() < 0.5) return zombie;
+  if (random.fraction() >= 0.05) return undefined;
+  const step = late[whole(random, 0, late.length - 1)];
+  return step.method === "uploadPart" && random.fraction() < 0.8 ? undefined : step;
 }
 
 function uploadIdOf({ args }: Step): string {
@@ -235,7 +237,7 @@ function weightOf({ name }: Process, { method }: Step, { waits, ghostWaits }: { 
   const isCapture = name.startsWith("capture");
   if (method !== "turn") return isCapture ? 3 : 1;
   if (isCapture) return waits ? (ghostWaits ? 2 : 0.5) : 0.05;
-  if (name.startsWith("cleaner")) return ghostWaits ? 0.4 : 0.1;
+  if (name.startsWith("cleaner")) return ghostWaits ? 0.3 : 0.04;
   return name.startsWith("reader") ? 0.1 : 1;
 }
 
@@ -258,7 +260,8 @@ function choosePlay(troupe: Troupe, step: Step, company: Company): Play | "stall
   if (step.method === "turn" || step.method === "sleep") return "answered";
   if (falls(settings.failed)) return "failed";
   if (falls(settings.lost)) return "lost";
-  if (falls(settings.late)) return "late";
+  // The parts of captures are few.
+  if (falls(step.method === "uploadPart" ? settings.late * 5 : settings.late)) return "late";
   if (falls(settings.twice)) return "twice";
   if (company.full && TAKES_ROOM.has(step.method)) return "full";
   const [key] = step.args;
