@@ -3,7 +3,7 @@
 import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../model/control.ts";
 import { damagedItem, newerFormat } from "../model/errors.ts";
 import type { LogSize } from "../model/log-size.ts";
-import { incarnationPrefix, pad, type ShardId, shardName } from "../model/names.ts";
+import { incarnationPrefix, pad, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
 import { POLICY_DEFAULTS, type Table } from "../model/table.ts";
 import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
@@ -125,7 +125,9 @@ export function parseHistoryRow(item: Item): HistoryRow {
   const pins = read.inside("pins");
   const checkpoint = parseCheckpoint(read, `${shardName(shardOfItem(item.key))}/`);
   const epoch = toEpoch(read.number("epoch"));
-  if (historyItem(shardOfItem(item.key), { index: checkpoint.index, epoch }).sort !== item.key.sort) read.refuse("it is the row of another generation");
+  const generation = { index: checkpoint.index, epoch };
+  if (historyItem(shardOfItem(item.key), generation).sort !== item.key.sort) read.refuse("it is the row of another generation");
+  if (!checkpoint.key.endsWith(snapshotKey("/", generation.index, epoch))) read.refuse(`its key is ${checkpoint.key}`);
   return {
     ...checkpoint,
     epoch,

@@ -3,7 +3,7 @@
 
 import type { HistoryRow } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
-import { shardName } from "../model/names.ts";
+import { incarnationPrefix, shardName } from "../model/names.ts";
 import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { Life } from "../redo-log/read.ts";
 import { openSnapshot, type OpenSnapshotOutcome, type ReadSnapshotDeps } from "./read.ts";
@@ -13,6 +13,7 @@ export type GenerationRow = Pick<HistoryRow, "index" | "position" | "border" | "
 /** @throws {TidemarkError} `repair` that names the snapshot, where it is damaged, or is not what its row says; and as `openSnapshot` does */
 export async function openGeneration(deps: ReadSnapshotDeps, life: Life, row: GenerationRow): Promise<OpenSnapshotOutcome> {
   const { key, size, footerSha256, footerBytes } = row;
+  if (!key.startsWith(incarnationPrefix(life.id, life.incarnation))) throw damagedObject(key, `its history row is one of incarnation ${life.incarnation}`);
   const opened = await openSnapshot(deps, { key, size, footerSha256, footerBytes });
   if (opened.kind === "absent") return opened;
   const wrong = differenceOf(life, row, opened.snapshot.description);
