@@ -6,8 +6,8 @@
 // So a step tells what it saw, and `settle` tells what that means.
 
 import { readControl } from "../checkpoint/control.ts";
-import { parseTail, tailItem } from "../checkpoint/items.ts";
-import { damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
+import { itemName, parseTail, tailItem } from "../checkpoint/items.ts";
+import { damagedItem, damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
 import { release } from "../model/memory.ts";
 import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../model/names.ts";
 import { type Border, type Index, toIndex } from "../model/position.ts";
@@ -148,7 +148,13 @@ export async function settle(
     if (await covers(deps, life, seen.from)) throw seen.step.fault;
     return "stale";
   }
-  if (!(await goesOn(deps, life, seen.border.next))) return (await covers(deps, life, seen.from)) ? "tail" : "stale";
+  const further = await goesOn(deps, life, seen.border.next);
+  if (further !== "yes") {
+    if (!(await covers(deps, life, seen.from))) return "stale";
+    // Both items are born in one write: a life that was there before and behind has no other tail.
+    if (further === "of another life") throw damagedItem(itemName(tailItem(life.id)), `it is not of incarnation ${life.incarnation}, as the control item is`);
+    return "tail";
+  }
   const key = keyAt(life, seen.border.next);
   const again = await deps.objects.getRange(key, { offset: 0, length: 1 });
   if (again.kind === "found") return "moved";
@@ -157,15 +163,16 @@ export async function settle(
 }
 
 /** Whether a later redo file, or the published tail, shows that the log goes on behind `next`. */
-async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Index): Promise<boolean> {
+async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Index): Promise<"yes" | "no" | "of another life"> {
   const prefix = incarnationPrefix(life.id, life.incarnation);
   // A page, not one name: what is not of this program's making is no redo file, and left alone.
   const later = await objects.list({ prefix: `${prefix}redo/`, after: keyAt(life, next) });
-  if (later.objects.some(({ key }) => parseObjectName(key.slice(prefix.length)).kind === "redo")) return true;
+  if (later.objects.some(({ key }) => parseObjectName(key.slice(prefix.length)).kind === "redo")) return "yes";
   const item = await checkpoints.get(tailItem(life.id));
-  if (item === undefined) return false;
+  if (item === undefined) return "no";
   const hint = parseTail(item);
-  return hint.incarnation === life.incarnation && hint.border.next > next;
+  if (hint.incarnation !== life.incarnation) return "of another life";
+  return hint.border.next > next ? "yes" : "no";
 }
 
 function step<Found>(decode: () => { readonly file: Found; readonly header: RedoHeader }, at: At & { readonly bytes: number }): Step<Found> {

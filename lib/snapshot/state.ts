@@ -130,7 +130,11 @@ async function openBase(
   const known = request.damaged?.get(key);
   if (known !== undefined) throw known;
   const opened = await openGeneration({ store: deps.objects }, request.life, base.row);
-  if (opened.kind === "opened") return { kind: "opened", snapshot: opened.snapshot };
+  if (opened.kind === "opened") {
+    const { codec } = opened.snapshot.description;
+    if (codec !== request.codec) throw damagedObject(key, `its values are ${codec}, those of its table ${request.codec}: one of the two is not what it was`);
+    return opened;
+  }
   const item = await deps.checkpoints.get(historyItem(request.life.id, base.row));
   if (item === undefined || parseHistoryRow(item).state !== "kept") return { kind: "stale" };
   throw damagedObject(key, "it is missing");
