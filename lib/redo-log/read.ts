@@ -148,13 +148,7 @@ export async function settle(
     if (await covers(deps, life, seen.from)) throw seen.step.fault;
     return "stale";
   }
-  const further = await goesOn(deps, life, seen.border.next);
-  if (further !== "yes") {
-    if (!(await covers(deps, life, seen.from))) return "stale";
-    // Both items are born in one write: a life that was there before and behind has no other tail.
-    if (further === "of another life") throw damagedItem(itemName(tailItem(life.id)), `it is not of incarnation ${life.incarnation}, as the control item is`);
-    return "tail";
-  }
+  if (!(await goesOn(deps, life, seen.border.next))) return (await covers(deps, life, seen.from)) ? "tail" : "stale";
   const key = keyAt(life, seen.border.next);
   const again = await deps.objects.getRange(key, { offset: 0, length: 1 });
   if (again.kind === "found") return "moved";
@@ -163,16 +157,18 @@ export async function settle(
 }
 
 /** Whether a later redo file, or the published tail, shows that the log goes on behind `next`. */
-async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Index): Promise<"yes" | "no" | "of another life"> {
+async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Index): Promise<boolean> {
   const prefix = incarnationPrefix(life.id, life.incarnation);
   // A page, not one name: what is not of this program's making is no redo file, and left alone.
   const later = await objects.list({ prefix: `${prefix}redo/`, after: keyAt(life, next) });
-  if (later.objects.some(({ key }) => parseObjectName(key.slice(prefix.length)).kind === "redo")) return "yes";
+  if (later.objects.some(({ key }) => parseObjectName(key.slice(prefix.length)).kind === "redo")) return true;
   const item = await checkpoints.get(tailItem(life.id));
-  if (item === undefined) return "no";
+  if (item === undefined) return false;
   const hint = parseTail(item);
-  if (hint.incarnation !== life.incarnation) return "of another life";
-  return hint.border.next > next ? "yes" : "no";
+  // Both items are born in one write: a life that was there before the tail was read, and still is, has no other.
+  if (hint.incarnation !== life.incarnation && (await readControl(checkpoints, life.id))?.incarnation === life.incarnation)
+    throw damagedItem(itemName(item.key), `it is of incarnation ${hint.incarnation}, the control item of ${life.incarnation}`);
+  return hint.incarnation === life.incarnation && hint.border.next > next;
 }
 
 function step<Found>(decode: () => { readonly file: Found; readonly header: RedoHeader }, at: At & { readonly bytes: number }): Step<Found> {
