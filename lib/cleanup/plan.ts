@@ -83,7 +83,8 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   return {
     lowWater,
     fence,
-    redoFiles: sorted.redoFiles.filter(({ first }) => first < lowWater),
+    // A mark beyond the checkpoint is not of this program's making; what no capture holds has no other copy.
+    redoFiles: sorted.redoFiles.filter(({ first }) => first < Math.min(lowWater, checkpointBorder(control).next)),
     generations,
     orphans: [...leftObjects.filter(dead), ...sorted.past],
     uploads: [...leftUploads.filter(dead), ...droppedUpload],

@@ -92,9 +92,11 @@ async function verifyLife(deps: VerifyDeps, subject: Subject): Promise<VerifyRep
   return { shard: id.shard, objects: kept.length + redoFiles, bytes, redoFiles, generations: kept.length, replayed, findings: distinct(findings) };
 }
 
-/** The checkpoint must be that of its generation's row, and the tail that of the shard's life. */
+/** The mark lies within what captures hold, the checkpoint is that of its generation's row, and the tail that of the shard's life. */
 async function verifyItems({ checkpoints }: VerifyDeps, { id, control, rows }: Subject): Promise<void> {
-  const { checkpoint, incarnation } = control;
+  const { checkpoint, incarnation, lowWater } = control;
+  if (lowWater < ORIGIN.next || lowWater > checkpointBorder(control).next)
+    throw damagedItem(itemName(controlItem(id)), `its low-water mark is ${lowWater}, beyond what any capture holds`);
   const row = rows.find(({ key }) => key === checkpoint?.key);
   if (checkpoint !== undefined && row !== undefined && !isDeepStrictEqual(checkpointAttributes(checkpoint), checkpointAttributes(row)))
     throw damagedItem(itemName(controlItem(id)), `its checkpoint is not what the history row of ${row.key} says`);
