@@ -10,6 +10,7 @@ import { getCommand } from "./commands/get.ts";
 import { initCommand } from "./commands/init.ts";
 import { planCommand } from "./commands/plan.ts";
 import { recoverCommand } from "./commands/recover.ts";
+import { repairCommand } from "./commands/repair.ts";
 import { runCommand } from "./commands/run.ts";
 import { snapshotCommand } from "./commands/snapshot.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -82,6 +83,7 @@ function program(run: Run): Command {
     statusCommand,
     planCommand,
     verifyCommand,
+    repairCommand,
     runCommand,
     costCommand,
   ];

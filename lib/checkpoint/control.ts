@@ -11,7 +11,7 @@ import { pages } from "../ports/pages.ts";
 import type { Random } from "../ports/random.ts";
 import { controlAttributes, controlItem, HISTORY_SORT, parseControl, parseHistoryRow, shardPartition, tableItem, tailAttributes, tailItem } from "./items.ts";
 import { type ControlState, opened, type Transition } from "./transitions.ts";
-import { ORIGIN } from "../model/position.ts";
+import { type Border, ORIGIN } from "../model/position.ts";
 
 export interface ControlDeps {
   readonly checkpoints: CheckpointStore;
@@ -45,9 +45,10 @@ export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): 
   throw contended(id);
 }
 
-function newTail(incarnation: string, nowMs: number): TailHint {
+/** The tail of a log of which nothing but its captured border is known. */
+export function newTail(incarnation: string, nowMs: number, border: Border = ORIGIN): TailHint {
   const none = { log: NO_LOG, capturedLog: NO_LOG, sentBytes: 0, rates: {} };
-  return { incarnation, border: ORIGIN, capturedNext: ORIGIN.next, capturedAtMs: nowMs, ...none };
+  return { incarnation, border, capturedNext: border.next, capturedAtMs: nowMs, ...none };
 }
 
 /**

@@ -1,9 +1,9 @@
 // The items of the checkpoint store: their keys and attributes, as docs/format.md lists them, made and parsed nowhere else.
 
 import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../model/control.ts";
-import { newerFormat, TidemarkError } from "../model/errors.ts";
+import { damagedItem, newerFormat } from "../model/errors.ts";
 import type { LogSize } from "../model/log-size.ts";
-import { pad, type ShardId, shardName } from "../model/names.ts";
+import { incarnationPrefix, pad, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
 import { POLICY_DEFAULTS, type Table } from "../model/table.ts";
 import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
@@ -15,6 +15,11 @@ export const DIRTY = "dirty";
 export const TABLES_PARTITION = "tables";
 export const HISTORY_SORT = "snapshot#";
 export const PART_SORT = "part#";
+
+/** An item as errors name it. */
+export function itemName({ partition, sort }: ItemKey): string {
+  return `${partition} ${sort}`;
+}
 
 export function shardPartition(id: ShardId): string {
   return `shard#${shardName(id)}`;
@@ -82,18 +87,21 @@ export function controlAttributes(control: Control): Attributes {
   };
 }
 
+/** A checkpoint's key says whose it is: that of another shard, or another life, is no checkpoint of this one. */
 export function parseControl(item: Item): Control {
   const read = reader(item);
   const lease = read.optional("leaseOwner");
   const checkpoint = read.optional("checkpoint");
   const capture = read.optional("capture");
+  const incarnation = read.text("incarnation");
+  const prefix = incarnationPrefix(shardOfItem(item.key), incarnation);
   return {
     stamp: read.text("stamp"),
-    incarnation: read.text("incarnation"),
+    incarnation,
     epoch: toEpoch(read.number("epoch")),
     lowWater: toIndex(read.number("lowWater")),
     ...(lease !== undefined && { lease: { owner: read.text("leaseOwner"), untilMs: read.number("leaseUntilMs") } }),
-    ...(checkpoint !== undefined && { checkpoint: parseCheckpoint(read.inside("checkpoint")) }),
+    ...(checkpoint !== undefined && { checkpoint: parseCheckpoint(read.inside("checkpoint"), prefix) }),
     ...(capture !== undefined && { capture: parseCapture(read.inside("capture")) }),
   };
 }
@@ -115,9 +123,14 @@ export function historyAttributes(row: HistoryRow): Attributes {
 export function parseHistoryRow(item: Item): HistoryRow {
   const read = reader(item);
   const pins = read.inside("pins");
+  const checkpoint = parseCheckpoint(read, `${shardName(shardOfItem(item.key))}/`);
+  const epoch = toEpoch(read.number("epoch"));
+  const generation = { index: checkpoint.index, epoch };
+  if (historyItem(shardOfItem(item.key), generation).sort !== item.key.sort) read.refuse("it is the row of another generation");
+  if (!checkpoint.key.endsWith(snapshotKey("/", generation.index, epoch))) read.refuse(`its key is ${checkpoint.key}`);
   return {
-    ...parseCheckpoint(read),
-    epoch: toEpoch(read.number("epoch")),
+    ...checkpoint,
+    epoch,
     state: read.oneOf("state", ["kept", "deleting"]),
     pins: Object.fromEntries(Object.keys(pins.attributes).map((id) => [id, pins.number(id)])),
     verified: read.flag("verified"),
@@ -186,6 +199,7 @@ export function tableAttributes(table: Table): Attributes {
 
 export function parseTable(item: Item): Table {
   const read = reader(item);
+  if (read.text("name") !== item.key.sort) read.refuse("it is the item of another table");
   return {
     name: read.text("name"),
     shards: read.number("shards"),
@@ -207,11 +221,13 @@ export function borderAttributes({ next, digest, timeMs }: Border): Attributes {
   return { next, digest, timeMs };
 }
 
-function checkpointAttributes({ index, position, border, key, size, footerSha256, footerBytes }: Checkpoint): Attributes {
+export function checkpointAttributes({ index, position, border, key, size, footerSha256, footerBytes }: Checkpoint): Attributes {
   return { index, redoFile: position.redoFile, batchOffset: position.batchOffset, ...borderAttributes(border), key, size, footerSha256, footerBytes };
 }
 
-function parseCheckpoint(read: Reader): Checkpoint {
+/** @param prefix what the key of its object begins with */
+function parseCheckpoint(read: Reader, prefix: string): Checkpoint {
+  if (!read.text("key").startsWith(prefix)) read.refuse(`its key is ${read.text("key")}`);
   return {
     index: toIndex(read.number("index")),
     position: { redoFile: toIndex(read.number("redoFile")), batchOffset: read.number("batchOffset") },
@@ -256,21 +272,26 @@ interface Reader {
   oneOf<Word extends string>(name: string, words: readonly Word[]): Word;
   flag(name: string): boolean;
   inside(name: string): Reader;
+  /** The attributes are well-formed, but not what they must be. */
+  refuse(what: string): never;
 }
 
 function reader(item: Item): Reader {
-  const where = `the item ${item.key.partition} ${item.key.sort}`;
-  const read = attributeReader(item.attributes, where);
+  const name = itemName(item.key);
+  const read = attributeReader(item.attributes, name);
   const version = read.number("formatVersion");
-  if (version > ITEM_FORMAT_VERSION) throw newerFormat(where, version, ITEM_FORMAT_VERSION);
+  if (version > ITEM_FORMAT_VERSION) throw newerFormat(`the item ${name}`, version, ITEM_FORMAT_VERSION);
   return read;
 }
 
-function attributeReader(attributes: Attributes, where: string): Reader {
+function attributeReader(attributes: Attributes, item: string, part = ""): Reader {
+  function refuse(what: string): never {
+    throw damagedItem(item, what, part);
+  }
   function need<T>(name: string, test: (value: unknown) => value is T): T {
     const value: unknown = attributes[name];
     if (test(value)) return value;
-    throw new TidemarkError("repair", "damaged-item", `${where} is damaged: its attribute ${name} is ${JSON.stringify(value)}`);
+    return refuse(`its attribute ${name} is ${JSON.stringify(value)}`);
   }
   const number = (name: string) => need(name, (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0);
   return {
@@ -285,7 +306,9 @@ function attributeReader(attributes: Attributes, where: string): Reader {
     inside: (name) =>
       attributeReader(
         need(name, (value): value is Attributes => typeof value === "object" && value !== null),
-        `${where} (${name})`,
+        item,
+        `${part} (${name})`,
       ),
+    refuse,
   };
 }

@@ -2,7 +2,7 @@
 // of none, every object would look like the leftover of a table that is no more, and cleanup would let it go. So a store is
 // paired before its first table is made, and cleanup looks at the pair before it deletes what its own items do not know.
 
-import { callError, TidemarkError } from "../model/errors.ts";
+import { callError, damagedObject, newerFormat, type TidemarkError } from "../model/errors.ts";
 import { STORE_KEY } from "../model/names.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
@@ -26,7 +26,7 @@ export async function pairStore(deps: PairingDeps): Promise<void> {
   const known = await itemId(deps);
   if (known === undefined && (await objectId(deps)) !== undefined) throw foreign();
   const id = known ?? (await nameStore(deps));
-  const created = await deps.objects.createIfAbsent(STORE_KEY, Buffer.from(`${JSON.stringify({ formatVersion: FORMAT_VERSION, store: id })}\n`));
+  const created = await deps.objects.createIfAbsent(STORE_KEY, Buffer.from(marker(id)));
   if (created.kind === "exists" && (await objectId(deps)) !== id) throw foreign();
 }
 
@@ -50,6 +50,10 @@ function foreign(): TidemarkError {
   );
 }
 
+function marker(id: string): string {
+  return `${JSON.stringify({ formatVersion: FORMAT_VERSION, store: id })}\n`;
+}
+
 async function nameStore({ checkpoints, random }: PairingDeps): Promise<string> {
   const id = random.id(ID_DIGITS);
   const written = await checkpoints.write([{ item: storeItem(), when: [{ kind: "absent" }], put: { formatVersion: FORMAT_VERSION, id } }]);
@@ -64,7 +68,9 @@ async function itemId({ checkpoints }: Pick<PairingDeps, "checkpoints">): Promis
 async function objectId({ objects }: { readonly objects: Pick<ObjectStore, "get"> }): Promise<string | undefined> {
   const found = await objects.get(STORE_KEY);
   if (found.kind === "absent") return undefined;
-  const id = /"store":"([0-9a-f]{32})"/.exec(found.body.toString("latin1"))?.[1];
-  if (id === undefined) throw new TidemarkError("repair", "damaged-object", `${STORE_KEY} is damaged: it names no store`, { object: STORE_KEY });
-  return id;
+  const text = found.body.toString("latin1");
+  const [, version, id] = /^\{"formatVersion":([0-9]{1,9}),"store":"([0-9a-f]{32})"\}\n$/.exec(text) ?? [];
+  if (Number(version) > FORMAT_VERSION) throw newerFormat(STORE_KEY, Number(version), FORMAT_VERSION);
+  if (text === marker(id)) return id;
+  throw damagedObject(STORE_KEY, `it names no store: if objects and items belong together for certain, delete it, and "tidemark init" writes it anew`);
 }

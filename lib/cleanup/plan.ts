@@ -70,7 +70,8 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   const keep = retained(rows, policy, nowMs);
   const lowWater = keep === undefined ? control.lowWater : markFor(control, keep, policy, sorted.redoFiles);
   const generations = rows.filter((row) => row.state === "deleting" || (keep !== undefined && !keep.has(row) && row.key !== control.checkpoint?.key));
-  const named = new Set(rows.map(({ key }) => key));
+  // What the checkpoint names is no orphan, even where its row was lost.
+  const named = new Set([...rows, ...(control.checkpoint ? [control.checkpoint] : [])].map(({ key }) => key));
   const leftObjects = sorted.snapshots.filter(({ key }) => !named.has(key) && key !== control.capture?.key);
   const leftUploads = facts.listing.uploads.filter((upload) => !isRecorded(upload, control.capture));
   const leftParts = facts.listing.parts.filter(({ born }) => born !== control.capture?.born);
@@ -82,7 +83,8 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   return {
     lowWater,
     fence,
-    redoFiles: sorted.redoFiles.filter(({ first }) => first < lowWater),
+    // A mark beyond the checkpoint is not of this program's making; what no capture holds has no other copy.
+    redoFiles: sorted.redoFiles.filter(({ first }) => first < Math.min(lowWater, checkpointBorder(control).next)),
     generations,
     orphans: [...leftObjects.filter(dead), ...sorted.past],
     uploads: [...leftUploads.filter(dead), ...droppedUpload],

@@ -5,13 +5,13 @@ import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION }
 import { pairStore } from "../checkpoint/pairing.ts";
 import { callError, TidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
-import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
-import { checkTableName, type ShardId, shardName } from "../model/names.ts";
+import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
+import { checkTableName, quarantineKey, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
 import type { ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { ItemWorld, StoreWorld, World } from "../ports/world.ts";
-import { sweep } from "../cleanup/sweep.ts";
+import { listObjects, sweep } from "../cleanup/sweep.ts";
 
 export interface CreateTableRequest extends Partial<TablePolicy> {
   readonly name: string;
@@ -119,12 +119,23 @@ async function deleteShard(world: World, table: Table, id: ShardId): Promise<boo
       `${swept.failed.length} objects of ${shardName(id)} were not deleted, first ${key}: ${reason}; delete the table again`,
     );
   }
+  await deleteQuarantine(world, id);
   await deleteOf(
     world,
     table,
     (await queryAll(world.checkpoints, id, "")).map(({ key }) => key),
   );
   return true;
+}
+
+/** Copies of damaged objects are the table's like the rest; before the last items, so that who is killed here comes again. */
+async function deleteQuarantine({ objects }: World, id: ShardId): Promise<void> {
+  const prefix = `${quarantineKey(shardName(id))}/`;
+  const copies = (await listObjects(objects, prefix)).map(({ key }) => key);
+  for (const some of groupsOf(copies, S3_DELETE_MANY_MAX)) {
+    const [failed] = (await objects.deleteMany(some)).failed;
+    if (failed !== undefined) throw new TidemarkError("retry", "undeleted-objects", `${failed.key} was not deleted: ${failed.reason}; delete the table again`);
+  }
 }
 
 /** Deletes items of a table that is being deleted; false if it no longer is. */

@@ -16,7 +16,7 @@ export class TidemarkError extends Error {
   readonly kind: FaultKind;
   /** Stable, kebab-case name of the fault, for machines: "unknown-table", "damaged-object" … */
   readonly code: string;
-  /** Key of the object that is damaged, where the fault is that. */
+  /** Key of the object, or name of the item, that is damaged, where the fault is that. */
   readonly object: string | undefined;
 
   constructor(kind: FaultKind, code: string, message: string, options?: { cause?: unknown; object?: string }) {
@@ -35,6 +35,11 @@ export function callError(code: string, message: string, cause?: unknown): Tidem
 /** A stored object is not what it must be (I8); `object` is its key, `what` the finding. */
 export function damagedObject(object: string, what: string, cause?: unknown): TidemarkError {
   return new TidemarkError("repair", "damaged-object", `${object} is damaged: ${what}`, { cause, object });
+}
+
+/** The same of an item; `part` says where in it, as " (capture)". */
+export function damagedItem(item: string, what: string, part = ""): TidemarkError {
+  return new TidemarkError("repair", "damaged-item", `the item ${item}${part} is damaged: ${what}`, { object: item });
 }
 
 /** A stored object was written by a newer format version than this program reads. */

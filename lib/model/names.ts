@@ -1,6 +1,7 @@
 // Names are checked before they become keys or paths, and keys are made and parsed nowhere else.
 //   {table}/{shard}/{incarnation}/redo/{first index, 16 digits}.redo
 //   {table}/{shard}/{incarnation}/snapshots/{index, 16 digits}-e{epoch}.parquet
+//   _quarantine/{key of a damaged object}
 //   _store.json
 // Numbers are padded so that the order of names is the order of indexes.
 
@@ -10,6 +11,9 @@ import { type Epoch, type Index, toEpoch, toIndex } from "./position.ts";
 
 /** The object that bears the store's id. No table's name begins so. */
 export const STORE_KEY = "_store.json";
+
+/** Where repair puts copies of damaged objects: outside of every table, so that no sweep sees them. */
+const QUARANTINE = "_quarantine/";
 
 const INDEX_DIGITS = 16;
 const TABLE_NAME = /^[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*$/;
@@ -71,6 +75,11 @@ export function redoKey(prefix: string, first: Index): string {
 
 export function snapshotKey(prefix: string, index: Index, epoch: Epoch): string {
   return `${prefix}snapshots/${pad(index)}-e${epoch}.parquet`;
+}
+
+/** Where the copy of a damaged object lies; of a prefix, where those of all objects below it do. */
+export function quarantineKey(key: string): string {
+  return `${QUARANTINE}${key}`;
 }
 
 export type ObjectName =

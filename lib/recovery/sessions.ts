@@ -3,7 +3,6 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
-import type { HistoryRow } from "../model/control.ts";
 import type { ShardId } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
 import { Sessions } from "../model/sessions.ts";
@@ -12,7 +11,7 @@ import type { ObjectStore } from "../ports/object-store.ts";
 import { type Life, readHead } from "../redo-log/read.ts";
 import { findTail, type TailDeps } from "../redo-log/tail.ts";
 import { baseBorder, basesFor } from "../snapshot/choose.ts";
-import { openSnapshot } from "../snapshot/read.ts";
+import { type GenerationRow, openGeneration } from "../snapshot/generation.ts";
 
 export interface SessionDeps {
   readonly objects: Pick<ObjectStore, "getRange" | "head">;
@@ -36,7 +35,7 @@ export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Pr
   const rows = control === undefined ? [] : await readHistory(deps.checkpoints, life.id);
   const bases = control?.incarnation === life.incarnation ? basesFor(control, rows, { index: toIndex(next - 1) }) : [];
   for (const base of bases) {
-    const sessions = await sessionsFrom(deps, base.kind === "generation" ? base.row : undefined);
+    const sessions = await sessionsFrom(deps, life, base.kind === "generation" ? base.row : undefined);
     if (sessions === undefined) continue;
     let border = baseBorder(base);
     while (border.next < next) {
@@ -55,13 +54,10 @@ export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Pr
   throw new TidemarkError("retry", "contended", `the sessions of ${life.id.table}/${life.id.shard} cannot be read now: append again`);
 }
 
-async function sessionsFrom(
-  { objects }: SessionDeps,
-  row: Pick<HistoryRow, "key" | "size" | "footerSha256" | "footerBytes"> | undefined,
-): Promise<Sessions | undefined> {
+async function sessionsFrom({ objects }: SessionDeps, life: Life, row: GenerationRow | undefined): Promise<Sessions | undefined> {
   if (row === undefined) return new Sessions();
   try {
-    const opened = await openSnapshot({ store: objects }, row);
+    const opened = await openGeneration({ store: objects }, life, row);
     if (opened.kind === "absent") return undefined;
     return new Sessions(opened.snapshot.description.sessions, opened.snapshot.description.forgottenThrough);
   } catch (error) {

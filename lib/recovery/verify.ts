@@ -1,21 +1,26 @@
 // Verifies all that is kept of a shard: reads every byte of every generation and of the log from the mark to the tail,
-// checks every checksum and the chain, and replays the log from each generation to the next and compares (I5, I8).
+// checks every checksum and the chain, and replays the log from each generation to the next and compares (I5, I8). Items
+// have no checksums: what they say is held against each other and against the snapshots' footers.
 
+import { isDeepStrictEqual } from "node:util";
 import { readControl, readHistory } from "../checkpoint/control.ts";
+import { checkpointAttributes, controlItem, itemName, tailItem } from "../checkpoint/items.ts";
 import { rowsCollector } from "../machines/keyed/collect.ts";
 import { checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
-import { isTidemarkError, TidemarkError } from "../model/errors.ts";
+import { damagedItem, damagedObject, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
-import { type Border, ORIGIN } from "../model/position.ts";
+import { type Border, type Index, ORIGIN } from "../model/position.ts";
 import { releaseRows, type Rows } from "../model/rows.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { decodeRedoHeader } from "../redo-log/codec.ts";
 import { covers, type Life, readFile, settle } from "../redo-log/read.ts";
-import { openSnapshot, type Snapshot } from "../snapshot/read.ts";
+import { readTail } from "../redo-log/tail.ts";
+import { openGeneration } from "../snapshot/generation.ts";
+import type { Snapshot } from "../snapshot/read.ts";
 import { pour } from "../snapshot/pour.ts";
 import { loadState, type ShardState } from "../snapshot/state.ts";
 import { firstDifference } from "./compare.ts";
@@ -39,7 +44,7 @@ export interface VerifyReport {
 }
 
 export interface Finding {
-  /** Key of the object. */
+  /** Key of the object, or name of the item. */
   readonly object: string;
   readonly what: string;
 }
@@ -68,12 +73,13 @@ async function verifyLife(deps: VerifyDeps, subject: Subject): Promise<VerifyRep
   const { id, control } = subject;
   const kept = subject.rows.filter(({ state }) => state === "kept").sort((a, b) => a.index - b.index);
   const findings: Finding[] = [];
-  const log = await noting(findings, () => verifyLog(deps, subject));
+  await noting(findings, () => verifyItems(deps, subject));
+  const log = await verifyLog(deps, subject, findings);
   let replayed = 0;
-  let bytes = log?.bytes ?? 0;
+  let bytes = log.bytes;
   let previous: HistoryRow | "empty" | undefined = control.lowWater === ORIGIN.next ? "empty" : undefined;
   for (const row of kept) {
-    const snapshot = await noting(findings, () => readWhole(deps, row));
+    const snapshot = await noting(findings, () => readWhole(deps, subject, row));
     if (snapshot === undefined) continue;
     bytes += row.size;
     if (previous === "empty" || (previous !== undefined && previous.border.next >= control.lowWater)) {
@@ -82,57 +88,97 @@ async function verifyLife(deps: VerifyDeps, subject: Subject): Promise<VerifyRep
     }
     previous = row;
   }
-  const redoFiles = log?.files ?? 0;
+  const redoFiles = log.files;
   return { shard: id.shard, objects: kept.length + redoFiles, bytes, redoFiles, generations: kept.length, replayed, findings: distinct(findings) };
 }
 
-/** Reads the log from the mark to the tail; each generation's border must lie on its chain. */
-async function verifyLog(deps: VerifyDeps, { id, control, rows }: Subject): Promise<{ readonly files: number; readonly bytes: number }> {
-  const life = { id, incarnation: control.incarnation };
-  const digests = new Map(rows.map(({ border, key }) => [border.next, { digest: border.digest, key }] as const));
-  let border = await borderAtMark(deps, life, control);
-  let files = 0;
-  let bytes = 0;
+/** The mark lies within what captures hold, the checkpoint is that of its generation's row, and the tail that of the shard's life. */
+async function verifyItems({ checkpoints }: VerifyDeps, { id, control, rows }: Subject): Promise<void> {
+  const { checkpoint, incarnation, lowWater } = control;
+  if (lowWater < ORIGIN.next || lowWater > checkpointBorder(control).next)
+    throw damagedItem(itemName(controlItem(id)), `its low-water mark is ${lowWater}, beyond what any capture holds`);
+  const row = rows.find(({ key }) => key === checkpoint?.key);
+  if (checkpoint !== undefined && row !== undefined && !isDeepStrictEqual(checkpointAttributes(checkpoint), checkpointAttributes(row)))
+    throw damagedItem(itemName(controlItem(id)), `its checkpoint is not what the history row of ${row.key} says`);
+  // Only a generation that another has passed loses its row.
+  if (checkpoint !== undefined && row === undefined && (await readControl(checkpoints, id))?.checkpoint?.key === checkpoint.key)
+    throw damagedItem(itemName(controlItem(id)), `the history row of its checkpoint, ${checkpoint.key}, is missing`);
+  const tail = await readTail(checkpoints, id);
+  if (tail?.incarnation !== incarnation) throw damagedItem(itemName(tailItem(id)), "it is missing, or of another incarnation than the control item");
+}
+
+interface LogRead {
+  files: number;
+  bytes: number;
+}
+
+/**
+ * Reads the log from the mark to the tail; each generation's border must lie on its chain. Where the chain breaks, it is
+ * taken up again at the next generation's border, whose row tells the digest.
+ */
+async function verifyLog(deps: VerifyDeps, subject: Subject, findings: Finding[]): Promise<LogRead> {
+  const { id, control, rows } = subject;
+  const read: LogRead = { files: 0, bytes: 0 };
+  const borders = rows.map(({ border }) => border).sort((a, b) => a.next - b.next);
+  let from = await noting(findings, () => borderAtMark(deps, { id, incarnation: control.incarnation }, subject));
+  let reached = control.lowWater;
   for (;;) {
+    const start = from;
+    const end = start && (await noting(findings, () => readStretch(deps, subject, { from: start, read, passed: (next) => (reached = next) })));
+    if (end === "tail") return read;
+    from = borders.find(({ next }) => next > reached);
+    if (from === undefined) return read;
+    reached = from.next;
+  }
+}
+
+async function readStretch(
+  deps: VerifyDeps,
+  { id, control, rows }: Subject,
+  { from, read, passed }: { readonly from: Border; readonly read: LogRead; readonly passed: (next: Index) => void },
+): Promise<"tail"> {
+  const life = { id, incarnation: control.incarnation };
+  const digests = new Map(rows.map(({ border }) => [border.next, border.digest] as const));
+  let border = from;
+  for (;;) {
+    passed(border.next);
     const known = digests.get(border.next);
     const key = redoKey(incarnationPrefix(id, control.incarnation), border.next);
-    if (known !== undefined && known.digest !== border.digest)
-      throw new TidemarkError("repair", "damaged-object", "the log before it is not that of its generation", { object: key });
+    if (known !== undefined && known !== border.digest) throw damagedObject(key, "the log before it is not that of its generation");
     const step = await readFile(deps, life, border);
     if (step.kind === "found") {
-      files++;
-      bytes += step.bytes;
+      read.files++;
+      read.bytes += step.bytes;
       border = step.border;
       continue;
     }
     const meaning = await settle(deps, life, { step, from: control.lowWater, border });
-    if (meaning !== "moved") return { files, bytes };
+    if (meaning !== "moved") return "tail";
   }
 }
 
-/** The mark is a redo file's first index, or where the checkpoint goes on; the chain digest before it may be known to that file alone. */
-async function borderAtMark({ objects }: VerifyDeps, { id, incarnation }: Life, control: Control): Promise<Border> {
+/** The mark is a redo file's first index, or where a generation's log goes on; the chain digest before it may be known to that file alone. */
+async function borderAtMark({ objects }: VerifyDeps, { id, incarnation }: Life, { control, rows }: Subject): Promise<Border> {
   const next = control.lowWater;
-  if (next === ORIGIN.next) return ORIGIN;
-  if (next === checkpointBorder(control).next) return checkpointBorder(control);
+  const known = [ORIGIN, checkpointBorder(control), ...rows.map(({ border }) => border)].find((border) => border.next === next);
+  if (known !== undefined) return known;
   const key = redoKey(incarnationPrefix(id, incarnation), next);
   const got = await objects.get(key);
-  if (got.kind === "absent") throw new TidemarkError("repair", "damaged-object", "it is missing", { object: key });
+  if (got.kind === "absent") throw damagedObject(key, "it is missing");
   const head = decodeRedoHeader(got.body, key);
-  if (head.kind === "more") throw new TidemarkError("repair", "damaged-object", "it is cut off in its header", { object: key });
+  if (head.kind === "more") throw damagedObject(key, "it is cut off in its header");
   return { next, digest: head.header.previousDigest, timeMs: 0 };
 }
 
-async function readWhole({ objects }: VerifyDeps, row: HistoryRow): Promise<Snapshot> {
-  const opened = await openSnapshot({ store: objects }, row);
-  if (opened.kind === "absent") throw new TidemarkError("repair", "damaged-object", "it is missing", { object: row.key });
+async function readWhole({ objects }: VerifyDeps, { id, control }: Subject, row: HistoryRow): Promise<Snapshot> {
+  const opened = await openGeneration({ store: objects }, { id, incarnation: control.incarnation }, row);
+  if (opened.kind === "absent") throw damagedObject(row.key, "it is missing");
   let count = 0;
   for await (const rows of opened.snapshot.rows()) {
     count += rows.count;
     releaseRows(rows);
   }
-  if (count !== row.rows)
-    throw new TidemarkError("repair", "damaged-object", `it holds ${count} records, its history row says ${row.rows}`, { object: row.key });
+  if (count !== row.rows) throw damagedObject(row.key, `it holds ${count} records, its history row says ${row.rows}`);
   return opened.snapshot;
 }
 
@@ -147,7 +193,7 @@ async function compareReplay(
   if (outcome.kind !== "loaded") return 0;
   const difference = await firstDifference(pouredRows(outcome.state), snapshot.rows());
   if (difference === undefined) return outcome.state.mutations;
-  throw new TidemarkError("repair", "damaged-object", `it is not what the log behind the generation before makes: ${difference}`, { object: row.key });
+  throw damagedObject(row.key, `it is not what the log behind the generation before makes: ${difference}`);
 }
 
 async function* pouredRows(state: ShardState): AsyncGenerator<Rows> {
@@ -161,7 +207,9 @@ async function noting<Result>(findings: Finding[], work: () => Promise<Result>):
     return await work();
   } catch (error) {
     if (!isTidemarkError(error) || error.kind !== "repair") throw error;
-    findings.push({ object: error.object ?? "", what: error.message });
+    const { object = "", message } = error;
+    // The object is named beside it.
+    findings.push({ object, what: message.split(" is damaged: ").slice(-1)[0] });
     return undefined;
   }
 }

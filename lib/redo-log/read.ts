@@ -6,8 +6,8 @@
 // So a step tells what it saw, and `settle` tells what that means.
 
 import { readControl } from "../checkpoint/control.ts";
-import { parseTail, tailItem } from "../checkpoint/items.ts";
-import { damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
+import { itemName, parseTail, tailItem } from "../checkpoint/items.ts";
+import { damagedItem, damagedObject, isTidemarkError, type TidemarkError } from "../model/errors.ts";
 import { release } from "../model/memory.ts";
 import { incarnationPrefix, parseObjectName, redoKey, type ShardId } from "../model/names.ts";
 import { type Border, type Index, toIndex } from "../model/position.ts";
@@ -165,6 +165,9 @@ async function goesOn({ objects, checkpoints }: ReadDeps, life: Life, next: Inde
   const item = await checkpoints.get(tailItem(life.id));
   if (item === undefined) return false;
   const hint = parseTail(item);
+  // Both items are born in one write: a life that was there before the tail was read, and still is, has no other.
+  if (hint.incarnation !== life.incarnation && (await readControl(checkpoints, life.id))?.incarnation === life.incarnation)
+    throw damagedItem(itemName(item.key), `it is of incarnation ${hint.incarnation}, the control item of ${life.incarnation}`);
   return hint.incarnation === life.incarnation && hint.border.next > next;
 }
 

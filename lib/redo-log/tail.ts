@@ -39,6 +39,8 @@ export interface TailDeps {
  */
 export async function firstBelief(deps: TailDeps, id: ShardId, nowMs: number): Promise<Belief> {
   const [control, hint] = await Promise.all([openShard(deps, id, nowMs), readTail(deps.checkpoints, id)]);
+  // A life that began between the two reads; or damage, which is found by who reads the log.
+  if (hint !== undefined && hint.incarnation !== control.incarnation) return findTail(deps, id, nowMs);
   return { incarnation: control.incarnation, ...furthest(control, hint) };
 }
 

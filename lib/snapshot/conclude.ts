@@ -35,6 +35,8 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
       return startAfresh(deps, lease, "its upload was ended");
     case "tooShort":
       return startAfresh(deps, lease, "a section was too short");
+    case "wrongProgress":
+      return startAfresh(deps, lease, "its parts do not hold what their notes say");
     case "stopped":
       return stoppedShort(request);
     case "sent":

@@ -69,6 +69,7 @@ export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promi
   const start = adopted && startBehind(adopted.progress);
   const draft = await openDraft(adopted?.progress, snapshot);
   const uploader = await openUploader(deps, request, draft);
+  if (uploader === undefined) return { kind: "wrongProgress" };
   try {
     const pieces = splice({ base: snapshot ?? NO_BASE, changes: state.changes, full: record.full, sizes, ...(start && { start }) });
     const stop = await sendPieces(request, { draft, uploader, pieces });
@@ -84,24 +85,30 @@ export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promi
   }
 }
 
-export type MakeStop = UploadStop | { readonly kind: "stopped" };
+/** `wrongProgress`: the items that tell how far an earlier worker came contradict each other. */
+export type MakeStop = UploadStop | { readonly kind: "stopped" | "wrongProgress" };
 
-/** @param section where the object, or the section of it that is made, lies among the parts */
+/**
+ * Nothing where the parts that are stored do not hold what their notes say.
+ * @param section where the object, or the section of it that is made, lies among the parts
+ */
 export async function openUploader(
   deps: MakeDeps,
   { id, holder, record, sizes, state, adopted }: MakeRequest,
   draft: Draft,
   section: { readonly firstNumber?: number; readonly isSection?: boolean } = {},
-): Promise<PartUploader> {
+): Promise<PartUploader | undefined> {
   const { snapshot } = state;
   const done = adopted?.progress.parts ?? [];
   const bytes = done.reduce((sum, { length }) => sum + length, 0);
+  const skip = bytes - placedBytes(draft);
+  if (skip < 0) return undefined;
   const source = snapshot && !record.full ? { key: snapshot.key, etag: () => etagOf(deps, snapshot) } : undefined;
   if (done.length > 0) {
     deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
   }
   const stored = adopted?.stored ?? new Map();
-  const about = { id, holder, record, sizes, stored, done, skip: bytes - placedBytes(draft), noteUpTo: draft.noteUpTo, ...section };
+  const about = { id, holder, record, sizes, stored, done, skip, noteUpTo: draft.noteUpTo, ...section };
   return partUploader(deps, { ...about, ...(source && { source }) });
 }
 

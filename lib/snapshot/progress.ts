@@ -3,7 +3,7 @@
 
 import { PART_NOTE_BYTES_MAX } from "../model/limits.ts";
 import { COLUMNS, FILE_ORDER } from "./parquet/layout.ts";
-import { compress, decompressUpTo } from "./parquet/page.ts";
+import { compressChecked, decompressUpTo } from "./parquet/page.ts";
 import type { PlacedGroup } from "./parquet/page-index.ts";
 import type { SpliceStart } from "./splice.ts";
 
@@ -32,14 +32,16 @@ export interface Progress {
   readonly done: readonly DoneGroups[];
 }
 
-/** The parts from `first` on that lie one behind the other and have notes. */
+/** The parts from `first` on that lie one behind the other and have notes that can be read: what lies behind is done again. */
 export function progressOf(stored: ReadonlyMap<number, StoredPart>, first = 1): Progress {
   const parts: StoredPart[] = [];
   const done: DoneGroups[] = [];
   let end = 0;
   for (let part = stored.get(first); part?.note !== undefined && part.offset === end; part = stored.get(part.number + 1)) {
+    const noted = readNote(part.note);
+    if (noted === undefined) break;
     parts.push(part);
-    done.push(...decodeNote(part.note));
+    done.push(...noted);
     end += part.length;
   }
   return { parts, done };
@@ -78,7 +80,7 @@ export function encodeNote(done: readonly DoneGroups[]): string | undefined {
   length.writeUInt32LE(entries.length);
   const indexes = done.flatMap((one) => (one.kind === "fresh" ? [one.placed.index] : []));
   const raw = Buffer.concat([length, entries, ...indexes]);
-  const note = raw.length > NOTE_RAW_BYTES_MAX ? "" : compress(raw).toString("base64");
+  const note = raw.length > NOTE_RAW_BYTES_MAX ? "" : compressChecked(raw).toString("base64");
   return note === "" || note.length > PART_NOTE_BYTES_MAX ? undefined : note;
 }
 
@@ -89,6 +91,15 @@ function entryOf(done: DoneGroups): Entry {
   const keys = { firstKey: firstKey.toString("base64"), lastKey: lastKey.toString("base64") };
   const sizes = columns.map(({ byteLength, rawByteLength }) => [byteLength, rawByteLength] as const);
   return { offset, rows, sha256, crc32, ...keys, columns: sizes, indexLengths, indexBytes: index.length, open: done.open };
+}
+
+/** Nothing where an item is damaged: its frame has a checksum, and a note is worth no more than the work that it saves. */
+function readNote(note: string): readonly DoneGroups[] | undefined {
+  try {
+    return decodeNote(note);
+  } catch {
+    return undefined;
+  }
 }
 
 function decodeNote(note: string): readonly DoneGroups[] {

@@ -87,6 +87,7 @@ export async function sendSection(deps: MakeDeps, request: MakeRequest, section:
   const draft = await openDraft(adopted?.progress, snapshot, section.number === 0);
   const begin = partsStart(section.number, record.sections.length);
   const uploader = await openUploader(deps, request, draft, { firstNumber: begin + 1, isSection: true });
+  if (uploader === undefined) return { kind: "wrongProgress" };
   try {
     const pieces = splice({
       base: baseOf(snapshot, section),

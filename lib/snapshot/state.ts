@@ -22,7 +22,8 @@ import { covers, filesFrom, type Life, settle } from "../redo-log/read.ts";
 import { type Bound, replay } from "../redo-log/replay.ts";
 import { type Changes, logChanges, type Stretch, STRETCH_RAW_BYTES, widened } from "./changes.ts";
 import { type Base, baseBorder, basesFor } from "./choose.ts";
-import { openSnapshot, type Snapshot } from "./read.ts";
+import { openGeneration } from "./generation.ts";
+import type { Snapshot } from "./read.ts";
 
 export interface StateDeps {
   readonly objects: Pick<ObjectStore, "get" | "getRange" | "head" | "list">;
@@ -125,11 +126,15 @@ async function openBase(
   base: Base,
 ): Promise<{ readonly kind: "stale" } | { readonly kind: "opened"; readonly snapshot?: Snapshot }> {
   if (base.kind === "empty") return { kind: "opened" };
-  const { key, size, footerSha256, footerBytes } = base.row;
+  const { key } = base.row;
   const known = request.damaged?.get(key);
   if (known !== undefined) throw known;
-  const opened = await openSnapshot({ store: deps.objects }, { key, size, footerSha256, footerBytes });
-  if (opened.kind === "opened") return { kind: "opened", snapshot: opened.snapshot };
+  const opened = await openGeneration({ store: deps.objects }, request.life, base.row);
+  if (opened.kind === "opened") {
+    const { codec } = opened.snapshot.description;
+    if (codec !== request.codec) throw damagedObject(key, `its values are ${codec}, those of its table ${request.codec}: one of the two is not what it was`);
+    return opened;
+  }
   const item = await deps.checkpoints.get(historyItem(request.life.id, base.row));
   if (item === undefined || parseHistoryRow(item).state !== "kept") return { kind: "stale" };
   throw damagedObject(key, "it is missing");

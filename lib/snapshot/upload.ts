@@ -9,10 +9,10 @@ import { asHolder, type Holder } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
-import { PARTS_TOGETHER, S3_PARTS_MAX } from "../model/limits.ts";
+import { PARTS_TOGETHER, S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits.ts";
 import { release } from "../model/memory.ts";
 import { type ShardId, shardName } from "../model/names.ts";
-import type { Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { Attribute, Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { CopyPartOutcome, ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { heldBack, type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
@@ -251,17 +251,17 @@ export async function storedParts(checkpoints: CheckpointStore, id: ShardId, { b
   const items = await queryAll(checkpoints, id, partSort(born));
   // What says that a section is done is no part.
   const mine = items.filter(({ attributes }) => attributes.uploadId === uploadId && attributes.done !== true);
-  return new Map(mine.map(({ key, attributes }) => [parsePartItem(key).number, storedPart(parsePartItem(key).number, attributes)]));
+  return new Map(mine.flatMap(({ key, attributes }) => storedPart(parsePartItem(key).number, attributes)).map((part) => [part.number, part]));
 }
 
-function storedPart(number: number, { etag, offset, length, copied, crc32, note }: Attributes): StoredPart {
-  return {
-    number,
-    etag: String(etag),
-    offset: Number(offset),
-    length: Number(length),
-    copied: copied === true,
-    ...(crc32 !== undefined && { crc32: Number(crc32) }),
-    ...(note !== undefined && { note: String(note) }),
-  };
+/** Nothing for an item that cannot be one: what it stands for is sent again. */
+function storedPart(number: number, { etag, offset, length, copied, crc32, note }: Attributes): readonly StoredPart[] {
+  if (typeof etag !== "string" || !isWhole(offset, Number.MAX_SAFE_INTEGER) || !isWhole(length, S3_PART_BYTES_MAX) || length === 0) return [];
+  if (crc32 !== undefined && !isWhole(crc32, 0xffff_ffff)) return [];
+  const known = { ...(crc32 !== undefined && { crc32 }), ...(typeof note === "string" && { note }) };
+  return [{ number, etag, offset, length, copied: copied === true, ...known }];
+}
+
+function isWhole(value: Attribute | undefined, max: number): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0 && value <= max;
 }

@@ -1,7 +1,7 @@
 // A small shard with three captures behind it: the first generation was let go, two are kept, with three redo files
 // between them and three behind. Deterministic, and copied for each case that writes.
 
-import { manualClock } from "../../lib/adapters/memory/clock.ts";
+import { type ManualClock, manualClock } from "../../lib/adapters/memory/clock.ts";
 import { memoryCheckpointStore, type MemoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
 import { memoryObjectStore, type MemoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
 import { seededRandom } from "../../lib/adapters/memory/random.ts";
@@ -16,6 +16,7 @@ import type { Writer } from "../../lib/redo-log/writer.ts";
 import { lastOf, type ModelBatch, type ModelMutation } from "../processes/keyed-model.ts";
 
 export interface MemoryWorld extends World {
+  readonly clock: ManualClock;
   readonly objects: MemoryObjectStore;
   readonly checkpoints: MemoryCheckpointStore;
   readonly events: TelemetryEvent[];

@@ -7,6 +7,7 @@ import { openWriter } from "../../lib/jobs/append.ts";
 import { planPass, runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
 import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
 import { askForCaptures } from "../../lib/jobs/ask.ts";
+import { repairShard } from "../../lib/jobs/repair.ts";
 import { getEntry, recoverTable } from "../../lib/jobs/recover.ts";
 import { findRequest, requestCapture } from "../../lib/jobs/requests.ts";
 import { runRound } from "../../lib/jobs/run.ts";
@@ -90,6 +91,28 @@ test("a program with grantAppend appends, one with grantRead reads, and an opera
   expect((await verifyShard(reader, { id, codec: "bytes" })).findings).toEqual([]);
   await expect(append(reader, 3)).rejects.toThrow("denied: s3:PutObject");
   await deleteTable(operator, "players");
+});
+
+test("an operator repairs, and what is in quarantine goes with its table, by whoever deletes that", async () => {
+  const { as, clock } = store();
+  const operator = as("grantOperate");
+  const table = await createTable(operator, { name: "players", codec: "bytes", ...POLICY });
+  for (const sequence of [1, 2]) {
+    await append(operator, sequence);
+    await captureShard(operator, { id });
+    clock.advance(60_000);
+  }
+  await append(operator, 3);
+  const [, newest] = (await shardStatus(operator, table, 0)).generations;
+  await operator.objects.deleteMany([newest.key]);
+  await operator.objects.createIfAbsent(newest.key, Buffer.alloc(newest.size));
+  const copy = `_quarantine/${newest.key}`;
+  expect(await repairShard(operator, { table, shard: 0 })).toMatchObject({ kind: "repaired", quarantined: [{ copy }], letGo: [newest.key], lost: [] });
+  expect(await operator.objects.head(copy)).toMatchObject({ kind: "found", size: newest.size });
+  expect(await repairShard(as("grantRead"), { table, shard: 0, dryRun: true })).toMatchObject({ kind: "sound" });
+  await operator.checkpoints.write([{ item: { partition: "tables", sort: "players" }, when: [], set: { state: "deleting" } }]);
+  for (const task of await planPass(as("CleanupRole"))) await runCleanupTask(as("CleanupRole"), task, FOREVER);
+  expect((await operator.objects.list({ prefix: "" })).objects.map(({ key }) => key)).toEqual(["_store.json"]);
 });
 
 test("a part is copied by who may read its source and upload, which of the functions only the capture's may", async () => {

@@ -152,9 +152,16 @@ function guarded<T>(path: string, work: () => T): T {
 
 function parseRow(row: Record<string, unknown>, path: string): Item {
   const { partition, sort, attributes } = row;
+  const parsed = parseJson(String(attributes));
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
+    throw damagedObject(path, `the attributes of the item ${partition} ${sort} are no JSON object`);
+  return { key: { partition: String(partition), sort: String(sort) }, attributes: parsed as Attributes };
+}
+
+function parseJson(text: string): unknown {
   try {
-    return { key: { partition: String(partition), sort: String(sort) }, attributes: JSON.parse(String(attributes)) };
-  } catch (error) {
-    throw damagedObject(path, `the attributes of the item ${partition} ${sort} are not JSON`, error);
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

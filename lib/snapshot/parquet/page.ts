@@ -17,6 +17,7 @@ const OWN_BYTES_MIN = Buffer.poolSize >>> 1;
 /** A frame of unknown length is taken in pieces of so many bytes. */
 const UNKNOWN_CHUNK_BYTES = 32 * 1024;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
+const LEVEL_1_CHECKED = { ...LEVEL_1, [constants.ZSTD_c_checksumFlag]: 1 };
 /** Raw bytes from which on a page leaves the main thread. A usual one is not worth it: bench/README.md has what was measured. */
 const HAND_OVER_BYTES = 1024 * 1024;
 
@@ -100,6 +101,11 @@ function compressElsewhere(raw: Buffer): Promise<Buffer> {
     // A copy of its own size, as the result is a view of a buffer of the size of `raw`.
     zstdCompress(raw, compression(raw), (error, frame) => (error === null ? resolve(Buffer.from(frame)) : reject(error)));
   });
+}
+
+/** The same in a frame that has a checksum of its content, for what no other hash covers. */
+export function compressChecked(raw: Buffer): Buffer {
+  return zstdCompressSync(raw, { ...compression(raw), params: LEVEL_1_CHECKED });
 }
 
 function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly chunkSize: number } {

@@ -182,7 +182,22 @@ test("damage within a checkpoint, a capture or the pins is named with its place"
   expect(() => parseControl({ key, attributes: { ...control, capture: { ...recordAt(9, 3), target: { next: 1 } } } })).toThrow(
     /\(capture\) \(target\) is damaged: its attribute digest/,
   );
-  expect(() => parseHistoryRow({ key, attributes: { ...historyAttributes(rowAt(8)), pins: { reader: "soon" } } })).toThrow(
+  expect(() => parseHistoryRow({ key: historyItem(shard, rowAt(8)), attributes: { ...historyAttributes(rowAt(8)), pins: { reader: "soon" } } })).toThrow(
     /\(pins\) is damaged: its attribute reader/,
+  );
+});
+
+test("an item in another's place is damage, and both are told apart", () => {
+  const row = { key: historyItem(shard, rowAt(9)), attributes: historyAttributes(rowAt(8)) };
+  expect(() => parseHistoryRow(row)).toThrow("snapshot#0000000000000009-e1 is damaged: it is the row of another generation");
+  const ofOther = { key: historyItem({ ...shard, shard: 1 }, rowAt(8)), attributes: historyAttributes(rowAt(8)) };
+  expect(() => parseHistoryRow(ofOther)).toThrow("shard#players/1 snapshot#0000000000000008-e1 is damaged: its key is players/0/");
+  const control = controlAttributes(controlWith({ checkpoint: checkpointAt(8) }));
+  expect(() => parseControl({ key: controlItem({ ...shard, shard: 1 }), attributes: control })).toThrow(
+    "players/1 control (checkpoint) is damaged: its key is",
+  );
+  expect(() => parseControl({ key: controlItem(shard), attributes: { ...control, incarnation: "ffeeddccbbaa9988" } })).toThrow("(checkpoint) is damaged");
+  expect(() => parseTable({ key: tableItem("others"), attributes: tableAttributes(table) })).toThrow(
+    "tables others is damaged: it is the item of another table",
   );
 });

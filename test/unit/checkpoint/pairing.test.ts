@@ -85,3 +85,18 @@ async function found({ objects }: MemoryWorld): Promise<{ readonly body: Uint8Ar
   if (object.kind !== "found") throw new Error("the store has its object");
   return object;
 }
+
+test.each([
+  ["another order", (text: string) => text.replace(/^\{(.*),(.*)\}/, "{$2,$1}")],
+  ["another version that is none", (text: string) => text.replace(":1,", ":0,")],
+  ["white space", (text: string) => text.replace(",", ", ")],
+  ["no line feed", (text: string) => text.trim()],
+  ["nothing", () => ""],
+])("an object of the store's id with %s is damage, and told with the remedy", async (_, change) => {
+  const world = await worldWithTable();
+  world.objects.damage(STORE_KEY, (body) => Buffer.from(change(body.toString())));
+  for (const work of [checkPaired(world), pairStore(world)])
+    await expect(work).rejects.toMatchObject({ kind: "repair", object: STORE_KEY, message: expect.stringContaining("tidemark init") });
+  world.objects.damage(STORE_KEY, () => Buffer.from('{"formatVersion":2,"store":"00000000000000000000000000000000"}\n'));
+  await expect(checkPaired(world)).rejects.toMatchObject({ kind: "call", code: "newer-format" });
+});

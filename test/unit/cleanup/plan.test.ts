@@ -389,3 +389,10 @@ describe("whatever the shard looks like", () => {
     );
   });
 });
+
+test("nothing goes that only a damaged item lets go: what no capture holds, and the snapshot that the checkpoint names", () => {
+  const beyond: Scene = { control: { checkpoint: checkpointAt(20), lowWater: toIndex(99_999) }, rows: kept([10, 20]), keys: log };
+  expect(planOf(beyond).redoFiles).toEqual([redo(1), redo(11)]);
+  const withoutRow: Scene = { control: { checkpoint: checkpointAt(20, 2) }, rows: kept([10]), keys: [snapshot(10, 1), snapshot(20, 2), snapshot(15, 2)] };
+  expect(planOf(withoutRow).orphans).toEqual([snapshot(15, 2)]);
+});

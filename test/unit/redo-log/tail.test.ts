@@ -4,6 +4,7 @@ import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { NO_LOG } from "../../../lib/model/log-size.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
 import { findTail, firstBelief, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
+import { recover } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { borderAt } from "../checkpoint/samples.ts";
 import { appendEach, id, type MemoryWorld, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
@@ -49,11 +50,14 @@ test("a writer begins at the published tail as it stands, or at the checkpoint w
   expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border, log: NO_LOG });
 });
 
-test("a hint that lags or is of another life is walked past", async () => {
+test("a hint that lags is walked past; one of another life is damage, for it is born with the control item", async () => {
   const world = await worldWithFiles(3);
   const { log: _, ...expected } = await findTail(world, id, START_MS);
-  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { incarnation: "f".repeat(16), next: 99 } }]);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { next: 1, digest: ORIGIN.digest, timeMs: 0 } }]);
   expect(await findTail(world, id, START_MS)).toMatchObject(expected);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], set: { incarnation: "f".repeat(16), next: 99 } }]);
+  for (const read of [findTail(world, id, START_MS), firstBelief(world, id, START_MS), recover(world, { id, codec: "json" })])
+    await expect(read).rejects.toMatchObject({ kind: "repair", code: "damaged-item", object: "shard#players/0 tail" });
 });
 
 test("a redo file that is missing is told from the tail, and named", async () => {

@@ -290,7 +290,7 @@ test("a claim below the mark is void: it is appended again, above it (I1)", asyn
           next: 4,
           digest,
           timeMs: START_MS,
-          key: "k",
+          key: `players/0/${control?.incarnation}/k`,
           size: 1,
           footerSha256: "f".repeat(64),
           footerBytes: 1,

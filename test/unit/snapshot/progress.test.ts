@@ -54,3 +54,18 @@ test("a note that an item would not hold is none", () => {
   expect(encodeNote(many(5_000))).toBeUndefined();
   expect(encodeNote(many(50_000))).toBeUndefined();
 });
+
+test("a note that is not what was written is none, and neither is what lies behind it", () => {
+  const noted = parts.map((part) => part.note ?? "");
+  const firstOnly = progressOf(storedOf([parts[0]]));
+  for (const wrong of ["", "AAAA", noted[2].slice(0, -8), noted[0].replace(/[a-z]/, "0"), Buffer.from("no frame").toString("base64")])
+    expect(progressOf(storedOf([parts[0], { ...parts[1], note: wrong }, ...parts.slice(2)]))).toEqual(firstOnly);
+  // The frame's checksum finds what decompresses all the same.
+  const frame = Buffer.from(noted[0], "base64");
+  for (let at = 0; at < frame.length; at++) {
+    frame[at] ^= 1;
+    const { done } = progressOf(storedOf([{ ...parts[0], note: frame.toString("base64") }]));
+    expect([[], firstOnly.done]).toContainEqual(done);
+    frame[at] ^= 1;
+  }
+});
