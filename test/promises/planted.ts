@@ -79,8 +79,8 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     id: "mark",
     what: "the redo file at the mark is deleted with those below it",
     file: "lib/cleanup/plan.ts",
-    find: "redoFiles: sorted.redoFiles.filter(({ first }) => first < lowWater),",
-    replace: "redoFiles: sorted.redoFiles.filter(({ first }) => first <= lowWater),",
+    find: "first < Math.min(lowWater, checkpointBorder(control).next)",
+    replace: "first <= Math.min(lowWater, checkpointBorder(control).next)",
   },
   {
     id: "part-number",
