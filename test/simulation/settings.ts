@@ -84,7 +84,10 @@ export function drawSettings(random: Random): Settings {
     damage: oneOf(0, 0, 0, 0.02),
     redoDamage: oneOf(0, 0, 0, 0.02),
   };
-  return random.fraction() < GHOSTLY ? { ...settings, ...ghostly(settings), steps: settings.steps + GHOSTLY_STEPS } : settings;
+  const kind = random.fraction();
+  if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
+  return settings;
 }
 
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
@@ -96,8 +99,10 @@ export function calmSettings(policy: TablePolicy): Settings {
 
 /** Share of the schedules that are made for ghosts. */
 const GHOSTLY = 0.35;
-/** It takes two captures and a cleanup before a name is free again. */
-const GHOSTLY_STEPS = 150;
+/** Share of those that are made for captures by sections. */
+const SECTIONAL = 0.1;
+/** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
+const MORE_STEPS = 150;
 
 /** Few hands, few faults, and a writer that stalls while the others get so far that the name it claims is freed. */
 function ghostly({ policy, captures }: Settings): Partial<Settings> {
@@ -116,5 +121,20 @@ function ghostly({ policy, captures }: Settings): Partial<Settings> {
     lost: 0.005,
     late: 0.005,
     stall: 0.03,
+  };
+}
+
+/** Several workers, and little else, so that sections are made side by side. */
+function sectional({ sections }: Settings): Partial<Settings> {
+  return {
+    writers: 1,
+    producers: 2,
+    captures: 3,
+    cleaners: 1,
+    readers: 0,
+    lingerMs: 0,
+    sizes: [TINY],
+    sections: Math.max(2, sections),
+    burst: 0.7,
   };
 }
