@@ -58,7 +58,7 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
 
 /** A writer of one shard, wired to the world. */
 export function openWriter(world: World, options: { readonly id: ShardId; readonly codec: ValueCodec; readonly lingerMs?: number }): Writer {
-  return shardWriter({ ...world, sessionsAt: (life, next) => sessionsAt(world, life, next) }, options);
+  return shardWriter({ ...world, sessionsAt: (life, border) => sessionsAt(world, life, border) }, options);
 }
 
 function split(mutations: readonly Mutation[], shards: number): ReadonlyMap<number, readonly Mutation[]> {

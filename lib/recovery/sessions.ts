@@ -3,18 +3,18 @@
 
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
-import type { ShardId } from "../model/names.ts";
-import { type Index, toIndex } from "../model/position.ts";
+import { type ShardId, shardName } from "../model/names.ts";
+import { type Border, toIndex } from "../model/position.ts";
 import { Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
-import { type Life, readHead } from "../redo-log/read.ts";
+import { type Life, readHead, settle } from "../redo-log/read.ts";
 import { findTail, type TailDeps } from "../redo-log/tail.ts";
 import { baseBorder, basesFor } from "../snapshot/choose.ts";
 import { type GenerationRow, openGeneration } from "../snapshot/generation.ts";
 
 export interface SessionDeps {
-  readonly objects: Pick<ObjectStore, "getRange" | "head">;
+  readonly objects: Pick<ObjectStore, "get" | "getRange" | "head" | "list">;
   readonly checkpoints: Pick<CheckpointStore, "get" | "query">;
 }
 
@@ -25,23 +25,31 @@ export interface SessionDeps {
 export async function lastSequence(deps: SessionDeps & TailDeps, id: ShardId, producer: string, nowMs: number): Promise<bigint | undefined> {
   if ((await readControl(deps.checkpoints, id)) === undefined) return undefined;
   const { incarnation, border } = await findTail(deps, id, nowMs);
-  const sessions = await sessionsAt(deps, { id, incarnation }, border.next);
+  const sessions = await sessionsAt(deps, { id, incarnation }, border);
+  if (sessions === undefined) throw new TidemarkError("retry", "contended", `the log of ${shardName(id)} was cleaned while its sessions were read: try again`);
   return sessions.list().find((session) => session.producer === producer)?.sequence;
 }
 
-/** The session table before the mutation `next`. */
-export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Promise<Sessions> {
+/**
+ * The session table at a border of the log; nothing where the log that can be read now does not come to that very border: the
+ * belief in it is outdated, or cleanup passed.
+ * @throws {TidemarkError} `repair` where a redo file on the way is damaged
+ */
+export async function sessionsAt(deps: SessionDeps, life: Life, wanted: Border): Promise<Sessions | undefined> {
   const control = await readControl(deps.checkpoints, life.id);
   const rows = control === undefined ? [] : await readHistory(deps.checkpoints, life.id);
-  const bases = control?.incarnation === life.incarnation ? basesFor(control, rows, { index: toIndex(next - 1) }) : [];
+  const bases = control?.incarnation === life.incarnation ? basesFor(control, rows, { index: toIndex(wanted.next - 1) }) : [];
   for (const base of bases) {
     const sessions = await sessionsFrom(deps, life, base.kind === "generation" ? base.row : undefined);
     if (sessions === undefined) continue;
-    let border = baseBorder(base);
-    while (border.next < next) {
+    const from = baseBorder(base);
+    let border = from;
+    while (border.next < wanted.next) {
       const step = await readHead(deps, life, border);
-      if (step.kind !== "found")
-        throw new TidemarkError("retry", "contended", `the log of ${life.id.table}/${life.id.shard} was cleaned while its sessions were read: append again`);
+      if (step.kind !== "found") {
+        await settle(deps, life, { step, from: from.next, border });
+        return undefined;
+      }
       let at = border.next - 1;
       for (const { count, mark } of step.file.batches) {
         at += count;
@@ -49,9 +57,10 @@ export async function sessionsAt(deps: SessionDeps, life: Life, next: Index): Pr
       }
       border = step.border;
     }
-    return sessions;
+    // The digests are a chain: one that ends otherwise is another log, with a ghost in it.
+    return border.digest === wanted.digest ? sessions : undefined;
   }
-  throw new TidemarkError("retry", "contended", `the sessions of ${life.id.table}/${life.id.shard} cannot be read now: append again`);
+  return undefined;
 }
 
 async function sessionsFrom({ objects }: SessionDeps, life: Life, row: GenerationRow | undefined): Promise<Sessions | undefined> {

@@ -8,7 +8,7 @@ import { APPEND_ATTEMPTS_MAX, PUT_ATTEMPTS_MAX } from "../model/limits.ts";
 import { withFile } from "../model/log-size.ts";
 import type { Batch } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
-import { type Index, toIndex } from "../model/position.ts";
+import { type Border, type Index, toIndex } from "../model/position.ts";
 import { mayBeForgotten, type Sessions } from "../model/sessions.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -23,15 +23,18 @@ export interface AppendDeps {
   readonly checkpoints: CheckpointStore;
   readonly random: Random;
   readonly clock: Clock;
-  /** The session table before the mutation `next`, a copy of one's own; asked only for batches old enough to be forgotten. */
-  readonly sessionsAt: (life: Life, next: Index) => Promise<Sessions>;
+  /**
+   * The session table at a border of the log, a copy of one's own; nothing where the log does not come to it. Asked only for
+   * batches old enough to be forgotten.
+   */
+  readonly sessionsAt: (life: Life, border: Border) => Promise<Sessions | undefined>;
 }
 
 /**
  * `appended`: durable, in every later recovery. `sealed`: the shard has another incarnation than the batches were meant
  * for, or none; open the table again. `forgotten`: batches (by place) that the shard may have applied and forgotten;
- * nothing of the request was appended. `misled`: an unwalked belief lies so far behind that batches look forgotten, as they
- * were stamped by it; nothing of the request was appended: walk, stamp them anew, and append again.
+ * nothing of the request was appended. `misled`: batches look forgotten, but none of them can have been appended by this
+ * request: they were stamped by a belief that others have left far behind. Walk, stamp them anew, and append again.
  */
 export type AppendOutcome =
   | { readonly kind: "appended"; readonly first: Index; readonly last: Index; readonly timeMs: number; readonly bytes: number; readonly belief: Belief }
@@ -45,8 +48,8 @@ export interface AppendRequest {
   readonly batches: readonly Batch[];
   /** What the writer believes. Its incarnation is the life that the batches are meant for. */
   readonly belief: Belief;
-  /** The belief is that of `firstBelief`, and may lag. */
-  readonly unwalked?: boolean;
+  /** Batches that look forgotten are to be handed back, if they can be stamped anew. */
+  readonly stampsAnew?: boolean;
 }
 
 const WRITE_ID_DIGITS = 32;
@@ -60,14 +63,19 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
   const life = { id, incarnation };
   const body = encodeRedoBody(batches);
   let belief: Belief | undefined = request.belief;
-  // A claim that may count fixes what its batches are stamped with; until then they may be stamped anew.
-  let { unwalked = false } = request;
+  // A claim that may count fixes what its batches are stamped with; one that was lost for certain does not.
+  let { stampsAnew = false } = request;
   for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt++) {
     belief ??= await findTail(deps, id, deps.clock.now());
     if (belief.incarnation !== incarnation) return { kind: "sealed" };
     if (someMayBeForgotten(belief, batches)) {
-      if (unwalked) return { kind: "misled" };
-      const forgotten = await forgottenBatches(deps, life, belief, batches);
+      if (stampsAnew) return { kind: "misled" };
+      const sessions = await deps.sessionsAt(life, belief.border);
+      if (sessions === undefined) {
+        belief = undefined;
+        continue;
+      }
+      const forgotten = forgottenBatches(sessions, belief, batches);
       if (forgotten.length > 0) return { kind: "forgotten", batches: forgotten };
     }
     const timeMs = Math.max(deps.clock.now(), belief.border.timeMs);
@@ -95,7 +103,7 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       }
       // The claim is void, or was captured already: nobody can tell. Append again; the session makes it apply once.
       belief = undefined;
-      unwalked = false;
+      stampsAnew = false;
     } else {
       // Where a second claim is lost, the published tail is nearer than the next name: others may be far ahead.
       belief = attempt === 0 ? claim.behind : undefined;
@@ -142,8 +150,7 @@ function someMayBeForgotten({ border }: Belief, batches: readonly Batch[]): bool
 }
 
 /** Which batches replay would refuse, in their order: each that applies may make the shard forget the producer of a later one. */
-async function forgottenBatches(deps: AppendDeps, life: Life, { border }: Belief, batches: readonly Batch[]): Promise<readonly number[]> {
-  const sessions = await deps.sessionsAt(life, border.next);
+function forgottenBatches(sessions: Sessions, { border }: Belief, batches: readonly Batch[]): readonly number[] {
   const forgotten: number[] = [];
   let last = border.next - 1;
   for (const [place, { mutations, mark }] of batches.entries()) {

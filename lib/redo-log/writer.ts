@@ -62,8 +62,6 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
   const inDoubt = new Map<string, ProducerMark>();
   let waitingBytes = 0;
   let belief: Belief | undefined;
-  /** The belief is as it was read at first, and may lag. */
-  let unwalked = true;
   let pump: Promise<void> | undefined;
   let closed = false;
   let sealed = false;
@@ -147,21 +145,20 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
     return group;
   }
 
-  async function appendGroup(group: readonly Waiting[]): Promise<void> {
+  /** @param stampsAnew whether batches that look forgotten are stamped anew: only once, as who stamped them may have been another */
+  async function appendGroup(group: readonly Waiting[], stampsAnew = true): Promise<void> {
     const asked = group.map(({ batch }) => batch);
     try {
       belief ??= await firstBelief(deps, id, deps.clock.now());
       for (const entry of group) entry.batch = stamped(entry.batch, belief);
-      const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, unwalked });
+      const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, stampsAnew });
       if (outcome.kind === "misled") {
         const walked = await findTail(deps, id, deps.clock.now());
         // The batches are meant for the life that the writer found first: where there is another, it seals.
         if (walked.incarnation === belief.incarnation) belief = walked;
-        unwalked = false;
         for (const [place, entry] of group.entries()) entry.batch = asked[place];
-        return await appendGroup(group);
+        return await appendGroup(group, false);
       }
-      unwalked = false;
       for (const { batch } of group) if (batch.mark) inDoubt.delete(batch.mark.producer);
       switch (outcome.kind) {
         case "appended":

@@ -189,9 +189,9 @@ export async function completeAndVerify(
   { goOn, noteBytes, note }: ReadingBack,
 ): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed" | "carriedDamage"; readonly why: string }> {
   const parts = uploaded.parts.map(({ number, etag }) => ({ number, etag }));
-  const completed = await deps.objects.completeUpload({ key, uploadId, parts });
+  const completed = uploaded.isGone === true ? undefined : await deps.objects.completeUpload({ key, uploadId, parts });
   // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
-  if (completed.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
+  if (completed?.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
   let verified = 0;
   let unnoted = 0;
   try {

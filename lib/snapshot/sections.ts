@@ -141,12 +141,13 @@ export async function assembleSections(
   const tailPart = partsStart(sections.length, sections.length) + 1;
   const body = Buffer.concat(encoded.tail);
   const outcome = await deps.objects.uploadPart({ key, uploadId, number: tailPart, body });
-  if (outcome.kind === "noSuchUpload") return outcome;
   const written = await deps.checkpoints.write([{ item: controlItem(id), when: asHolder(holder), check: true }]);
   if (written.kind === "refused") return { kind: "superseded" };
   const { length } = body;
-  const tail = { number: tailPart, etag: outcome.etag, offset: encoded.size - length, length, copied: false, crc32: crc32(body) };
-  const uploaded = { parts: [...parts, tail], bytesSent: length, bytesCopied: 0 };
+  const isGone = outcome.kind === "noSuchUpload";
+  const tail = { number: tailPart, etag: isGone ? "" : outcome.etag, offset: encoded.size - length, length, copied: false, crc32: crc32(body) };
+  // Another worker of this epoch may have completed the upload already: the object itself tells.
+  const uploaded = { parts: [...parts, tail], bytesSent: isGone ? 0 : length, bytesCopied: 0, isGone };
   return sent(state, { uploaded, encoded, carried, inTurn: read });
 
   async function place(groups: DoneGroups): Promise<void> {

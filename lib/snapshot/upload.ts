@@ -58,6 +58,8 @@ export interface Uploaded {
   /** Bytes that were sent, and bytes that the store copied, by this worker. */
   readonly bytesSent: number;
   readonly bytesCopied: number;
+  /** The upload was completed, or ended, by another. */
+  readonly isGone?: boolean;
 }
 
 export interface PartUploader {

@@ -120,6 +120,24 @@ test("a claim that cleanup passed may have been captured: its batch is not stamp
   expect(await writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toEqual({ kind: "forgotten" });
 });
 
+test("a batch whose claim was lost for certain is stamped anew, though others have gone so far that it looks forgotten", async () => {
+  const world = await worldWithTable();
+  let passed = false;
+  const raced = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      if (!passed && key.endsWith("2.redo")) {
+        passed = true;
+        await openWriter(world, options).append({ mutations: Array.from({ length: SESSIONS_MAX }, () => put("a", 1)) });
+      }
+      return objects.createIfAbsent(key, body);
+    },
+  }));
+  const writer = shardWriter({ ...raced, sessionsAt: async () => new Sessions([], toIndex(9)) }, options);
+  await writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) });
+  expect(await writer.append({ mutations: [put("b", 2)], mark: mark("p", 2) })).toMatchObject({ kind: "appended", first: SESSIONS_MAX + 2 });
+  expect(passed).toBe(true);
+});
+
 test("a published tail of a past life is passed over: the batch is meant for the life that its writer finds", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("old", 1)], [put("old", 2)], [put("old", 3)]]);
