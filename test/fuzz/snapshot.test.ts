@@ -183,6 +183,8 @@ test("numbers of any bytes are safe whole numbers, or a RangeError", FUZZING, as
   const encoded = Buffer.alloc(4_096);
   const sample = encoded.subarray(0, encodeDelta(numbers, numbers.length, 1, encoded, 0));
   const anyBytes = fc.oneof(
+    fc.nat(sample.length).map((length) => sample.subarray(0, length)),
+
     edits.map((list) => edited(sample, list)),
     fc.uint8Array({ maxLength: 400 }).map((some) => Buffer.concat([sample.subarray(0, 5), some])),
   );
