@@ -27,7 +27,7 @@ import { POLICY_DEFAULTS } from "../../lib/model/table.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { WRITERS } from "../processes/batches.ts";
-import { checkAcknowledgements, checkStates, checkVerified, justifiedAtRest, type Reading, readLog, readNow } from "../processes/witness.ts";
+import { checkHistory, checkStates, checkVerified, justifiedAtRest, type Reading, readLog, readNow } from "../processes/witness.ts";
 import { freedOf, SHARD } from "../processes/world.ts";
 import { appendBatches } from "../processes/writing.ts";
 import { type HttpDouble, httpDouble, type Played, type SeenRequest } from "../unit/adapters/aws/http-double.ts";
@@ -114,7 +114,7 @@ test("four writers, two captures and two cleanups race, replies are lost, and ev
   await snapshotShard(late, { id: SHARD });
   await snapshotShard(late, { id: SHARD });
   const log = await readLog(root, world);
-  const told = checkAcknowledgements(root, log);
+  const told = checkHistory(root, log, readings);
   await checkStates(world, log, readings);
   await checkVerified(world);
   await checkAtRest(world, await justifiedAtRest(world, log));

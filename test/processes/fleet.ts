@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { initLocalStore } from "../../lib/adapters/local/store.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
@@ -21,6 +22,8 @@ export interface Worker {
   /** Settles when it next says that it is there, or ends. */
   reached(stage: string): Promise<void>;
   kill(): Promise<void>;
+  /** Stops it where it is, for so long, and lets it go on: SIGSTOP and SIGCONT. */
+  freeze(ms: number): Promise<void>;
   /** Lets it finish what it is at; throws if it failed. */
   stop(): Promise<void>;
   /** Settles when it ends by itself; throws if it failed. */
@@ -48,8 +51,8 @@ export function startWriter(root: string, name: string, pace: { readonly batches
   return start(root, name, ["writer", root, name, String(pace.batches), String(pace.pauseMs)]);
 }
 
-export function startCapturer(root: string): Worker {
-  return start(root, "capturer", ["capturer", root]);
+export function startCapturer(root: string, name: string): Worker {
+  return start(root, name, ["capturer", root, name]);
 }
 
 function start(root: string, name: string, parameters: readonly string[]): Worker {
@@ -71,6 +74,11 @@ function start(root: string, name: string, parameters: readonly string[]): Worke
     async kill() {
       isKilled = true;
       await killAndWait(worker);
+    },
+    async freeze(ms) {
+      worker.kill("SIGSTOP");
+      await pause(ms);
+      worker.kill("SIGCONT");
     },
     async stop() {
       if (worker.connected) worker.send("stop", () => undefined);

@@ -1,4 +1,5 @@
-// Real processes over one local store: four writers, and a fifth that captures and cleans (I1 to I7, I9).
+// Real processes over one local store: four writers, and others that capture and clean (I1 to I7, I9). What they were told
+// makes a history, and that must be linearizable.
 
 import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -12,19 +13,24 @@ import type { World } from "../../lib/ports/world.ts";
 import { WRITERS } from "./batches.ts";
 import { makeRoot, removeRoot, startCapturer, startWriter, type Worker } from "./fleet.ts";
 import { type LedgerLine, readLedger } from "./ledger.ts";
-import { checkAcknowledgements, checkAtRest, checkStates, checkVerified, type Reading, readLog, readNow } from "./witness.ts";
+import { checkAtRest, checkHistory, checkStates, checkVerified, type Reading, readLog, readNow } from "./witness.ts";
 import { ledgerOf, openWorld, PART_BYTES, SHARD } from "./world.ts";
 
 const BATCHES = 250;
-const KILLS = 100;
-/** Another sequence of victims and moments: KILL_SEED=7 npx vitest run test/processes */
+/** More of them, and another sequence of victims and moments: KILLS=1000 FREEZES=200 KILL_SEED=7 npx vitest run test/processes */
+const KILLS = Number(process.env.KILLS ?? 100);
+const FREEZES = Number(process.env.FREEZES ?? 20);
 const SEED = Number(process.env.KILL_SEED ?? 1);
+/** A lease lapses meanwhile. */
+const FREEZE_MS_MIN = 200;
+const FREEZE_MS_MAX = 600;
+const CAPTURERS = ["capturer", "other-capturer"];
 const CAPTURER_LIFE_MS_MAX = 1_000;
 const CLEANUP_MS_MAX = 20;
 const WRITER_LIFE_MS_MAX = 300;
 const WRITER_PAUSE_MS = 15;
 const READ_EVERY_MS = 300;
-const LONG = { timeout: 600_000 };
+const LONG = { timeout: 600_000 + (KILLS + FREEZES) * 3_000 };
 
 let root: string;
 beforeEach(async () => {
@@ -33,7 +39,7 @@ beforeEach(async () => {
 afterEach(() => removeRoot(root));
 
 test("four processes append to one shard while a fifth captures and cleans: every acknowledged mutation once, in one order", LONG, async () => {
-  const capturer = startCapturer(root);
+  const capturer = startCapturer(root, "capturer");
   await capturer.ready;
   const reader = startReader(root);
   const writers = WRITERS.map((name) => startWriter(root, name, { batches: BATCHES, pauseMs: 0 }));
@@ -45,7 +51,7 @@ test("four processes append to one shard while a fifth captures and cleans: ever
   const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
   expect(["completed", "ignored"]).toContain(outcome.kind);
   const log = await readLog(root, world);
-  const told = checkAcknowledgements(root, log);
+  const told = checkHistory(root, log, readings);
   expect(told.acknowledged).toBe(WRITERS.length * BATCHES);
   await checkStates(world, log, readings);
   await checkVerified(world);
@@ -59,70 +65,85 @@ test("four processes append to one shard while a fifth captures and cleans: ever
   );
 });
 
-test(`kill -9 of any of them at random points, ${KILLS} times: nothing acknowledged is lost, and the next run tidies up`, LONG, async () => {
-  const random = seededRandom(SEED);
-  const names = ["capturer", ...WRITERS];
-  const fleet = new Map(names.map((name) => [name, start(name)]));
-  const reader = startReader(root);
-  const observer = await openWorld(root);
-  const found: Found[] = [];
-  for (let kill = 1; kill <= KILLS; kill++) {
-    // Two in five meet the one that captures and cleans, and the last does: it leaves the most behind. It is given the time
-    // for some captures, so that kills meet it at every stage.
-    const name = kill === KILLS || random.fraction() < 0.25 ? "capturer" : names[Math.floor(random.fraction() * names.length)];
-    const victim = fleet.get(name);
-    if (victim === undefined) throw new Error(`${name} is at work`);
-    await victim.ready;
-    await (name === "capturer" ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
-    await victim.kill();
-    if (name === "capturer") found.push(await lookAt(observer));
-    if (kill < KILLS) fleet.set(name, start(name));
-  }
-  await Promise.all([...fleet.values()].filter(({ name }) => name !== "capturer").map((writer) => writer.stop()));
-  const readings = await reader.stop();
-  await observer.close();
+test(
+  `kill -9 of any of them at random points, ${KILLS} times, and ${FREEZES} freezes past a lease: nothing acknowledged is lost, and the next run tidies up`,
+  LONG,
+  async () => {
+    const random = seededRandom(SEED);
+    const names = [...CAPTURERS, ...WRITERS];
+    const fleet = new Map(names.map((name) => [name, start(name)]));
+    const memberOf = (name: string): Worker => fleet.get(name) ?? start(name);
+    const reader = startReader(root);
+    const observer = await openWorld(root);
+    const found: Found[] = [];
+    let freezes = 0;
+    for (let kill = 1; kill <= KILLS; kill++) {
+      for (; freezes < (FREEZES * kill) / KILLS; freezes++) {
+        const victim = memberOf(names[Math.floor(random.fraction() * names.length)]);
+        await victim.ready;
+        await (CAPTURERS.includes(victim.name) ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+        await victim.freeze(FREEZE_MS_MIN + random.fraction() * (FREEZE_MS_MAX - FREEZE_MS_MIN));
+      }
+      // Two in five meet one that captures and cleans, and the last does: it leaves the most behind. It is given the time
+      // for some captures, so that kills meet it at every stage.
+      const name = kill === KILLS || random.fraction() < 0.25 ? CAPTURERS[kill % CAPTURERS.length] : names[Math.floor(random.fraction() * names.length)];
+      const victim = memberOf(name);
+      await victim.ready;
+      await (CAPTURERS.includes(name) ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+      await victim.kill();
+      if (CAPTURERS.includes(name)) found.push(await lookAt(observer, name));
+      if (kill < KILLS) fleet.set(name, start(name));
+      else fleet.delete(name);
+    }
+    // Captures end as the last victim did, so that there is something to tidy up.
+    await Promise.all(CAPTURERS.map((name) => fleet.get(name)?.kill()));
+    await Promise.all([...fleet.values()].filter(({ name }) => !CAPTURERS.includes(name)).map((writer) => writer.stop()));
+    const readings = await reader.stop();
+    await observer.close();
 
-  const committedLast: string[] = [];
-  const world = await openWorld(root, { onCommit: (key) => committedLast.push(key) });
-  await world.clock.sleep(LEASE_TTL_MS);
-  const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
-  expect(["completed", "ignored"]).toContain(outcome.kind);
-  const log = await readLog(root, world);
-  const told = checkAcknowledgements(root, log);
-  await checkStates(world, log, readings);
-  await checkVerified(world);
-  await checkAtRest(root, world, log);
-  await world.close();
+    const committedLast: string[] = [];
+    const world = await openWorld(root, { onCommit: (key) => committedLast.push(key) });
+    await world.clock.sleep(LEASE_TTL_MS);
+    const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
+    expect(["completed", "ignored"]).toContain(outcome.kind);
+    const log = await readLog(root, world);
+    const told = checkHistory(root, log, readings);
+    await checkStates(world, log, readings);
+    await checkVerified(world);
+    await checkAtRest(root, world, log);
+    await world.close();
 
-  const committed = new Set(
-    readLedger(ledgerOf(root, "capturer"))
-      .flatMap(({ words: [what, key] }) => (what === "committed" ? [key] : []))
-      .concat(committedLast),
-  );
-  const summary = {
-    seed: SEED,
-    kills: KILLS,
-    mutations: log.tail,
-    acknowledgedBatches: told.acknowledged,
-    batchesTwiceInTheLog: told.repeated,
-    captures: committed.size,
-    capturesInterrupted: found.filter(({ stage }) => stage === "snapshot").length,
-    ofThoseUnderALease: found.filter(({ leased }) => leased).length,
-    ofThoseWithAnUpload: found.filter(({ upload }) => upload !== undefined).length,
-    ofThoseWithStoredParts: found.filter(({ parts }) => parts > 0).length,
-    adoptedAndCommitted: found.filter(({ upload }) => upload !== undefined && committed.has(upload)).length,
-    cleanupsInterrupted: found.filter(({ stage }) => stage === "cleanup").length,
-    ofThoseHalfDone: found.filter(({ halfSwept }) => halfSwept).length,
-    readingsMeanwhile: readings.length,
-  };
-  console.log(summary);
-  expect(summary.ofThoseUnderALease).toBeGreaterThanOrEqual(5);
-  expect(summary.cleanupsInterrupted).toBeGreaterThanOrEqual(1);
-  expect(summary.readingsMeanwhile).toBeGreaterThan(0);
-});
+    const committed = new Set(
+      CAPTURERS.flatMap((name) => readLedger(ledgerOf(root, name)))
+        .flatMap(({ words: [what, key] }) => (what === "committed" ? [key] : []))
+        .concat(committedLast),
+    );
+    const summary = {
+      seed: SEED,
+      kills: KILLS,
+      freezes,
+      mutations: log.tail,
+      acknowledgedBatches: told.acknowledged,
+      batchesTwiceInTheLog: told.repeated,
+      captures: committed.size,
+      capturesInterrupted: found.filter(({ stage }) => stage === "snapshot").length,
+      ofThoseUnderALease: found.filter(({ leased }) => leased).length,
+      ofThoseWithAnUpload: found.filter(({ upload }) => upload !== undefined).length,
+      ofThoseWithStoredParts: found.filter(({ parts }) => parts > 0).length,
+      adoptedAndCommitted: found.filter(({ upload }) => upload !== undefined && committed.has(upload)).length,
+      cleanupsInterrupted: found.filter(({ stage }) => stage === "cleanup").length,
+      ofThoseHalfDone: found.filter(({ halfSwept }) => halfSwept).length,
+      readingsMeanwhile: readings.length,
+    };
+    console.log(summary);
+    expect(summary.ofThoseUnderALease).toBeGreaterThanOrEqual(5);
+    expect(summary.cleanupsInterrupted).toBeGreaterThanOrEqual(1);
+    expect(summary.readingsMeanwhile).toBeGreaterThan(0);
+  },
+);
 
 function start(name: string): Worker {
-  return name === "capturer" ? startCapturer(root) : startWriter(root, name, { batches: Number.MAX_SAFE_INTEGER, pauseMs: WRITER_PAUSE_MS });
+  return CAPTURERS.includes(name) ? startCapturer(root, name) : startWriter(root, name, { batches: Number.MAX_SAFE_INTEGER, pauseMs: WRITER_PAUSE_MS });
 }
 
 /** Half of the time any moment, half of the time one soon after cleanup began: that is short, and would be met too seldom. */
@@ -144,8 +165,8 @@ interface Found {
   readonly halfSwept: boolean;
 }
 
-async function lookAt(world: World): Promise<Found> {
-  const stages = readLedger(ledgerOf(root, "capturer")).filter(({ words }) => words[0] === "stage" || words[0] === "outcome");
+async function lookAt(world: World, capturer: string): Promise<Found> {
+  const stages = readLedger(ledgerOf(root, capturer)).filter(({ words }) => words[0] === "stage" || words[0] === "outcome");
   const last = stages.at(-1)?.words;
   const control = await readControl(world.checkpoints, SHARD);
   const rows = await readHistory(world.checkpoints, SHARD);

@@ -23,15 +23,19 @@ export interface Log {
   readonly tail: number;
 }
 
-/** What a reader saw while the others were at work. */
+/** What a reader saw while the others were at work, and from when to when (ns of the machine's monotonic clock). */
 export interface Reading {
   readonly index: number;
   readonly state: string;
+  readonly askedAt: bigint;
+  readonly answeredAt: bigint;
 }
 
 export async function readNow(world: World): Promise<Reading> {
+  const askedAt = process.hrtime.bigint();
   const view = await recover(world, { id: SHARD, codec: "json" });
-  return { index: view.index, state: await recoveredState(view) };
+  const answeredAt = process.hrtime.bigint();
+  return { index: view.index, state: await recoveredState(view), askedAt, answeredAt };
 }
 
 /** The whole log, freed files and kept ones: one chain without a gap. */
@@ -52,14 +56,22 @@ export async function readLog(root: string, world: World): Promise<Log> {
   return { files, batches, tail: (files.at(-1)?.next ?? 1) - 1 };
 }
 
-/** Every acknowledged batch is in the log where its writer was told, applies exactly once, and stands in the order of its sending (I1, I2, I3). */
-export function checkAcknowledgements(root: string, { batches }: Log): { readonly acknowledged: number; readonly repeated: number } {
+/**
+ * What the processes were told is linearizable: there is one order, that of the log, in which all that was sent and read takes
+ * effect at once, each between its beginning and its answer. Every acknowledged batch is in the log where its writer was told,
+ * applies exactly once, and lies behind all that was acknowledged before it was sent (I1, I2, I3); every reading holds all that
+ * was acknowledged before it was asked for, nothing that was sent after it was answered, and no less than a reading before it.
+ */
+export function checkHistory(root: string, log: Log, readings: readonly Reading[]): { readonly acknowledged: number; readonly repeated: number } {
+  const { batches } = log;
   const byFirst = new Map(batches.map((batch) => [batch.first, batch]));
-  const acknowledged: (SentBatch & { readonly acknowledged: NonNullable<SentBatch["acknowledged"]> })[] = [];
+  const acknowledged: Acknowledged[] = [];
+  const sentAt = new Map<string, bigint>();
   const sent = new Map<string, number>();
   for (const writer of WRITERS) {
     for (const batch of sentBatches(readLedger(ledgerOf(root, writer)))) {
       const mutations = mutationsOf(writer, batch.sequence);
+      sentAt.set(JSON.stringify(mutations), batch.sentAt);
       sent.set(JSON.stringify(mutations), batch.acknowledged === undefined ? 0 : 1);
       if (batch.acknowledged === undefined) continue;
       acknowledged.push({ ...batch, acknowledged: batch.acknowledged });
@@ -71,6 +83,8 @@ export function checkAcknowledgements(root: string, { batches }: Log): { readonl
   }
   expectOnce(batches, sent);
   expectOrdered(acknowledged);
+  const sendings = batches.map(({ first, mutations }) => ({ first, sentAt: sentAt.get(JSON.stringify(mutations)) ?? 0n }));
+  expectReadInOrder(readings, acknowledged, sendings);
   return { acknowledged: acknowledged.length, repeated: batches.length - new Set(batches.map(({ mutations }) => JSON.stringify(mutations))).size };
 }
 
@@ -86,8 +100,25 @@ function expectOnce(log: readonly ModelBatch[], sent: ReadonlyMap<string, number
   for (const [content, atLeast] of sent) expect(applied.get(content) ?? 0).toBeGreaterThanOrEqual(atLeast);
 }
 
+type Acknowledged = SentBatch & { readonly acknowledged: NonNullable<SentBatch["acknowledged"]> };
+
+function expectReadInOrder(
+  readings: readonly Reading[],
+  acknowledged: readonly Acknowledged[],
+  sendings: readonly { readonly first: number; readonly sentAt: bigint }[],
+): void {
+  for (const { index, askedAt, answeredAt } of readings) {
+    const must = Math.max(0, ...acknowledged.flatMap(({ acknowledged: { last, at } }) => (at < askedAt ? [last] : [])));
+    expect(index, "a reading holds what was acknowledged before it").toBeGreaterThanOrEqual(must);
+    const early = sendings.filter(({ first, sentAt }) => first <= index && sentAt > answeredAt);
+    expect(early, "a reading holds nothing that was sent behind it").toEqual([]);
+    const before = readings.filter((other) => other.answeredAt < askedAt);
+    expect(index, "readings go forward").toBeGreaterThanOrEqual(Math.max(0, ...before.map((other) => other.index)));
+  }
+}
+
 /** Indexes are given once; what was acknowledged before another batch was sent lies before it. */
-function expectOrdered(batches: readonly (SentBatch & { readonly acknowledged: NonNullable<SentBatch["acknowledged"]> })[]): void {
+function expectOrdered(batches: readonly Acknowledged[]): void {
   const byIndex = batches.map(({ acknowledged }) => acknowledged).sort((a, b) => a.first - b.first);
   for (const [place, { first }] of byIndex.entries()) expect(first).toBeGreaterThan(byIndex[place - 1]?.last ?? 0);
   const answers = batches.map(({ acknowledged }) => acknowledged).sort((a, b) => Number(a.at - b.at));

@@ -1,4 +1,4 @@
-// One of the processes. Started with its role, the root and, for a writer, its name, how many batches it appends and how
+// One of the processes. Started with its role, the root, its name and, for a writer, how many batches it appends and how
 // long it rests between them. It goes on where its ledger ends; told to stop, it finishes what it is at.
 
 import { isTidemarkError } from "../../lib/model/errors.ts";
@@ -29,7 +29,7 @@ async function write(writerName: string, last: number, restMs: number): Promise<
 
 /** Captures and cleans without a pause, but while another's lease runs. */
 async function captureAndClean(): Promise<void> {
-  const ledger = openLedger(ledgerOf(root, "capturer"));
+  const ledger = openLedger(ledgerOf(root, name));
   const report = (event: TelemetryEvent): void => {
     if (event.kind !== "job-stage") return;
     ledger.add("stage", event.stage);

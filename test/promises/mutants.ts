@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     what: "a reading goes on to the end of the batch that the bound lies in",
     file: "lib/redo-log/replay.ts",
     find: "if (lastIndex > (bound.index ?? Number.POSITIVE_INFINITY)",
-    replace: "if (lastIndex - batch.count >= (bound.index ?? Number.POSITIVE_INFINITY)",
+    replace: "if (firstIndex > (bound.index ?? Number.POSITIVE_INFINITY)",
     tests: "I5",
   },
   {

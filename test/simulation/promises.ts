@@ -12,6 +12,7 @@ import type { Item, ItemChange } from "../../lib/ports/checkpoint-store.ts";
 import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { type Damage, noDamage } from "./damage.ts";
 import type { Effect, Process, Stage } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
@@ -33,13 +34,14 @@ export interface Promises {
   readonly control: Control | undefined;
   /** History rows by sort key. */
   readonly rows: ReadonlyMap<string, HistoryRow>;
-  /** Keys of snapshots that were damaged on purpose. */
-  readonly damaged: Set<string>;
+  readonly damage: Damage;
   /** Index that the last acknowledged batch ends at. */
   readonly acknowledgedLast: number;
   observe(effect: Effect): Promise<void>;
   /** A writer says that the batch lies at `first`. */
   acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }): void;
+  /** Keys of the redo files of the true log at or above the mark. */
+  redoKeys(): readonly string[];
   /** The redo files that must be there: those of the true log at or above the mark. */
   checkLog(): void;
   /** I7: nothing but what checkpoint, retention and pins justify. */
@@ -54,7 +56,7 @@ export interface PromisesOptions {
 
 export function promises({ id, policy, stage }: PromisesOptions): Promises {
   const log = trueLog();
-  const damaged = new Set<string>();
+  const damage = noDamage();
   const met: Met = { ghosts: 0, commits: 0, adoptions: 0, fences: 0, "leases lost": 0, marks: 0, lettingsGo: 0 };
   let control: Control | undefined;
   let controlSeen: Item | undefined;
@@ -69,7 +71,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   const self: Promises = {
     log,
     met,
-    damaged,
+    damage,
     get control() {
       return control;
     },
@@ -97,6 +99,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       }
       acknowledgedLast = Math.max(acknowledgedLast, last);
     },
+    redoKeys,
     checkLog() {
       if (control === undefined) return;
       const prefix = incarnationPrefix(id, control.incarnation);
@@ -109,6 +112,11 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     checkRest,
   };
   return self;
+
+  function redoKeys(): readonly string[] {
+    const { lowWater = 1, incarnation = "" } = control ?? {};
+    return log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(incarnationPrefix(id, incarnation), first as Index));
+  }
 
   function created(key: string, process: Process): void {
     if (key === STORE_KEY) return;
@@ -135,7 +143,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
-    damaged.delete(key);
+    damage.deleted(key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
@@ -278,10 +286,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       const borders = [...log.files.map(({ first }) => first), log.tail.next].filter((border) => border <= Math.min(needed, withOverhead));
       if (control.lowWater !== Math.max(1, ...borders)) broken("I7", `the mark is ${control.lowWater} at rest, not ${Math.max(1, ...borders)}`);
     }
-    const prefix = incarnationPrefix(id, control.incarnation);
-    const lowWater = control.lowWater;
-    const redo = log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(prefix, first as Index));
-    const expected = [...redo, ...[...rows.values()].map(({ key }) => key)].sort();
+    const expected = [...redoKeys(), ...[...rows.values()].map(({ key }) => key)].sort();
     const stored = [...objects.objects.keys()].filter((key) => key !== STORE_KEY).sort();
     if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
     if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);

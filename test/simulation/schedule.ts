@@ -3,13 +3,13 @@
 
 import { seededRandom } from "../../lib/adapters/memory/random.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
-import { cleanupShard } from "../../lib/jobs/cleanup.ts";
-import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { CAPTURE_ABANDONED_MS, LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/limits.ts";
 import type { ShardId } from "../../lib/model/names.ts";
 import type { Random } from "../../lib/ports/random.ts";
-import { captures, cleaner, type Client, client, openWriterOf, reader, readOnce, sendOne, type Troupe, whole } from "./actors.ts";
-import { broken, promises as watch } from "./promises.ts";
+import { captures, cleaner, type Client, client, openWriterOf, type Troupe, whole } from "./actors.ts";
+import { promises as watch } from "./promises.ts";
+import { reader } from "./readers.ts";
+import { comeToRest, type Say, SKEW_MS_MAX } from "./rest.ts";
 import { drawSettings } from "./settings.ts";
 import { type Play, type Process, stage as openStage, type Step } from "./stage.ts";
 
@@ -25,7 +25,6 @@ export interface ScheduleResult {
 }
 
 const ID: ShardId = { table: "t", shard: 0 };
-const ROUNDS_AT_REST_MAX = 8;
 const STEP_MS_MAX = 40;
 
 export async function runSchedule(seed: number, { logged = false }: { readonly logged?: boolean } = {}): Promise<ScheduleResult> {
@@ -57,7 +56,11 @@ export async function runSchedule(seed: number, { logged = false }: { readonly l
       await playOne(troupe, company, (line) => say(() => `${steps} ${line()}`));
       if (company.failure !== undefined) throw company.failure;
     }
-    await comeToRest(troupe, company, say);
+    await comeToRest(
+      troupe,
+      company.clients.flatMap(({ unanswered }) => unanswered()),
+      say,
+    );
     for (const [what, times] of Object.entries(promises.met)) counts.set(what, times);
     return { seed, steps, counts, log };
   } catch (error) {
@@ -73,6 +76,10 @@ interface Company {
   readonly clients: readonly Client[];
   last: Process | undefined;
   failure: Error | undefined;
+  /** The object store takes no bytes for now. */
+  full: boolean;
+  /** Claims of names in the log that were stalled. */
+  readonly claims: Step[];
 }
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
@@ -84,7 +91,7 @@ async function setUp({ stage, settings }: Troupe): Promise<void> {
 function assemble(troupe: Troupe): Company {
   const { stage, settings } = troupe;
   const clients: Client[] = [];
-  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined };
+  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, claims: [] };
   const guard = (work: Promise<void>): void => {
     work.catch((error: Error) => {
       company.failure ??= error;
@@ -113,9 +120,6 @@ function assemble(troupe: Troupe): Company {
   return company;
 }
 
-/** Writes a line of the log, if there is one. */
-type Say = (line: () => string) => void;
-
 /** Plays one step of one process, or lets something happen beside them. */
 async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void> {
   const { stage, random } = troupe;
@@ -137,7 +141,7 @@ async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void
   if (!step.process.live && role !== undefined) replace(troupe, company, step.process, role);
 }
 
-/** Clocks that jump, late effects that land, a snapshot that rots. */
+/** Clocks that jump, late effects that land, objects that rot, a store that is full. */
 async function happenBeside({ stage, settings, random, promises, count }: Troupe, company: Company): Promise<string | undefined> {
   if (random.fraction() < settings.clockJump) {
     count("clock jumps");
@@ -150,56 +154,91 @@ async function happenBeside({ stage, settings, random, promises, count }: Troupe
     process.skewMs = drawSkew(random);
     return `the clock of ${process.name} is now ${process.skewMs} ms ahead`;
   }
-  if (stage.late.length > 0 && random.fraction() < 0.05) {
-    const step = stage.late[whole(random, 0, stage.late.length - 1)];
+  const landing = stage.late.length > 0 ? landingStep(stage, random) : undefined;
+  if (landing !== undefined) {
     count("late effects");
-    await stage.land(step);
-    return `${step.process.name} ${describe(step)} takes effect late`;
+    await stage.land(landing);
+    return `${landing.process.name} ${describe(landing)} takes effect late`;
   }
-  const victim = random.fraction() < settings.damage && promises.damaged.size === 0 ? damageable(promises.rows) : undefined;
-  if (victim === undefined || company.failure !== undefined) return undefined;
-  count("damages");
-  const at = whole(random, 0, victim.size - 1);
-  stage.objects.damage(victim.key, (body) => {
-    body[at] ^= 1 << whole(random, 0, 7);
-    return body;
-  });
-  promises.damaged.add(victim.key);
-  return `byte ${at} of ${victim.key} rots`;
+  const deps = { store: stage.objects, random };
+  if (random.fraction() < settings.damage) {
+    const said = promises.damage.snapshotRots(deps, promises.rows.values());
+    if (said !== undefined) count("damages");
+    if (said !== undefined) return said;
+  }
+  if (promises.damage.inLog && random.fraction() < LOG_HEALS) {
+    promises.damage.logHeals(stage.objects);
+    return "the log is healed";
+  }
+  if (random.fraction() < settings.redoDamage) {
+    const said = promises.damage.logRots(deps, promises.redoKeys());
+    if (said !== undefined) count("damages of the log");
+    if (said !== undefined) return said;
+  }
+  if (random.fraction() < (company.full ? STORE_EMPTIES : settings.full)) {
+    company.full = !company.full;
+    return company.full ? "the store is full" : "the store has room again";
+  }
+  return undefined;
 }
 
-/** One of at least two sound generations may be damaged: more than one damage is more than is promised. */
-function damageable(rows: Troupe["promises"]["rows"]): { readonly key: string; readonly size: number } | undefined {
-  const kept = [...rows.values()].filter(({ state, verified }) => state === "kept" && verified).sort((a, b) => b.index - a.index);
-  return kept.length < 2 ? undefined : kept[0];
+/** The late effect that happens now, if any. A part mostly waits until another is about to complete its upload: there it hurts. */
+function landingStep({ late, processes }: Troupe["stage"], random: Random): Step | undefined {
+  const completed = processes.flatMap(({ pending }) => pending.filter(({ method }) => method === "completeUpload").map(uploadIdOf));
+  const zombie = late.find((step) => step.method === "uploadPart" && completed.includes(uploadIdOf(step)));
+  if (zombie !== undefined && random.fraction() < 0.5) return zombie;
+  if (random.fraction() >= 0.05) return undefined;
+  const step = late[whole(random, 0, late.length - 1)];
+  return step.method === "uploadPart" && random.fraction() < 0.8 ? undefined : step;
 }
 
+function uploadIdOf({ args }: Step): string {
+  return (args[0] as { readonly uploadId: string }).uploadId;
+}
+
+/** Likelihood a step that what is wrong for a while is right again. */
+const LOG_HEALS = 0.03;
+const STORE_EMPTIES = 0.05;
+
+/** A step that is ready. Who ran last may run on; else each process has its weight, and of its steps one is drawn. */
 function choose({ stage, settings, random, promises }: Troupe, company: Company): Step | undefined {
   const waits = promises.log.tail.next - 1 > (promises.control?.checkpoint?.index ?? 0);
-  const ready = stage.processes.flatMap((process) => {
-    const steps = process.pending.filter(isReady);
-    return steps.length > 0 ? [{ process, steps, weight: weightOf(process, steps[0], waits) }] : [];
-  });
-  if (ready.length === 0) {
-    for (const { pending } of stage.processes) for (const step of pending) step.heldWhile = undefined;
-    return stage.processes.flatMap(({ pending }) => pending)[0];
+  const ghostWaits = company.claims.some(isPending);
+  const ready: { readonly process: Process; readonly first: Step; readonly upTo: number }[] = [];
+  let weights = 0;
+  for (const process of stage.processes) {
+    const first = process.pending.find(isReady);
+    if (first === undefined) continue;
+    weights += weightOf(process, first, { waits, ghostWaits });
+    ready.push({ process, first, upTo: weights });
   }
-  const again = random.fraction() < settings.burst ? ready.find(({ process, steps }) => process === company.last && steps[0].method !== "turn") : undefined;
-  let chance = random.fraction() * ready.reduce((sum, { weight }) => sum + weight, 0);
-  const drawn = ready.find(({ weight }) => {
-    chance -= weight;
-    return chance < 0;
-  });
-  const { steps } = again ?? drawn ?? ready[0];
-  return steps.length === 1 ? steps[0] : steps[whole(random, 0, steps.length - 1)];
+  if (ready.length === 0) return letGo(stage, company);
+  const again = random.fraction() < settings.burst ? ready.find(({ process, first }) => process === company.last && first.method !== "turn") : undefined;
+  const chance = random.fraction() * weights;
+  const { process, first } = again ?? ready.find(({ upTo }) => chance < upTo) ?? ready[0];
+  if (process.pending.length === 1) return first;
+  const steps = process.pending.filter(isReady);
+  return steps.length === 1 ? first : steps[whole(random, 0, steps.length - 1)];
 }
 
-/** Captures have the most steps to go; whoever looks for work again and again would take the turns of those who work. */
-function weightOf({ name }: Process, { method }: Step, mutationsWait: boolean): number {
+/** Everybody waits: they go on, and claims last, as what comes of the others may make ghosts of them. */
+function letGo(stage: Troupe["stage"], { claims }: Company): Step | undefined {
+  const steps = stage.processes.flatMap(({ pending }) => pending);
+  const others = steps.filter((step) => !claims.includes(step));
+  for (const step of others.length > 0 ? others : steps) step.heldWhile = undefined;
+  return others[0] ?? steps[0];
+}
+
+/**
+ * Captures have the most steps to go; whoever looks for work again and again would take the turns of those who work. While a
+ * claim is stalled, the work is what makes a ghost of it.
+ */
+function weightOf({ name }: Process, { method }: Step, { waits, ghostWaits }: { readonly waits: boolean; readonly ghostWaits: boolean }): number {
   const isCapture = name.startsWith("capture");
   if (method !== "turn") return isCapture ? 3 : 1;
-  if (isCapture) return mutationsWait ? 0.5 : 0.05;
-  return name.startsWith("cleaner") || name.startsWith("reader") ? 0.1 : 1;
+  if (isCapture) return waits ? (ghostWaits ? 2 : 0.5) : 0.05;
+  if (name.startsWith("cleaner")) return ghostWaits ? 0.3 : 0.04;
+  return name.startsWith("reader") ? 0.1 : 1;
 }
 
 function isReady(step: Step): boolean {
@@ -221,19 +260,54 @@ function choosePlay(troupe: Troupe, step: Step, company: Company): Play | "stall
   if (step.method === "turn" || step.method === "sleep") return "answered";
   if (falls(settings.failed)) return "failed";
   if (falls(settings.lost)) return "lost";
-  if (falls(settings.late)) return "late";
-  if (!falls(step.method === "createIfAbsent" ? settings.stall * 5 : settings.stall)) return "answered";
+  // The parts of captures are few.
+  if (falls(step.method === "uploadPart" ? settings.late * 5 : settings.late)) return "late";
+  if (falls(settings.twice)) return "twice";
+  if (company.full && TAKES_ROOM.has(step.method)) return "full";
+  const [key] = step.args;
+  // Both stores have a `get`: only an object's key is a text.
+  if (falls(settings.misread) && READS.has(step.method) && typeof key === "string" && troupe.promises.damage.misread(key)) return "misread";
+  const ghost = settings.stall > 0 ? ghostAhead(company, step, settings.captures > 1) : undefined;
+  if (ghost !== undefined && falls(GHOST_MET)) {
+    step.heldWhile = () => isPending(ghost);
+  } else if (step.method === "createIfAbsent" ? mayClaimStall(company) && falls(settings.stall * 5) : falls(settings.stall)) {
+    stall(troupe, step);
+    if (step.method === "createIfAbsent") company.claims.push(step);
+  } else return "answered";
   troupe.count("stalls");
-  stall(troupe, step);
   return "stalled";
 }
+
+/** One client at least goes on, or nothing would be captured behind the claims. */
+function mayClaimStall({ claims, clients }: Company): boolean {
+  return claims.filter(isPending).length + 1 < clients.length;
+}
+
+/** Likelihood that a step waits for a ghost that it could meet. */
+const GHOST_MET = 0.25;
+
+/** A stalled claim of the name that the step reads; for a capture that writes, where there are others, any: its base may be old by then. */
+function ghostAhead({ claims }: Company, { process, method, args }: Step, othersCapture: boolean): Step | undefined {
+  if (READS.has(method)) return claims.find((claim) => claim.args[0] === args[0] && isPending(claim));
+  return othersCapture && method === "write" && process.name === "capture1" ? claims.find(isPending) : undefined;
+}
+
+function isPending(step: Step): boolean {
+  return step.process.live && step.process.pending.includes(step);
+}
+
+/** Methods that a full object store refuses. */
+export const TAKES_ROOM: ReadonlySet<Step["method"]> = new Set(["createIfAbsent", "createUpload", "uploadPart", "copyPart", "completeUpload"]);
+const READS: ReadonlySet<Step["method"]> = new Set(["get", "getRange"]);
 
 /** Holds a step back for some steps, or until cleanup has raised the mark: behind the tail, where the step may make a ghost. */
 function stall({ stage, promises, random }: Troupe, step: Step): void {
   const untilMs = stage.nowMs + whole(random, 10, 150) * (STEP_MS_MAX / 2);
   const claims = step.method === "createIfAbsent";
   const past = claims ? promises.log.tail.next : (promises.control?.lowWater ?? 1);
-  const forMark = random.fraction() < (claims ? 0.8 : 0.3);
+  // Of those who raise the mark one must go on.
+  const raises = step.process.name === "capture0" || step.process.name === "cleaner0";
+  const forMark = random.fraction() < (claims ? 0.8 : raises ? 0 : 0.3);
   step.heldWhile = () => (forMark ? (promises.control?.lowWater ?? 1) <= past : stage.nowMs < untilMs);
 }
 
@@ -247,53 +321,6 @@ function replace(troupe: Troupe, company: Company, dead: Process, role: (process
   company.roles.set(process, role);
   role(process);
 }
-
-/** Everybody dies, what was on its way arrives or does not; then one process finishes all work, and nothing is left over. */
-async function comeToRest(troupe: Troupe, company: Company, say: Say): Promise<void> {
-  const { stage, promises, settings, random } = troupe;
-  for (const process of [...stage.processes]) stage.kill(process);
-  for (const step of [...stage.late]) if (random.fraction() < 0.8) await stage.land(step);
-  stage.nowMs += LEASE_TTL_MS + PIN_TTL_MS + SKEW_MS_MAX * 2;
-  const process = stage.process("finisher");
-  const alone = <T>(work: Promise<T>): Promise<T> => stage.finish(process, work);
-  const writer = openWriterOf(troupe, process);
-  for (const { unanswered } of company.clients) {
-    for (const batch of unanswered()) {
-      const reply = await alone(sendOne(troupe, writer, batch));
-      if (reply.kind !== "appended") broken("I9", "a batch is not appended at rest");
-    }
-  }
-  for (let round = 0, before = ""; ; round++) {
-    if (round === ROUNDS_AT_REST_MAX) broken("I7", `${ROUNDS_AT_REST_MAX} rounds of capture and cleanup do not come to rest`);
-    const { outcome } = await alone(snapshotShard(process.world, { id: ID, sizes: settings.sizes[0] }));
-    await alone(cleanupShard(process.world, { id: ID, policy: settings.policy }));
-    const now = [...stage.objects.objects.keys(), ...stage.objects.uploads.keys(), promises.control?.stamp].join();
-    say(() => `at rest, round ${round}: ${outcome.kind}`);
-    if (now === before) break;
-    before = now;
-  }
-  await promises.checkRest(stage.nowMs);
-  for (const { timeMs, index } of troupe.finals) {
-    if (promises.log.stateAt({ timeMs }).index !== index) broken("I5", `${index} was said to be final for the time ${timeMs}`);
-  }
-  await recoverAll(troupe, process, alone);
-}
-
-/** The head, and indexes since the oldest kept generation's: all of them for some seeds, a few for the others. */
-async function recoverAll(troupe: Troupe, process: Process, alone: <T>(work: Promise<T>) => Promise<T>): Promise<void> {
-  const { promises, random } = troupe;
-  await alone(readOnce(troupe, process, {}, false));
-  const last = promises.log.tail.next - 1;
-  const from = promises.control?.lowWater === 1 ? 0 : Math.min(last, ...[...promises.rows.values()].map(({ index }) => index));
-  const all = random.fraction() < ALL_INDEXES;
-  const indexes = Array.from({ length: all ? last - from + 1 : 2 }, (_, place) => (all ? from + place : whole(random, from, last)));
-  for (const index of indexes) await alone(readOnce(troupe, process, { index }, false));
-}
-
-/** Share of the schedules at whose end every index is recovered. */
-const ALL_INDEXES = 0.05;
-
-const SKEW_MS_MAX = 90_000;
 
 function drawSkew(random: Random): number {
   return random.fraction() < 0.7 ? 0 : whole(random, -SKEW_MS_MAX, SKEW_MS_MAX);

@@ -29,13 +29,20 @@ export interface Settings {
   readonly failed: number;
   readonly lost: number;
   readonly late: number;
+  readonly twice: number;
   readonly stall: number;
   readonly clockJump: number;
+  /** Likelihood that the object store has no room for a while. */
+  readonly full: number;
+  /** Likelihood that the bytes of an answer are damaged on their way. */
+  readonly misread: number;
   /** Likelihood that one snapshot is damaged as soon as two generations are there. */
   readonly damage: number;
+  /** Likelihood that redo files are damaged, for a while. */
+  readonly redoDamage: number;
 }
 
-const STEPS_MIN = 200;
+const STEPS_MIN = 100;
 
 /** A few row groups for a handful of keys, most of which the store can copy; or parts of many row groups. */
 const TINY: SnapshotSizes = { pageRows: 1, groupBytes: 200, partBytes: 600, partBytesMin: 200, copyBytes: 500 };
@@ -51,7 +58,7 @@ export function drawSettings(random: Random): Settings {
       compactionOverhead: oneOf(0, 0, 0, 1, 3, 7),
       keepForMs: oneOf(0, 0, 0, 0, 1_000, 60_000),
     },
-    steps: STEPS_MIN + whole(0, 160),
+    steps: STEPS_MIN + whole(0, 150),
     writers: oneOf(1, 2, 2, 3),
     producers: whole(1, 2),
     strangers: whole(0, 1),
@@ -69,22 +76,40 @@ export function drawSettings(random: Random): Settings {
     failed: oneOf(0, 0, 0.01, 0.03),
     lost: oneOf(0, 0, 0.01, 0.04),
     late: oneOf(0, 0, 0.01, 0.03),
+    twice: oneOf(0, 0, 0.01, 0.03),
     stall: oneOf(0, 0.02, 0.05),
     clockJump: oneOf(0, 0.005, 0.02),
+    full: oneOf(0, 0, 0, 0.005),
+    misread: oneOf(0, 0, 0, 0.01),
     damage: oneOf(0, 0, 0, 0.02),
+    redoDamage: oneOf(0, 0, 0, 0.02),
   };
-  return random.fraction() < GHOSTLY ? { ...settings, ...ghostly(settings) } : settings;
+  const kind = random.fraction();
+  if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
+  return settings;
+}
+
+/** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
+export function calmSettings(policy: TablePolicy): Settings {
+  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, steps: 0 };
+  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0 };
+  return { policy, ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 
 /** Share of the schedules that are made for ghosts. */
 const GHOSTLY = 0.35;
+/** Share of those that are made for captures by sections. */
+const SECTIONAL = 0.1;
+/** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
+const MORE_STEPS = 150;
 
 /** Few hands, few faults, and a writer that stalls while the others get so far that the name it claims is freed. */
 function ghostly({ policy, captures }: Settings): Partial<Settings> {
   return {
     policy: { ...policy, keepSnapshots: 2, keepForMs: 0, compactionOverhead: 0 },
     writers: 3,
-    producers: 2,
+    producers: 3,
     captures,
     cleaners: 1,
     readers: captures === 1 ? 1 : 0,
@@ -96,5 +121,20 @@ function ghostly({ policy, captures }: Settings): Partial<Settings> {
     lost: 0.005,
     late: 0.005,
     stall: 0.03,
+  };
+}
+
+/** Several workers, and little else, so that sections are made side by side. */
+function sectional({ sections }: Settings): Partial<Settings> {
+  return {
+    writers: 1,
+    producers: 2,
+    captures: 3,
+    cleaners: 1,
+    readers: 0,
+    lingerMs: 0,
+    sizes: [TINY],
+    sections: Math.max(2, sections),
+    burst: 0.7,
   };
 }

@@ -28,10 +28,12 @@ export interface Step {
 
 /**
  * How a step is played. `answered`: effect, then reply. `failed`: no effect, a retry fault. `lost`: effect, but a retry
- * fault as reply. `late`: a retry fault now, the effect at any later time. `crash-before`, `crash-after`, `crash-late`:
- * the process dies without, after, or before the effect.
+ * fault as reply. `late`: a retry fault now, the effect at any later time. `twice`: the effect happens a second time, as
+ * where a client below sends again what it got no answer to, and the second answer is the reply. `full`: no effect, the
+ * store has no room. `misread`: the bytes of the reply are damaged on their way. `crash-before`, `crash-after`,
+ * `crash-late`: the process dies without, after, or before the effect.
  */
-export type Play = "answered" | "failed" | "lost" | "late" | "crash-before" | "crash-after" | "crash-late";
+export type Play = "answered" | "failed" | "lost" | "late" | "twice" | "full" | "misread" | "crash-before" | "crash-after" | "crash-late";
 
 export interface Process {
   readonly name: string;
@@ -73,6 +75,8 @@ export interface Stage {
   /** Lets the effect of a late step happen. */
   land(step: Step): Promise<void>;
   kill(process: Process): void;
+  /** Waits until every process waits for a step. */
+  settle(): Promise<void>;
   /** Plays the steps of one process, and of no other, until its work is settled. */
   finish<T>(process: Process, work: Promise<T>): Promise<T>;
   /** Plays the steps of one process until the next one is that; the process then stands before it. */
@@ -128,14 +132,17 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
       const crashes = how.startsWith("crash");
       if (crashes) self.kill(member);
       if (how === "late" || how === "crash-late") late.push(waiting);
-      if (how === "answered" || how === "lost" || how === "crash-after") await happen(waiting, how === "answered");
+      if (how === "lost" || how === "twice" || how === "crash-after") await happen(waiting);
+      if (how === "answered" || how === "twice") await happen(waiting, waiting.answer);
+      if (how === "misread") await happen(waiting, (outcome) => waiting.answer(misread(outcome, random)));
       if (how === "failed" || how === "lost" || how === "late") waiting.fail(new TidemarkError("retry", "no-answer", `no answer came to ${step.method}`));
+      if (how === "full") waiting.fail(new TidemarkError("wait", "no-space", `there is no room for ${step.method}`));
       await idle();
     },
     async land(step) {
       const waiting = late.find((each) => each === step) as Waiting;
       late = late.filter((each) => each !== step);
-      await happen(waiting, false);
+      await happen(waiting);
     },
     kill(process) {
       const member = memberOf(process);
@@ -144,6 +151,7 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
       processes.splice(processes.indexOf(member), 1);
       member.die();
     },
+    settle: idle,
     async finish(process, work) {
       let settled = false;
       const settle = () => {
@@ -169,16 +177,16 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
   };
   return self;
 
-  async function happen(step: Waiting, answers: boolean): Promise<void> {
+  async function happen(step: Waiting, answer?: (outcome: unknown) => void): Promise<void> {
     let outcome: unknown;
     try {
       outcome = await step.effect();
     } catch (error) {
-      if (answers) step.fail(error as Error);
+      if (answer !== undefined) step.fail(error as Error);
       return;
     }
     await onEffect?.({ step, outcome });
-    if (answers) step.answer(outcome);
+    answer?.(outcome);
   }
 
   function call<T>(process: Member, method: Step["method"], args: readonly unknown[], effect: () => Promise<T>): Promise<T> {
@@ -236,6 +244,16 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
   function memberOf(process: Process): Member {
     return process as Member;
   }
+}
+
+/** An answer with bytes, one of which is another, or without its last ones. */
+function misread(outcome: unknown, random: Random): unknown {
+  const { body } = outcome as { readonly body?: Buffer };
+  if (body === undefined || body.length === 0) return outcome;
+  const at = Math.floor(random.fraction() * body.length);
+  if (random.fraction() < 0.3) return { ...(outcome as object), body: body.subarray(0, at) };
+  body[at] ^= 1 << Math.floor(random.fraction() * 8);
+  return outcome;
 }
 
 /** One turn of the event loop: every microtask has run, and so every process waits for a step. */

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
-const FOLDERS = ["lib", "cli", "functions", "infra", "console", "test", "bench", "examples"];
+const FOLDERS = ["lib", "cli", "functions", "infra", "console", "test", "bench", "examples", "docs"];
 const COMMENTS = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
 const IMPORTS = /\b(?:from\s*|import\s*\(?\s*)"([^"\n]+)"/g;
 

@@ -1,0 +1,63 @@
+// The promises, as what must hold in every state of the world. What only a step can break (an acknowledgement, a commit, what a
+// recovery returns) is judged where that step is taken.
+
+import { truthAt, truthAtTail } from "./truth.ts";
+import { lastIndex, sameFold } from "./values.ts";
+import { sameName, type Setting, type World } from "./world.ts";
+
+/** The promise that is broken; "" where all are kept. */
+export function brokenPromise(world: World, setting: Setting): string {
+  const { truth, control } = world;
+  if (truth.broken !== "") return truth.broken;
+  return (
+    onceInTheLog(world, setting) || (control === undefined ? "" : logIsThere(world) || generationsAreThere(world, setting) || headIsRecoverable(world, setting))
+  );
+}
+
+/** I1 and I3: what was acknowledged has taken effect in the log, and nothing has twice. */
+function onceInTheLog(world: World, setting: Setting): string {
+  const { applied } = truthAtTail(world, setting);
+  const names = applied === "" ? [] : applied.split(" ");
+  if (new Set(names).size < names.length) return "I3: a batch applies twice";
+  if (world.truth.acknowledged.some((name) => !names.includes(name))) return "I1: an acknowledged batch has no effect";
+  return "";
+}
+
+/** I6: every redo file that holds an index at or above the mark. */
+function logIsThere({ truth, control, redo }: World): string {
+  const mark = control?.mark ?? 1;
+  if (mark > (control?.checkpoint?.border.next ?? 1)) return "I6: the mark lies behind the checkpoint";
+  for (const file of truth.log) {
+    if (lastIndex(file) < mark || truth.damaged.includes(file.first)) continue;
+    const stored = redo.find(({ life, first }) => life === truth.life && first === file.first);
+    if (stored === undefined || stored.writeId !== file.writeId) return "I6: a redo file at or above the mark is gone";
+  }
+  return "";
+}
+
+/** I5 and I6: a kept generation's snapshot is there, and is the state at its index. */
+function generationsAreThere(world: World, setting: Setting): string {
+  const { control, rows, snapshots } = world;
+  for (const row of rows) {
+    if (row.life !== control?.life || row.state !== "kept") continue;
+    const snapshot = snapshots.find((one) => sameName(one, row));
+    if (snapshot === undefined) return "I6: the snapshot of a kept generation is gone";
+    if (snapshot.of === "mixed" || !sameFold(snapshot.fold, truthAt(world, row.index, setting))) return "I5: a snapshot is not the state at its index";
+  }
+  const { checkpoint } = control ?? {};
+  if (checkpoint !== undefined && !rows.some((row) => sameName(row, checkpoint) && row.state === "kept")) return "I6: the checkpoint's generation is let go";
+  return "";
+}
+
+/** I6 and I8: two generations can recover the newest state, and where one was damaged, one still can. */
+function headIsRecoverable(world: World, { bounds }: Setting): string {
+  const { control, rows, snapshots, damagedAt } = world;
+  if (control === undefined || bounds.damage === "redo") return "";
+  const serving = rows.filter((row) => row.life === control.life && row.state === "kept" && row.border.next >= control.mark);
+  const fromNothing = control.mark === 1 ? 1 : 0;
+  const sound = serving.filter((row) => snapshots.some((one) => sameName(one, row) && !one.rotten)).length + fromNothing;
+  if (sound === 0) return "I8: after one damage nothing can recover the newest state";
+  if (damagedAt < 0 && bounds.keep > 1 && control.checkpoint !== undefined && serving.length + fromNothing < 2)
+    return "I6: one generation alone can recover the newest state";
+  return "";
+}

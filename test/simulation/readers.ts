@@ -1,0 +1,176 @@
+// Who reads on the stage: recoveries of the newest state, of an index and of a time, verification, and a producer that asks
+// where it stands. What they get is compared with what the log says; every refusal must have its reason.
+
+import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
+import { isTidemarkError } from "../../lib/model/errors.ts";
+import { toIndex } from "../../lib/model/position.ts";
+import type { Rows } from "../../lib/model/rows.ts";
+import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
+import type { World } from "../../lib/ports/world.ts";
+import { recover, type ShardView } from "../../lib/recovery/recover.ts";
+import { lastSequence } from "../../lib/recovery/sessions.ts";
+import { verifyShard } from "../../lib/recovery/verify.ts";
+import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
+import { broken, type Promises } from "./promises.ts";
+import type { Process } from "./stage.ts";
+import { difference, rowDifference } from "./truth.ts";
+
+/** What a reader asks for. */
+interface Wanted {
+  readonly index?: number;
+  readonly timeMs?: number;
+}
+
+export async function reader(troupe: Troupe, process: Process): Promise<void> {
+  const { stage, promises, random } = troupe;
+  for (;;) {
+    await stage.turn(process, "read");
+    const job = random.fraction();
+    if (job < 0.1) await verifies(troupe, process);
+    else if (job < 0.2) await asksForSequence(troupe, process);
+    else {
+      const tail = promises.log.tail.next - 1;
+      const chance = random.fraction();
+      const wanted: Wanted =
+        chance < 0.5 ? {} : chance < 0.8 ? { index: whole(random, Math.max(0, tail - 6), tail + 1) } : { timeMs: stage.nowMs - whole(random, 0, 500) };
+      await readOnce(troupe, process, wanted, random.fraction() < 0.4);
+    }
+  }
+}
+
+/** Verification of a shard that lives finds what was damaged, and nothing else. */
+async function verifies(troupe: Troupe, { world }: Process): Promise<void> {
+  const { id, promises, count } = troupe;
+  try {
+    const { findings } = await verifyShard(world, { id, codec: "json" });
+    for (const { object, what } of findings) if (!promises.damage.mayBeNamed(object)) broken("I8", `verification finds ${object} damaged: ${what}`);
+    count(findings.length === 0 ? "verifications" : "verifications that found damage");
+  } catch (error) {
+    expectReason(troupe, error);
+  }
+}
+
+/** Where a producer goes on that forgot its last sequence: not before the last one that was acknowledged. */
+async function asksForSequence(troupe: Troupe, { world }: Process): Promise<void> {
+  const { id, stage, promises, count } = troupe;
+  const producer = "p0";
+  const before = promises.log.stateAt({ index: promises.acknowledgedLast }).sessions.get(producer) ?? -1n;
+  try {
+    const sequence = (await lastSequence(world, id, producer, stage.nowMs)) ?? -1n;
+    const { sessions } = promises.log.stateAt({});
+    if (sequence < before || sequence > (sessions.get(producer) ?? -1n)) broken("I3", `${producer} is said to stand at ${sequence}, and stood at ${before}`);
+    count("sequences");
+  } catch (error) {
+    expectReason(troupe, error);
+  }
+}
+
+/** Recovers and compares with what the log says; every error must have its reason. */
+export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, wanted: Wanted, pinned: boolean): Promise<void> {
+  const { id, promises, count, finals, random } = troupe;
+  const before = { acknowledged: promises.acknowledgedLast, generations: new Set([...promises.rows.values()].map(({ key }) => key)) };
+  const at = { ...(wanted.index !== undefined && { index: toIndex(wanted.index) }), ...(wanted.timeMs !== undefined && { timeMs: wanted.timeMs }) };
+  try {
+    const { world, attempts } = countingAttempts(process);
+    const view = await recover(world, { id, codec: "json", at, pinned });
+    if (attempts() > 1) count("readers starting over");
+    checkReached(promises, wanted, view, before.acknowledged);
+    if (wanted.timeMs !== undefined && view.final) finals.push({ timeMs: wanted.timeMs, index: view.index });
+    const rows = random.fraction() < 0.2 ? await rowsOfFile(view) : await collected(view.rows());
+    const state = promises.log.stateAt({ index: view.index });
+    const wrong = difference(rows, state);
+    if (wrong !== undefined) broken("I5", `the state recovered at ${view.index} differs from the replay: ${wrong}`);
+    await checkOne(view, state.rows, KEYS[view.index % KEYS.length]);
+    await view.close();
+    count("recoveries");
+  } catch (error) {
+    checkRefusal(troupe, wanted, before, error);
+  }
+}
+
+async function collected(pages: AsyncIterable<Rows>): Promise<readonly Rows[]> {
+  const rows: Rows[] = [];
+  for await (const page of pages) rows.push(page);
+  return rows;
+}
+
+/** What the Parquet file of the state holds. */
+async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
+  let pieces: Buffer[] = [];
+  for await (const piece of view.snapshotFile()) {
+    if (piece === "restart") pieces = [];
+    // A piece is its reader's only until the next one is asked for.
+    else pieces.push(Buffer.from(piece));
+  }
+  const store = memoryObjectStore();
+  await store.createIfAbsent("file", Buffer.concat(pieces));
+  const opened = await openSnapshot({ store }, { key: "file" });
+  if (opened.kind === "absent") throw new Error("the file was just stored");
+  if (opened.snapshot.description.index !== view.index) broken("I5", `the file of ${view.index} says that it is of ${opened.snapshot.description.index}`);
+  return collected(opened.snapshot.rows());
+}
+
+/** A recovery reads the history once an attempt. */
+function countingAttempts({ world }: Process): { readonly world: World; readonly attempts: () => number } {
+  let attempts = 0;
+  const query: CheckpointStore["query"] = (request) => {
+    attempts += 1;
+    return world.checkpoints.query(request);
+  };
+  return { world: { ...world, checkpoints: { ...world.checkpoints, query } }, attempts: () => attempts };
+}
+
+async function checkOne(
+  view: ShardView,
+  rows: ReadonlyMap<string, { readonly value: string; readonly index: number; readonly timeMs: number }>,
+  key: string,
+): Promise<void> {
+  const entry = await view.get(Buffer.from(key));
+  const expected = rows.get(key);
+  if (entry === undefined && expected === undefined) return;
+  const wrong = entry === undefined ? "it is absent" : rowDifference(expected && [key, expected], [key, { ...entry, value: entry.value.toString() }]);
+  if (wrong !== undefined) broken("I5", `the record of ${key} at ${view.index}: ${wrong}`);
+}
+
+function checkReached({ log }: Promises, wanted: Wanted, view: ShardView, acknowledgedBefore: number): void {
+  const state = log.stateAt({ index: view.index });
+  if (state.index !== view.index || state.timeMs !== view.timeMs) broken("I5", `${view.index} was recovered, which is no batch's end`);
+  const must = log.stateAt({ ...wanted, index: Math.min(wanted.index ?? Number.POSITIVE_INFINITY, acknowledgedBefore) }).index;
+  if (view.index < must) broken("I1", `${view.index} was recovered, but ${must} had been acknowledged before`);
+  const may = log.stateAt(wanted).index;
+  if (view.index > may) broken("I5", `${view.index} was recovered, which lies behind what was asked for`);
+  if (wanted.index !== undefined && view.index !== may)
+    broken("I5", `${view.index} was recovered, but ${may} is the last batch's end at or before ${wanted.index}`);
+}
+
+function checkRefusal(
+  { promises, count }: Pick<Troupe, "promises" | "count">,
+  wanted: Wanted,
+  before: { readonly acknowledged: number; readonly generations: ReadonlySet<string> },
+  error: unknown,
+): void {
+  if (isTidemarkError(error) && error.kind === "repair" && Object.keys(wanted).length > 0 && promises.damage.snapshot !== undefined) {
+    count("refusals of damaged states");
+    return;
+  }
+  if (isTidemarkError(error) && error.object === promises.damage.snapshot && error.kind === "repair") {
+    broken("I8", `one damaged snapshot costs the newest state: ${error.message}`);
+  }
+  if (!isTidemarkError(error) || error.code !== "out-of-range") {
+    expectReason({ promises, count }, error);
+    return;
+  }
+  const { index = Number.POSITIVE_INFINITY, timeMs = Number.POSITIVE_INFINITY } = wanted;
+  if (/beyond the tail/.test(error.message)) {
+    if (index <= before.acknowledged) broken("I1", `${index} was refused as beyond the tail, but ${before.acknowledged} had been acknowledged`);
+    count("refusals beyond the tail");
+    return;
+  }
+  const lowWater = promises.control?.lowWater ?? 1;
+  const served = [...promises.rows.values()].some(
+    (row) => row.state === "kept" && before.generations.has(row.key) && row.index <= index && row.border.timeMs <= timeMs && row.border.next >= lowWater,
+  );
+  if (served || lowWater === 1) broken("I6", `the state at ${JSON.stringify(wanted)} was refused as no longer kept: ${error.message}`);
+  count("refusals below the mark");
+}
