@@ -75,9 +75,12 @@ async function examine(world: MemoryWorld, place: number): Promise<void> {
     await isRight(worked);
   }
   const repaired = await copyOf(world);
-  const { lost = [], kind } = (await orRefused(() => repairShard(repaired, { table: TABLE, shard: 0 }))) ?? {};
+  const told = await orRefused(() => repairShard(repaired, { table: TABLE, shard: 0 }));
   await isRight(repaired);
-  if (kind === "repaired" && lost.length === 0) expect((await verifyShard(repaired, { id: shard.id, codec: "json" })).findings).toEqual([]);
+  if (told?.kind !== "repaired") return;
+  // What is left is what it told: a mark that lies too low is nobody's loss, and nothing mends it but the next cleanup.
+  for (const { object } of (await verifyShard(repaired, { id: shard.id, codec: "json" })).findings)
+    expect(told.findings.map((one) => one.object)).toContain(object);
 }
 
 describe.each<[string, (sort: string) => boolean]>([

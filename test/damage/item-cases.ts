@@ -25,7 +25,7 @@ function damagedValues(value: Attribute): readonly ValueCase[] {
     case "string":
       return [...damagedTexts(value), ...others(value)];
     case "number":
-      return [...[value + 1, value - 1, 0, value * 2, Number.MAX_SAFE_INTEGER, -1, 0.5].filter((one) => one !== value).map(told), ...others(value)];
+      return [...[value + 1, value - 1, 0, 1, value * 2, Number.MAX_SAFE_INTEGER, -1, 0.5].filter((one) => one !== value).map(told), ...others(value)];
     case "boolean":
       return [told(!value), ...others(value)];
     default:

@@ -4,7 +4,7 @@ import fc from "fast-check";
 
 /** Where an edit begins and how far it reaches, as shares of the whole: good for bytes of any length. */
 interface Edit {
-  readonly kind: "flip" | "set" | "number" | "cut" | "insert" | "repeat" | "move";
+  readonly kind: "flip" | "set" | "number" | "cut" | "insert" | "repeat" | "move" | "transfer" | "widen";
   readonly at: number;
   readonly length: number;
   readonly to: number;
@@ -18,7 +18,7 @@ const share = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
 const EXTREMES = [0n, 1n, 127n, 128n, 255n, 256n, 65_535n, 2n ** 31n - 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n];
 
 const edit: fc.Arbitrary<Edit> = fc.record({
-  kind: fc.constantFrom("flip", "set", "number", "cut", "insert", "repeat", "move"),
+  kind: fc.constantFrom("flip", "set", "number", "cut", "insert", "repeat", "move", "transfer", "widen"),
   at: share,
   length: fc.oneof(
     fc.constant(0),
@@ -60,6 +60,15 @@ function applied(bytes: Buffer, { kind, at, length, to, byte, number }: Edit): B
       return spliced(bytes, target, target, piece);
     case "move":
       return spliced(bytes, target, target + piece.length, piece);
+    case "transfer": {
+      // From one length to another nearby: their sum stays.
+      const other = Math.min(bytes.length - 1, from + 1 + (byte % 4));
+      const given = spliced(bytes, from, from + 1, Buffer.of((bytes[from] ?? 0) + 1));
+      return spliced(given, other, other + 1, Buffer.of((given[other] ?? 0) - 1));
+    }
+    case "widen":
+      // A number in one byte more than it needs.
+      return spliced(bytes, from, from + 1, Buffer.of((bytes[from] ?? 0) | 0x80, 0));
   }
 }
 

@@ -83,7 +83,15 @@ test("a call of the ingest URL is answered, whatever it is, and what it says it 
 
 test("a call of the requests URL is answered, whatever it is", FUZZING, async () => {
   const handler = requestsHandler({ ...wired(world), captures: keptQueue() });
-  const paths = ["/tables", "/tables/players", "/tables/players/shards/0", "/tables/players/shards/0/captures/0123456789abcdef", "/tables/players/captures"];
+  const paths = [
+    "/tables",
+    "/tables/players",
+    "/tables/players/shards/0",
+    "/tables/players/shards/0/captures/0123456789abcdef",
+    "/tables/players/captures",
+    "/tables/%ff",
+    "/tables/%e0%a4/x",
+  ];
   const near = fc.constantFrom(...paths).chain((path) => edits.map((list) => edited(Buffer.from(path), list).toString("latin1")));
   const call = fc
     .tuple(fc.constantFrom("GET", "POST", "PUT", ""), fc.oneof(fc.constantFrom(...paths), near))

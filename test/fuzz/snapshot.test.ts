@@ -9,10 +9,10 @@ import { keyOfRow } from "../../lib/model/rows.ts";
 import { decodePage } from "../../lib/snapshot/parquet/decode.ts";
 import { decodeDelta, encodeDelta } from "../../lib/snapshot/parquet/delta.ts";
 import { decodeMetadata, encodeMetadata } from "../../lib/snapshot/parquet/description.ts";
-import { COLUMNS, type GroupPages, KEY, MAGIC } from "../../lib/snapshot/parquet/layout.ts";
+import { COLUMNS, ENCODING_RLE, type GroupPages, KEY, MAGIC, PAGE_BYTES_MAX } from "../../lib/snapshot/parquet/layout.ts";
 import { makePage, openPage, type Page } from "../../lib/snapshot/parquet/page.ts";
 import { pagesOfIndex } from "../../lib/snapshot/parquet/page-index.ts";
-import { readThrift } from "../../lib/snapshot/parquet/thrift.ts";
+import { readThrift, thriftWriter } from "../../lib/snapshot/parquet/thrift.ts";
 import { encodeNote, progressOf } from "../../lib/snapshot/progress.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { description, encodeRecords, jsonRecords } from "../unit/snapshot/parquet/records.ts";
@@ -131,6 +131,7 @@ test("a column that is edited and made a page anew is refused, or has as many ro
     const rows = found.answer;
     expect([rows.count, rows.keyEnds[rows.count - 1], rows.valueEnds[rows.count - 1]]).toEqual([records.length, rows.keys.length, rows.values.length]);
     for (const numbers of [rows.indexes, rows.times]) for (const number of numbers) expect(Number.isSafeInteger(number) && number >= 0).toBe(true);
+    for (let row = 1; row < rows.count; row++) expect(Buffer.compare(keyOfRow(rows, row - 1), keyOfRow(rows, row))).toBe(-1);
     if (column !== KEY) expect(Array.from({ length: rows.count }, (_, row) => String(keyOfRow(rows, row)))).toEqual(records.map(({ key }) => String(key)));
   });
   expect(accepted).toBeGreaterThan(100);
@@ -143,6 +144,24 @@ test("a page header that is edited is refused, however large a page it promises"
     const door = { throws: [RangeError], bytesMax: 32 * 1024 * 1024 };
     const found = await atDoor(() => openPage(COLUMNS[column], records.length, checksum, stored), door);
     if (found !== undefined) expect(found.answer.equals(rawPages[column])).toBe(true);
+  });
+});
+
+test("a page header that is whole is refused where it promises more than any page has, before there is room made for it", FUZZING, async () => {
+  const lengths = fc.oneof(fc.constantFrom(-1, 0, PAGE_BYTES_MAX, PAGE_BYTES_MAX + 1, 2 ** 31, 2 ** 40, Number.MAX_SAFE_INTEGER), fc.maxSafeNat());
+  await fuzz(fc.tuple(fc.nat(3), lengths), 400, async ([column, rawLength]) => {
+    const { payload, checksum } = pageOf(column, rawPages[column]);
+    const header = thriftWriter();
+    for (const [id, value] of [0, rawLength, payload.length, checksum | 0].entries()) header.i32(id + 1, value);
+    header.struct(5, () => {
+      for (const [id, value] of [records.length, COLUMNS[column].encoding, ENCODING_RLE, ENCODING_RLE].entries()) header.i32(id + 1, value);
+    });
+    const stored = Buffer.concat([header.end(), payload]);
+    const door = { throws: [RangeError], bytesMax: 24 * 1024 * 1024 };
+    const found = await atDoor(() => openPage(COLUMNS[column], records.length, checksum, stored), door).catch((error: unknown) => {
+      throw new Error(`a page of ${rawLength} bytes`, { cause: error });
+    });
+    expect(found !== undefined).toBe(rawLength === rawPages[column].length);
   });
 });
 
@@ -160,10 +179,12 @@ test("Thrift of any bytes ends with a structure or a RangeError", FUZZING, async
 });
 
 test("numbers of any bytes are safe whole numbers, or a RangeError", FUZZING, async () => {
-  const numbers = Float64Array.from({ length: 300 }, (_, i) => (i * 2 ** 45) % 2 ** 52);
+  const numbers = Float64Array.from({ length: 300 }, (_, i) => (i * 48_271 * 2 ** 20) % (2 ** 36 + 1));
   const encoded = Buffer.alloc(4_096);
   const sample = encoded.subarray(0, encodeDelta(numbers, numbers.length, 1, encoded, 0));
   const anyBytes = fc.oneof(
+    fc.nat(sample.length).map((length) => sample.subarray(0, length)),
+
     edits.map((list) => edited(sample, list)),
     fc.uint8Array({ maxLength: 400 }).map((some) => Buffer.concat([sample.subarray(0, 5), some])),
   );

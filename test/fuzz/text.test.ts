@@ -29,7 +29,13 @@ function judged(bytes: Uint8Array): { readonly value: unknown } | undefined {
 }
 
 const json = fc.json({ maxDepth: 4 }).map((text) => Buffer.from(text));
+/** What JSON is written in, put together by chance. */
+const letters = fc.string({ unit: fc.constantFrom(...'{}[]",:0123456789eE+-.\\/u \tnrlsaf\u0001é'), maxLength: 12 }).map((text) => Buffer.from(text));
+const numbers = fc.string({ unit: fc.constantFrom(..."0123456789eE+-."), maxLength: 6 }).map((text) => Buffer.from(text));
 const nearJson = fc.oneof(
+  letters,
+  numbers,
+
   fc.tuple(json, edits).map(([text, list]) => edited(text, list)),
   fc.uint8Array({ maxLength: 60 }).map((bytes) => Buffer.from(bytes)),
 );

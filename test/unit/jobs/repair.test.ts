@@ -196,6 +196,13 @@ describe("of the items", () => {
     expect((await readHistory(world.checkpoints, shard.id)).map(({ key }) => key)).toEqual([shard.older, shard.newer].map(pathOf));
   });
 
+  test("a row whose snapshot is damaged behind a sound foot is made anew, and then let go with it", async () => {
+    await put(rowSort(), { size: undefined });
+    world.objects.damage(shard.newer.key, (body) => Buffer.concat([body.subarray(0, 10), Buffer.from([body[10] ^ 1]), body.subarray(11)]));
+    expect(await repair()).toMatchObject({ kind: "repaired", rebuilt: [name(rowSort())], letGo: [shard.newer.key], lost: [], capture: { kind: "completed" } });
+    expect(await findings()).toEqual([]);
+  });
+
   test("a row whose snapshot cannot be read either is told, and left", async () => {
     await put(rowSort(), { size: undefined });
     await world.objects.deleteMany([shard.newer.key]);
