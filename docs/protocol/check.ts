@@ -5,10 +5,10 @@
 
 import { parseArgs } from "node:util";
 import type { Exploration } from "./explore.ts";
-import { RULES } from "./model/rules.ts";
 import { type Runner, runner } from "./run.ts";
 import { SCENARIOS } from "./scenarios.ts";
 import { VARIANTS } from "./variants.ts";
+import { RULES } from "./model/rules.ts";
 
 const THREADS = 2;
 const STATES_MAX = 1_000_000;

@@ -100,7 +100,10 @@ interface Reached {
   readonly numbers: readonly number[];
 }
 
-/** What of a state the stores, and the truth, are made of: the first so many components. */
+/**
+ * What of a state the stores, and the truth, are made of: the first so many components. How many stamps were given out does not tell
+ * states apart: the next one differs from all others, whatever it is.
+ */
 const STORES = 10;
 
 function componentsOf(world: World): readonly unknown[] {

@@ -4,9 +4,9 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { type Exploration, explore } from "./explore.ts";
-import { ALL_RULES, without } from "./model/rules.ts";
 import { NOTHING, SCENARIOS, settingOf } from "./scenarios.ts";
 import { VARIANTS } from "./variants.ts";
+import { ALL_RULES, without } from "./model/rules.ts";
 
 /** Of each thread, at most: the deep runs take about 1 kB for each state. */
 const HEAP_MB = 6_000;

@@ -167,7 +167,7 @@ export const VARIANTS: readonly Variant[] = [
   { rule: "opensLive", bounds: { fresh: true, captures: 1, deletions: 1 }, breaks: "I6" },
   { rule: "deletesAsDeleting", bounds: { fresh: true, captures: 1, deletions: 1 }, breaks: "I6" },
 
-  { rule: "checksCaptureLoad", bounds: { ...GHOSTS, takes: 1, producers: 2, capturers: 2, captures: 2, brief: false }, prelude: STALLED, breaks: "" },
+  { rule: "checksCaptureLoad", bounds: { ...GHOSTS, takes: 1, producers: 2, captures: 2, brief: false }, prelude: STALLED, breaks: "" },
   { rule: "adoptsSameBase", bounds: { ...DAMAGE, cleanups: 0, captures: 3, damages: 1, crashes: 1 }, breaks: "" },
   { rule: "notesAsHolder", bounds: { ...CAPTURES, captures: 3, rest: true }, breaks: "" },
 ];

@@ -23,6 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ["model", "ports", "ndjson", "recovery", "jobs", "adapters", "entries", "api"],
   functions: ["model", "ports", "ndjson", "jobs", "adapters", "entries"],
   infra: ["model"],
+  docs: [],
   console: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],
 };
 

@@ -1,7 +1,7 @@
 // Which generations a state can be rebuilt from, as lib/snapshot/choose.ts has it: those at or before the index that is wanted
 // whose log is still kept, and one below the mark for its own index alone. Verified ones first, the newest first.
 
-import { type Generation, type Row, sameName } from "./world.ts";
+import { type Generation, type Row, sameName } from "./stored.ts";
 
 export type Base = Row | "empty";
 

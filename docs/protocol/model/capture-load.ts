@@ -1,10 +1,12 @@
 // How a capture loads the state at its cut point: the newest sound generation, and the log behind it to its end, or to the
 // target of the capture that it adopts.
 
-import { type Acting, baseOf, type Capture, isHolder, sameBase } from "./capture-state.ts";
+import { type Acting, baseOf } from "./capture-acting.ts";
+import { type Capture, isHolder, sameBase } from "./capture-state.ts";
 import { goesOn, isFalseAlarm, seenAt } from "./reading.ts";
+import { sameName, snapshotText } from "./stored.ts";
 import { EMPTY, type Fold, lastIndex, replay } from "./values.ts";
-import { breaks, covers, redoAt, sameName, snapshotText, type Step, type World } from "./world.ts";
+import { breaks, covers, redoAt, type Step, type World } from "./world.ts";
 
 export function loadSteps(acting: Acting): readonly Step[] {
   const { world, me, setting, step, to, end } = acting;

@@ -2,9 +2,11 @@
 // noted before it counts; the upload is completed by what was noted, read back, and then the checkpoint moves, in one write with
 // the history row.
 
-import { type Acting, contentOf, isHolder } from "./capture-state.ts";
+import type { Acting } from "./capture-acting.ts";
+import { contentOf, isHolder } from "./capture-state.ts";
+import { type CaptureRecord, type Control, type Part, type Row, sameName, type SnapshotName, snapshotText } from "./stored.ts";
 import { asks, carryOut, changesControl, give } from "./stores.ts";
-import { breaks, type CaptureRecord, type Control, type Part, type Row, sameName, type SnapshotName, snapshotText, type Step, type World } from "./world.ts";
+import { breaks, type Step, type World } from "./world.ts";
 
 export function sendSteps(acting: Acting): readonly Step[] {
   const { world, me, name, setting, step, to, end } = acting;

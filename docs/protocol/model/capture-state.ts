@@ -1,8 +1,7 @@
 // How far a capture has come, and what all of its steps are made with.
 
-import { basesFor } from "./bases.ts";
+import { type CaptureRecord, type Control, type Part, type Row, sameName, type SnapshotName } from "./stored.ts";
 import { EMPTY, type Fold } from "./values.ts";
-import { type CaptureRecord, type Control, type Part, type Row, type Setting, type SnapshotName, type Step, sameName, type World } from "./world.ts";
 
 export interface Capture {
   readonly at: CaptureAt;
@@ -67,25 +66,8 @@ export const IDLE_CAPTURE: Capture = {
   doubt: 0,
 };
 
-/** What the steps of a capture, in whatever file, are made with. */
-export interface Acting {
-  readonly world: World;
-  readonly me: Capture;
-  readonly name: string;
-  readonly setting: Setting;
-  readonly step: (says: string, take: (next: World) => void) => Step;
-  readonly to: (next: World, change: Partial<Capture>) => void;
-  readonly end: (next: World) => void;
-}
-
 export function isHolder({ life, epoch }: Capture, control: Control | undefined): boolean {
   return control?.life === life && control.epoch === epoch;
-}
-
-/** The generation that the capture rests on; undefined where it is the empty state. */
-export function baseOf({ world, me }: Acting): Row | undefined {
-  const [base] = basesFor(world.rows, { mark: me.mark, upTo: me.index, life: me.life, damaged: me.damaged });
-  return base === "empty" ? undefined : base;
 }
 
 /** What a snapshot's bytes are a function of. */

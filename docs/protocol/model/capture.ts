@@ -1,12 +1,14 @@
 // Captures: one that has the lease loads base and log, uploads what they make in parts, reads it back, and commits the checkpoint.
 // What a capture leaves behind, the next holder of the lease adopts, or cleanup removes.
 
+import type { Acting } from "./capture-acting.ts";
 import { loadSteps } from "./capture-load.ts";
 import { sendSteps } from "./capture-send.ts";
-import { type Acting, type Capture, IDLE_CAPTURE } from "./capture-state.ts";
+import { type Capture, IDLE_CAPTURE } from "./capture-state.ts";
 import { sectionSteps } from "./sections.ts";
+import type { Control } from "./stored.ts";
 import { changesControl } from "./stores.ts";
-import { type Control, replaced, type Setting, type Step, type World } from "./world.ts";
+import { replaced, type Setting, type Step, type World } from "./world.ts";
 
 export function captureSteps(world: World, n: number, setting: Setting): readonly Step[] {
   const me = world.captures[n];

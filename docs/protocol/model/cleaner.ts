@@ -1,55 +1,12 @@
 // Cleaners: any number of them, however stale. One lists page by page, reads the control item after that and the history rows
 // last, plans, raises the mark in a conditional write, and only then deletes. Cleaners alone delete and abort.
 
+import { type Cleaner, type CleanerAt, IDLE_CLEANER, type Listing } from "./cleaner-state.ts";
 import { plansFor } from "./cleanup-plan.ts";
-import { asks, give, type Request } from "./stores.ts";
-import {
-  type Control,
-  type PartItem,
-  replaced,
-  type Row,
-  sameName,
-  type Setting,
-  type SnapshotName,
-  snapshotText,
-  type Step,
-  type Upload,
-  type World,
-} from "./world.ts";
-
-export interface Listing {
-  readonly redo: readonly { readonly life: number; readonly first: number }[];
-  readonly snapshots: readonly SnapshotName[];
-  readonly uploads: readonly Omit<Upload, "parts">[];
-  readonly parts: readonly PartItem[];
-}
-
-export interface Cleaner {
-  readonly at: CleanerAt;
-  /** The last key of the page before. */
-  readonly cursor: string;
-  readonly listing: Listing;
-  readonly control: Control | undefined;
-  readonly rows: readonly Row[];
-  readonly change: { readonly mark: number; readonly fence: boolean };
-  readonly todo: readonly Request[];
-  readonly doubt: number;
-}
-
-type CleanerAt = "idle" | "list" | "uploads" | "control" | "rows" | "look twice" | "plan" | "raise" | "delete";
-
-const NOTHING_LISTED: Listing = { redo: [], snapshots: [], uploads: [], parts: [] };
-
-export const IDLE_CLEANER: Cleaner = {
-  at: "idle",
-  cursor: "",
-  listing: NOTHING_LISTED,
-  control: undefined,
-  rows: [],
-  change: { mark: 0, fence: false },
-  todo: [],
-  doubt: 0,
-};
+import { type Request, requestText } from "./request.ts";
+import { type Control, sameName } from "./stored.ts";
+import { asks, give } from "./stores.ts";
+import { replaced, type Setting, type Step, type World } from "./world.ts";
 
 export function cleanerSteps(world: World, n: number, setting: Setting): readonly Step[] {
   const me = world.cleaners[n];
@@ -192,23 +149,4 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
 function readingOrder({ rules }: Setting): readonly CleanerAt[] {
   const items: readonly CleanerAt[] = rules.readsRowsLast ? ["control", "rows"] : ["rows", "control"];
   return rules.listsFirst ? ["list", "uploads", ...items] : [...items, "list", "uploads"];
-}
-
-export function requestText(request: Request): string {
-  switch (request.kind) {
-    case "delete redo file":
-      return `deletes redo/${request.first}`;
-    case "delete snapshot":
-      return `deletes ${snapshotText(request.name)}`;
-    case "abort upload":
-      return `aborts upload ${request.id}`;
-    case "mark row":
-      return `marks ${snapshotText(request.name)} as going`;
-    case "drop row":
-      return `drops the row of ${snapshotText(request.name)}`;
-    case "drop part":
-      return `drops a note of part ${request.item.number}`;
-    default:
-      return request.kind;
-  }
 }

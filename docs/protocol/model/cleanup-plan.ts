@@ -1,9 +1,10 @@
 // What cleanup may delete, as lib/cleanup/plan.ts has it: redo files below the mark, generations let go, and whatever no row and
 // no record names and whose epoch is past. Clocks say only whether a lease has lapsed: here both answers are tried.
 
-import type { Cleaner } from "./cleaner.ts";
-import type { Request } from "./stores.ts";
-import { type Control, type Row, sameName, type Setting, type SnapshotName } from "./world.ts";
+import type { Cleaner } from "./cleaner-state.ts";
+import type { Request } from "./request.ts";
+import { type Control, type Row, sameName, type SnapshotName } from "./stored.ts";
+import type { Setting } from "./world.ts";
 
 export interface Plan {
   readonly mark: number;

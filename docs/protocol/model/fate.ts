@@ -2,11 +2,12 @@
 // table that is deleted and made again.
 
 import { IDLE_CAPTURE } from "./capture-state.ts";
-import { IDLE_CLEANER } from "./cleaner.ts";
-import { IDLE_READER } from "./reader.ts";
+import { IDLE_CLEANER } from "./cleaner-state.ts";
+import { IDLE_READER } from "./reader-state.ts";
+import { sameName, snapshotText } from "./stored.ts";
 import { carryOut } from "./stores.ts";
+import { type Left, replaced, type Setting, type Step, type World } from "./world.ts";
 import { IDLE_WRITER } from "./writer-state.ts";
-import { type Left, replaced, sameName, type Setting, snapshotText, type Step, type World } from "./world.ts";
 
 export function fateSteps(world: World, setting: Setting): readonly Step[] {
   return [...comesLate(world), ...crashes(world), ...lapses(world), ...damages(world, setting), ...deletions(world, setting)];

@@ -1,9 +1,10 @@
 // The promises, as what must hold in every state of the world. What only a step can break (an acknowledgement, a commit, what a
 // recovery returns) is judged where that step is taken.
 
+import { sameName } from "./stored.ts";
 import { truthAt, truthAtTail } from "./truth.ts";
 import { lastIndex, sameFold } from "./values.ts";
-import { sameName, type Setting, type World } from "./world.ts";
+import type { Setting, World } from "./world.ts";
 
 /** The promise that is broken; "" where all are kept. */
 export function brokenPromise(world: World, setting: Setting): string {

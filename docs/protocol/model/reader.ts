@@ -1,44 +1,14 @@
 // Readers recover a state: the newest, or that at an index. They choose a generation, replay the log behind it, and check at the
 // end that what they read is still covered. One that pins its generation may go on reading it until it lets go.
 
-import { basesFor, type Base } from "./bases.ts";
+import { basesFor } from "./bases.ts";
+import { IDLE_READER, NEWEST, type Reader } from "./reader-state.ts";
 import { goesOn, isFalseAlarm, seenAt } from "./reading.ts";
+import { sameName, snapshotText } from "./stored.ts";
 import { changesControl } from "./stores.ts";
 import { truthAt } from "./truth.ts";
-import { borderBehind, EMPTY, type Fold, replay, sameFold } from "./values.ts";
-import { breaks, covers, redoAt, replaced, sameName, type Setting, snapshotText, type Step, type World } from "./world.ts";
-
-export interface Reader {
-  readonly at: ReaderAt;
-  readonly life: number;
-  readonly mark: number;
-  /** The index that is asked for; NEWEST for the newest. */
-  readonly upTo: number;
-  readonly pins: boolean;
-  readonly bases: readonly Base[];
-  readonly fold: Fold;
-  readonly hasReadLog: boolean;
-  /** What was acknowledged before it began. */
-  readonly acknowledged: readonly string[];
-  readonly doubt: number;
-}
-
-type ReaderAt = "idle" | "rows" | "base" | "log" | "look behind" | "check break" | "check end" | "pin" | "again" | "unpin";
-
-const NEWEST = 99;
-
-export const IDLE_READER: Reader = {
-  at: "idle",
-  life: 0,
-  mark: 0,
-  upTo: 0,
-  pins: false,
-  bases: [],
-  fold: EMPTY,
-  hasReadLog: false,
-  acknowledged: [],
-  doubt: 0,
-};
+import { borderBehind, EMPTY, replay, sameFold } from "./values.ts";
+import { breaks, covers, redoAt, replaced, type Setting, type Step, type World } from "./world.ts";
 
 export function readerSteps(world: World, n: number, setting: Setting): readonly Step[] {
   const me = world.readers[n];

@@ -1,8 +1,7 @@
 // How the redo log is read, by writers, captures and readers alike: file after file by the chain, and at its end a look behind it.
 // What is found wrong is damage only if the control item, read after it, still covers where the reading began.
 
-import type { Border, RedoFile } from "./values.ts";
-import { continues } from "./values.ts";
+import { type Border, continues, type RedoFile } from "./values.ts";
 import { redoAt, type World } from "./world.ts";
 
 export type Seen = { readonly kind: "found"; readonly file: RedoFile } | { readonly kind: "absent" } | { readonly kind: "broken" };

@@ -2,12 +2,13 @@
 // The next runs must end the work that was begun, and leave exactly what checkpoint and retention justify.
 
 import { contentOf, IDLE_CAPTURE } from "./capture-state.ts";
-import { IDLE_CLEANER } from "./cleaner.ts";
+import { IDLE_CLEANER } from "./cleaner-state.ts";
 import { brokenPromise } from "./promises.ts";
-import { IDLE_READER } from "./reader.ts";
+import { IDLE_READER } from "./reader-state.ts";
 import { finishes } from "./steps.ts";
+import { sameName } from "./stored.ts";
+import type { Setting, World } from "./world.ts";
 import { IDLE_WRITER } from "./writer-state.ts";
-import { sameName, type Setting, type World } from "./world.ts";
 
 const CAPTURES_MAX = 2;
 const SWEEPS_MAX = 4;

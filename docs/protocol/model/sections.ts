@@ -1,11 +1,13 @@
 // A large shard's capture, made by sections side by side: any number of workers under the one epoch that took the lease, each
 // with part numbers of its own. Whoever finds all sections done sends the tail behind them, and ends the capture.
 
-import { type Acting, contentOf, isHolder } from "./capture-state.ts";
+import type { Acting } from "./capture-acting.ts";
+import { contentOf, isHolder } from "./capture-state.ts";
 import { seenAt } from "./reading.ts";
+import { type CaptureRecord, type PartItem, sameName, snapshotText } from "./stored.ts";
 import { asks, give } from "./stores.ts";
 import { type Fold, replay } from "./values.ts";
-import { type CaptureRecord, type PartItem, sameName, snapshotText, type Step } from "./world.ts";
+import type { Step } from "./world.ts";
 
 export function sectionSteps(acting: Acting): readonly Step[] {
   const { world, me, name, setting, step, to, end } = acting;

@@ -1,10 +1,12 @@
 // All that may happen next in a state of the world, and the state that a scenario begins in.
 
-import { captureSteps } from "./capture.ts";
 import { IDLE_CAPTURE } from "./capture-state.ts";
-import { cleanerSteps, IDLE_CLEANER } from "./cleaner.ts";
+import { captureSteps } from "./capture.ts";
+import { IDLE_CLEANER } from "./cleaner-state.ts";
+import { cleanerSteps } from "./cleaner.ts";
 import { fateSteps } from "./fate.ts";
-import { IDLE_READER, readerSteps } from "./reader.ts";
+import { IDLE_READER } from "./reader-state.ts";
+import { readerSteps } from "./reader.ts";
 import { ORIGIN } from "./values.ts";
 import type { Setting, Step, World } from "./world.ts";
 import { writerSteps } from "./writer.ts";

@@ -2,40 +2,10 @@
 // The laws are those of docs/guarantees.md: one winner of a name, parts known by number and ETag, conditional writes of items
 // as one step.
 
-import {
-  breaks,
-  type CaptureRecord,
-  type Control,
-  type Hint,
-  type Part,
-  type PartItem,
-  type Row,
-  sameName,
-  type Snapshot,
-  type SnapshotName,
-  type Step,
-  type Upload,
-  type World,
-} from "./world.ts";
-import { borderBehind, digestOf, type Fold, ORIGIN, type RedoFile } from "./values.ts";
-
-export type Request =
-  | { readonly kind: "create redo file"; readonly file: RedoFile }
-  | { readonly kind: "delete redo file"; readonly life: number; readonly first: number }
-  | { readonly kind: "delete snapshot"; readonly name: SnapshotName }
-  | { readonly kind: "create upload"; readonly upload: Upload }
-  | { readonly kind: "send part"; readonly upload: number; readonly part: Part }
-  | { readonly kind: "copy part"; readonly upload: number; readonly part: Part; readonly base: SnapshotName }
-  | { readonly kind: "complete upload"; readonly record: CaptureRecord; readonly parts: readonly Pick<Part, "number" | "etag">[]; readonly fold: Fold }
-  | { readonly kind: "abort upload"; readonly id: number }
-  /** The control item, if it still has the stamp; with it a new history row, or a changed one that is still kept. */
-  | { readonly kind: "write control"; readonly from: number; readonly to: Control | undefined; readonly adds?: Row; readonly changes?: Row }
-  | { readonly kind: "mark row"; readonly from: number; readonly name: SnapshotName }
-  | { readonly kind: "drop row"; readonly name: SnapshotName }
-  /** A part's item, if its writer still holds the lease. */
-  | { readonly kind: "note part"; readonly life: number; readonly epoch: number; readonly checksHolder: boolean; readonly item: PartItem }
-  | { readonly kind: "drop part"; readonly item: PartItem }
-  | { readonly kind: "publish tail"; readonly hint: Hint };
+import type { Request } from "./request.ts";
+import { type Control, type Part, type PartItem, type Row, sameName, type Snapshot } from "./stored.ts";
+import { borderBehind, digestOf, ORIGIN, type RedoFile } from "./values.ts";
+import { breaks, type Step, type World } from "./world.ts";
 
 /** `done`: as asked. `refused`: a condition did not hold, the name is taken, or what was named is gone. */
 export type Answer = "done" | "refused" | "exists" | "no such upload" | "invalid part" | "source gone";

@@ -1,93 +1,14 @@
 // A state of the world: what the two stores hold, how far each process has come, and what is true (which no process can see).
 // A step replaces what it changes and shares the rest; nothing below the top level is ever changed in place.
 
-import type { Border, Fold, RedoFile } from "./values.ts";
 import type { Capture } from "./capture-state.ts";
-import type { Cleaner } from "./cleaner.ts";
-import type { Reader } from "./reader.ts";
+import type { Cleaner } from "./cleaner-state.ts";
+import type { Reader } from "./reader-state.ts";
+import type { Request } from "./request.ts";
 import type { Rules } from "./rules.ts";
-import type { Request } from "./stores.ts";
-import type { Writer } from "./writer-state.ts";
-
-/** Names a snapshot of a life: its index, and the epoch that created it. */
-export interface SnapshotName {
-  readonly life: number;
-  readonly index: number;
-  readonly epoch: number;
-}
-
-export interface Snapshot extends SnapshotName {
-  /** What its bytes are a function of: base and target; "mixed" where its parts disagree. */
-  readonly of: string;
-  readonly fold: Fold;
-  readonly rotten: boolean;
-  /** All that is rotten was carried over from the base. */
-  readonly carriedRot: boolean;
-}
-
-export interface Part {
-  readonly number: number;
-  readonly of: string;
-  readonly etag: number;
-  readonly rotten: boolean;
-}
-
-export interface Upload extends SnapshotName {
-  readonly id: number;
-  readonly parts: readonly Part[];
-}
-
-export interface Generation extends SnapshotName {
-  readonly border: Border;
-}
-
-/** A capture under way: what a later holder of the lease needs to go on with it. */
-export interface CaptureRecord extends SnapshotName {
-  readonly upload: number;
-  readonly target: Border;
-  readonly base: SnapshotName | undefined;
-  readonly sections: number;
-}
-
-export interface Control {
-  /** Another one after each write. */
-  readonly stamp: number;
-  readonly life: number;
-  readonly epoch: number;
-  readonly mark: number;
-  readonly checkpoint: Generation | undefined;
-  readonly record: CaptureRecord | undefined;
-}
-
-export interface Row extends Generation {
-  readonly state: "kept" | "deleting";
-  readonly verified: boolean;
-  /** Who holds it. */
-  readonly pins: readonly number[];
-}
-
-/** A stored part, or, with number 0 of a section, that the section is done. */
-export interface PartItem {
-  readonly epoch: number;
-  readonly upload: number;
-  readonly section: number;
-  readonly number: number;
-  readonly etag: number;
-}
-
-export interface Hint {
-  readonly life: number;
-  readonly border: Border;
-}
-
-/** What a producer's caller knows: the batch that it sends, and how often it was handed to a writer. */
-export interface Producer {
-  readonly sequence: number;
-  readonly since: number;
-  /** A claim of it may have counted. */
-  readonly sent: boolean;
-  readonly taken: number;
-}
+import type { Control, Hint, PartItem, Row, Snapshot, Upload } from "./stored.ts";
+import type { RedoFile } from "./values.ts";
+import type { Producer, Writer } from "./writer-state.ts";
 
 /** What is true. `log` holds the redo files that own their indexes; it is never shortened while its life lasts. */
 export interface Truth {
@@ -183,14 +104,6 @@ export interface Setting {
 export interface Step {
   readonly says: string;
   readonly take: (next: World) => void;
-}
-
-export function sameName(a: SnapshotName, b: SnapshotName | undefined): boolean {
-  return b !== undefined && a.index === b.index && a.epoch === b.epoch && a.life === b.life;
-}
-
-export function snapshotText({ index, epoch }: SnapshotName): string {
-  return `snapshots/${index}-e${epoch}`;
 }
 
 export function redoAt({ redo }: World, life: number, first: number): RedoFile | undefined {

@@ -1,7 +1,6 @@
 // How far a writer has come.
 
 import { type Batch, type Border, type Fold, ORIGIN, type RedoFile } from "./values.ts";
-import type { Producer } from "./world.ts";
 
 export interface Writer {
   readonly at: WriterAt;
@@ -52,6 +51,15 @@ export const IDLE_WRITER: Writer = {
 
 /** No producer is ever forgotten. */
 export const FOR_EVER = 99;
+
+/** What a producer's caller knows: the batch that it sends, and how often it was handed to a writer. */
+export interface Producer {
+  readonly sequence: number;
+  readonly since: number;
+  /** A claim of it may have counted. */
+  readonly sent: boolean;
+  readonly taken: number;
+}
 
 /** A caller that has its answer goes on to the next batch. */
 export function answeredUpTo(producer: Producer, batches: readonly Batch[]): Producer {
