@@ -96,7 +96,7 @@ test(
       else fleet.delete(name);
     }
     // Captures end as the last victim did, so that there is something to tidy up.
-    await Promise.all(CAPTURERS.map((name) => fleet.get(name)?.kill()));
+    await Promise.all([...fleet.values()].filter(({ name }) => CAPTURERS.includes(name)).map((capturer) => capturer.kill()));
     await Promise.all([...fleet.values()].filter(({ name }) => !CAPTURERS.includes(name)).map((writer) => writer.stop()));
     const readings = await reader.stop();
     await observer.close();

@@ -32,10 +32,12 @@ export async function play(tasks: readonly Task[], onDone: (sum: TaskResult) => 
   let sum: TaskResult = { schedules: 0, steps: 0, counts: new Map(), violations: [] };
   const lane = async (): Promise<void> => {
     const worker = new Worker(new URL("./worker.ts", import.meta.url));
+    const ended = endOf(worker);
+    ended.catch(() => undefined);
     try {
       for (let task = waiting.shift(); task !== undefined; task = waiting.shift()) {
         worker.postMessage(task);
-        const [result] = (await Promise.race([once(worker, "message"), endOf(worker, task)])) as [TaskResult];
+        const [result] = (await Promise.race([once(worker, "message"), ended])) as [TaskResult];
         sum = added(sum, result);
         if (!onDone(sum)) waiting.splice(0);
       }
@@ -53,9 +55,9 @@ export function describeMet({ schedules, steps, counts }: TaskResult): string {
   return `${schedules} schedules, ${steps} steps; ${met.join(", ")}`;
 }
 
-async function endOf(worker: Worker, task: Task): Promise<never> {
+async function endOf(worker: Worker): Promise<never> {
   const [code] = await once(worker, "exit");
-  throw new Error(`the thread of ${JSON.stringify(task)} ended with code ${code} and no result`);
+  throw new Error(`a thread of the simulation ended with code ${code} and no result`);
 }
 
 function added(one: TaskResult, other: TaskResult): TaskResult {

@@ -104,17 +104,17 @@ async function playRace(past: Past, { one, at, other, until, passes }: Race): Pr
 
 interface Player {
   readonly process: Process;
-  readonly outcome: { settled: boolean; failure: unknown };
+  readonly outcome: { settled: boolean; failure?: Error };
 }
 
 function begin(stage: Stage, plot: Plot, story: Story, name: string): Player {
   const process = stage.process(name);
-  const outcome = { settled: false, failure: undefined as unknown };
+  const outcome: Player["outcome"] = { settled: false };
   story.play(plot, process).then(
     () => {
       outcome.settled = true;
     },
-    (failure: unknown) => Object.assign(outcome, { settled: true, failure }),
+    (failure: Error) => Object.assign(outcome, { settled: true, failure }),
   );
   return { process, outcome };
 }

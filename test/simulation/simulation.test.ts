@@ -23,7 +23,7 @@ const MET_AT_LEAST: Readonly<Record<string, number>> = {
   "parts copied": 200,
   "captures spread": 200,
   "sections sectionDone": 80,
-  "sections completed": 10,
+  "sections completed": 5,
   marks: 5_000,
   ghosts: 150,
   fences: 200,

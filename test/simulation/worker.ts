@@ -41,6 +41,9 @@ async function cases(task: Exclude<Task, { kind: "seeds" }>): Promise<TaskResult
   return { schedules, steps: 0, counts: new Map([[task.kind, schedules]]), violations: violations.slice(0, VIOLATIONS_MAX) };
 }
 
-parentPort?.on("message", async (task: Task) => {
+async function answer(task: Task): Promise<void> {
   parentPort?.postMessage(task.kind === "seeds" ? await seeds(task.from, task.to) : await cases(task));
-});
+}
+
+// What it throws ends the thread, and is told by that.
+parentPort?.on("message", (task: Task) => void answer(task));
