@@ -3,7 +3,7 @@
 export const RULES = {
   // Append
   checksAfterPut: "a claim counts only if the control item, read after the PUT, has a mark at or below it",
-  checksLifeAfterPut: "and shows the writer's own life",
+  checksLifeAfterPut: "a claim counts only if that control item shows the life that the claim was made in",
   checksWinner: "a writer moves behind the winner of a lost claim only if the control item, read after it, has a mark at or below it",
   checksWalk: "the end of a walk counts only if the control item, read after it, has a mark at or below where the walk began",
   judgesByBeginning: "a broken chain is damage only if the mark is at or below where the reading began, not where the break is",
@@ -20,7 +20,7 @@ export const RULES = {
   forgetsByIndex: "producers are forgotten by index, never by a clock",
   refusesForgotten: "replay refuses a batch whose producer may have been forgotten since it was first sent",
   asksBeforeAppend: "a writer asks whether replay would refuse, before it appends",
-  asksTheSameLog: "and the session table it is told by is of the log that it appends to",
+  asksTheSameLog: "a writer asks a session table that is of the very log it appends to, by the digest",
   stampsUnsentAnew: "a batch is stamped anew with each claim, until one may have counted",
   keepsSince: "a batch keeps the `since` of its first sending",
   // Capture
