@@ -55,11 +55,19 @@ export async function verifyShard(deps: VerifyDeps, request: { readonly id: Shar
   for (let attempt = 0; attempt < RECOVER_ATTEMPTS_MAX; attempt++) {
     const control = await readControl(deps.checkpoints, id);
     if (control === undefined) return { shard: id.shard, objects: 0, bytes: 0, redoFiles: 0, generations: 0, replayed: 0, findings: [] };
-    const report = await verifyLife(deps, { ...request, control, rows: await readHistory(deps.checkpoints, id) });
+    const rows = await readHistory(deps.checkpoints, id);
+    const report = await verifyLife(deps, { ...request, control, rows });
     // What cleanup deletes under a reading looks like damage, or like the end of the log: a report counts only if all that was read is still covered.
-    if (await covers(deps, { id, incarnation: control.incarnation }, control.lowWater)) return report;
+    if (!(await covers(deps, { id, incarnation: control.incarnation }, control.lowWater))) continue;
+    const found = rows.filter(({ state, key }) => state === "kept" && report.findings.some(({ object }) => object === key));
+    if (found.length === 0 || areKept(found, await readHistory(deps.checkpoints, id))) return report;
   }
   throw new TidemarkError("retry", "contended", `${shardName(id)} was cleaned under ${RECOVER_ATTEMPTS_MAX} attempts to verify it: try again`);
+}
+
+/** Generations are let go without the mark being moved: those of an earlier cleanup, by one that goes on with it. */
+function areKept(some: readonly HistoryRow[], now: readonly HistoryRow[]): boolean {
+  return some.every((row) => now.some(({ key, state }) => key === row.key && state === "kept"));
 }
 
 interface Subject {

@@ -70,3 +70,18 @@ test("values of another codec than the table's are refused", async () => {
     message: expect.stringContaining("its values are json"),
   });
 });
+
+test("a generation that cleanup lets go while it is read is no damage, though the mark stays", async () => {
+  let isLetGo = false;
+  const getRange: MemoryWorld["objects"]["getRange"] = async (key, range) => {
+    if (key === shard.older.key && !isLetGo) {
+      isLetGo = true;
+      await alter(historyItem(shard.id, shard.older), (row) => ({ ...row, state: "deleting" }));
+      await world.objects.deleteMany([key]);
+    }
+    return world.objects.getRange(key, range);
+  };
+  const cleaned = { ...world, objects: { ...world.objects, getRange } };
+  const { findings: found, generations } = await verifyShard(cleaned, { id: shard.id, codec: "json" });
+  expect([isLetGo, found, generations]).toEqual([true, [], 1]);
+});
