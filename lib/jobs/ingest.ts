@@ -9,9 +9,10 @@
 // A call that fails takes the kept writer along. The one that repeats it may come to another process, and this one must
 // not wait for a batch that it will never see again. So a producer sends its next call only when the one before is answered.
 //
-// A batch has its first sight of the shard (`since`, rule 11) from the kept belief, for nobody sends one along. Where
-// more producers than a shard remembers have written since, it cannot be told from a forgotten one, though it is new: then
-// it is looked at afresh, as any other process would that it came to.
+// A batch has its first sight of the shard (`since`, rule 11) from the kept belief, for nobody sends one along; the writer
+// stamps it anew where that lies far behind. Where a claim of it may have counted, and more producers than a shard remembers
+// have written since, it cannot be told from a forgotten one: then the next call looks at it afresh, as any other process would
+// that it came to.
 
 import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { checkMutations, checkProducer } from "../model/mutation.ts";

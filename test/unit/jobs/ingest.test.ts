@@ -104,7 +104,7 @@ test("a table that was deleted is not written to, and one that was made anew is 
   expect((await door.open("players")).table.shards).toBe(3);
 });
 
-test("a new batch after more producers than a shard remembers is taken on the second call", async () => {
+test("a new batch after more producers than a shard remembers is taken", async () => {
   const world = await worldWithTable();
   const door = ingest(world);
   await (await door.open("players")).append([{ mutations: [put("a", 0)], mark: mark("old", 1) }]);
@@ -112,7 +112,6 @@ test("a new batch after more producers than a shard remembers is taken on the se
   const producers = Array.from({ length: SESSIONS_MAX + 10 }, (_, i) => other.append({ mutations: [put("b", i)], mark: mark(`p${i}`, 1) }));
   await Promise.all(producers);
   const fresh = [{ mutations: [put("a", 1)], mark: mark("new", 1) }];
-  await expect((await door.open("players")).append(fresh)).rejects.toMatchObject({ kind: "retry", code: "stale-writer" });
   await (await door.open("players")).append(fresh);
   expect(await state(world)).toContain("a=1");
 });
