@@ -65,7 +65,7 @@ async function isFound(copy: string, mutant: Proved): Promise<boolean> {
   );
   try {
     const byTests = mutant.tests === undefined || values["no-tests"] ? "-" : (await testsPass(copy, `^.*${escaped(mutant.tests)}`)) ? "MISSED" : "found";
-    const bySimulation = schedules === 0 ? "-" : await simulated(copy);
+    const bySimulation = schedules === 0 || mutant.notSimulated !== undefined ? `- ${mutant.notSimulated ?? ""}` : await simulated(copy);
     console.log(`${mutant.id.padEnd(12)} tests: ${byTests.padEnd(7)} simulation: ${bySimulation.padEnd(100)} ${mutant.what}`);
     return byTests !== "MISSED" && !bySimulation.startsWith("MISSED");
   } finally {

@@ -65,7 +65,7 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
         if (writers.length === 0) continue;
         const through = writers[Math.floor(troupe.random.fraction() * writers.length)];
         for (let more = open.length === 0 ? whole(troupe.random, 1, 2) : 0; more > 0; more--) {
-          const batch = drawBatch(troupe.random, producer, sent.length + 1);
+          const batch = drawBatch(troupe.random, settings, producer, sent.length + 1);
           sent.push(batch);
           open.push(batch);
         }
@@ -184,9 +184,10 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   count(error.kind === "retry" ? `retries for ${error.code}` : "refusals for room");
 }
 
-function drawBatch(random: Random, producer: string | undefined, sequence: number): Batch {
-  const mutations = Array.from({ length: whole(random, 1, 3) }, (): Mutation => {
-    const key = Buffer.from(KEYS[whole(random, 0, KEYS.length - 1)]);
+function drawBatch(random: Random, { moreKeys, mutationsMax }: Settings, producer: string | undefined, sequence: number): Batch {
+  const mutations = Array.from({ length: whole(random, 1, mutationsMax) }, (): Mutation => {
+    const place = whole(random, 0, KEYS.length + moreKeys - 1);
+    const key = Buffer.from(KEYS[place] ?? `another-key-${place}`);
     const chance = random.fraction();
     if (chance < 0.15) return { kind: "delete", key };
     if (chance < 0.35) return { kind: "patch", key, value: Buffer.from(`{"${whole(random, 0, 2)}":${random.fraction() < 0.3 ? "null" : sequence}}`) };

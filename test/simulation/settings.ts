@@ -15,6 +15,9 @@ export interface Settings {
   readonly cleaners: number;
   readonly readers: number;
   readonly batchesMax: number;
+  /** Keys beside the few that everybody writes to, and mutations that a batch has at most. */
+  readonly moreKeys: number;
+  readonly mutationsMax: number;
   readonly lingerMs: number;
   /** How snapshots are cut; captures that differ in it do not adopt each other's. */
   readonly sizes: readonly SnapshotSizes[];
@@ -66,6 +69,8 @@ export function drawSettings(random: Random): Settings {
     cleaners: oneOf(1, 1, 1, 2),
     readers: oneOf(0, 0, 1, 2),
     batchesMax: whole(4, 10),
+    moreKeys: 0,
+    mutationsMax: 3,
     lingerMs: oneOf(0, 0, 50),
     sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [SMALL, TINY], [SNAPSHOT_SIZES]),
     foldBytesMax: oneOf(1, 15_000, 1 << 20),
@@ -87,12 +92,13 @@ export function drawSettings(random: Random): Settings {
   const kind = random.fraction();
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL + WIDE) return { ...settings, moreKeys: 80, mutationsMax: 40 };
   return settings;
 }
 
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
 export function calmSettings(policy: TablePolicy): Settings {
-  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, steps: 0 };
+  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
   const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0 };
   return { policy, ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
@@ -101,6 +107,8 @@ export function calmSettings(policy: TablePolicy): Settings {
 const GHOSTLY = 0.35;
 /** Share of those that are made for captures by sections. */
 const SECTIONAL = 0.1;
+/** Share of those with more keys, so that sorting, folding and splicing have something to do. */
+const WIDE = 0.05;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
 const MORE_STEPS = 150;
 
