@@ -260,6 +260,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!(await goesOn(deps, life, seen.border.next))) return",
     replace: "if (goesOn !== undefined) return",
     tests: "I8 Damage is found, never served: a redo file that is missing",
+    notSimulated: "the simulation loses no redo file: a stalled writer could take its name, and that is two faults at once",
   },
   {
     id: "I8-fallback",
