@@ -72,24 +72,27 @@ test(
     const random = seededRandom(SEED);
     const names = [...CAPTURERS, ...WRITERS];
     const fleet = new Map(names.map((name) => [name, start(name)]));
-    const memberOf = (name: string): Worker => fleet.get(name) ?? start(name);
+    /** One of the fleet, at work and at a moment to be stopped. */
+    const victimOf = async (name: string): Promise<Worker> => {
+      const victim = fleet.get(name);
+      if (victim === undefined) throw new Error(`${name} is at work`);
+      await victim.ready;
+      await (CAPTURERS.includes(name) ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+      return victim;
+    };
     const reader = startReader(root);
     const observer = await openWorld(root);
     const found: Found[] = [];
     let freezes = 0;
     for (let kill = 1; kill <= KILLS; kill++) {
       for (; freezes < (FREEZES * kill) / KILLS; freezes++) {
-        const victim = memberOf(names[Math.floor(random.fraction() * names.length)]);
-        await victim.ready;
-        await (CAPTURERS.includes(victim.name) ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+        const victim = await victimOf(names[Math.floor(random.fraction() * names.length)]);
         await victim.freeze(FREEZE_MS_MIN + random.fraction() * (FREEZE_MS_MAX - FREEZE_MS_MIN));
       }
       // Two in five meet one that captures and cleans, and the last does: it leaves the most behind. It is given the time
       // for some captures, so that kills meet it at every stage.
       const name = kill === KILLS || random.fraction() < 0.25 ? CAPTURERS[kill % CAPTURERS.length] : names[Math.floor(random.fraction() * names.length)];
-      const victim = memberOf(name);
-      await victim.ready;
-      await (CAPTURERS.includes(name) ? captureMoment(victim, random) : pause(random.fraction() * WRITER_LIFE_MS_MAX));
+      const victim = await victimOf(name);
       await victim.kill();
       if (CAPTURERS.includes(name)) found.push(await lookAt(observer, name));
       if (kill < KILLS) fleet.set(name, start(name));

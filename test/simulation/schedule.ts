@@ -163,8 +163,10 @@ async function happenBeside({ stage, settings, random, promises, count }: Troupe
   const deps = { store: stage.objects, random };
   if (random.fraction() < settings.damage) {
     const said = promises.damage.snapshotRots(deps, promises.rows.values());
-    if (said !== undefined) count("damages");
-    if (said !== undefined) return said;
+    if (said !== undefined) {
+      count("damages");
+      return said;
+    }
   }
   if (promises.damage.inLog && random.fraction() < LOG_HEALS) {
     promises.damage.logHeals(stage.objects);
@@ -172,8 +174,10 @@ async function happenBeside({ stage, settings, random, promises, count }: Troupe
   }
   if (random.fraction() < settings.redoDamage) {
     const said = promises.damage.logRots(deps, promises.redoKeys());
-    if (said !== undefined) count("damages of the log");
-    if (said !== undefined) return said;
+    if (said !== undefined) {
+      count("damages of the log");
+      return said;
+    }
   }
   if (random.fraction() < (company.full ? STORE_EMPTIES : settings.full)) {
     company.full = !company.full;
