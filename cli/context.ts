@@ -65,6 +65,9 @@ function tell(output: Output, event: TelemetryEvent): void {
     case "replayed":
       output.progress(`${event.shard}: ${grouped(event.mutations)} mutations replayed`);
       return;
+    case "gathered":
+      output.progress(`${event.what}: ${event.done} of ${event.total}, ${bytesInWords(event.bytes)}`, event.total === 0 ? 1 : event.done / event.total);
+      return;
     case "appended":
     case "captured":
     case "cleaned":

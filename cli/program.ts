@@ -7,6 +7,7 @@ import { appendCommand } from "./commands/append.ts";
 import { cleanupCommand } from "./commands/cleanup.ts";
 import { costCommand } from "./commands/cost.ts";
 import { getCommand } from "./commands/get.ts";
+import { influxdbCommand } from "./commands/influxdb/influxdb.ts";
 import { initCommand } from "./commands/init.ts";
 import { planCommand } from "./commands/plan.ts";
 import { recoverCommand } from "./commands/recover.ts";
@@ -86,6 +87,7 @@ function program(run: Run): Command {
     repairCommand,
     runCommand,
     costCommand,
+    influxdbCommand,
   ];
   for (const command of commands) root.addCommand(command(run));
   shareSettings(root);

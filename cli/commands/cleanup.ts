@@ -36,9 +36,9 @@ async function cleanup(context: Context, text: string, flags: unknown): Promise<
 }
 
 /** What went, or would go: objects by key and bytes. */
-export function cleanupDocument({ redoFiles, snapshots, orphans, ...rest }: CleanupReport): object {
+export function cleanupDocument({ redoFiles, snapshots, orphans, attachments, ...rest }: CleanupReport): object {
   const objects = (doomed: CleanupReport["redoFiles"]) => doomed.map(({ key, size }) => ({ key, bytes: size }));
-  return { ...rest, redoFiles: objects(redoFiles), snapshots: objects(snapshots), orphans: objects(orphans) };
+  return { ...rest, redoFiles: objects(redoFiles), snapshots: objects(snapshots), orphans: objects(orphans), attachments: objects(attachments) };
 }
 
 function exitOfReport({ kind, failed }: CleanupReport): ExitCode {
@@ -67,12 +67,13 @@ function reportInWords(shard: string, report: CleanupReport): string {
 }
 
 function doomedInWords(report: CleanupReport): string {
-  const { redoFiles, snapshots, orphans, uploads } = report;
-  const bytes = [...redoFiles, ...snapshots, ...orphans].reduce((sum, { size }) => sum + size, 0);
+  const { redoFiles, snapshots, orphans, attachments, uploads } = report;
+  const bytes = [...redoFiles, ...snapshots, ...orphans, ...attachments].reduce((sum, { size }) => sum + size, 0);
   const left = [count(orphans.length, "orphan"), count(uploads.length, "open upload")].join(" and ");
-  return `${count(redoFiles.length, "redo file")}, ${count(snapshots.length, "snapshot")}, ${left}: ${bytesInWords(bytes)}; kept from index ${grouped(report.lowWater)} on`;
+  const attached = attachments.length === 0 ? "" : `${count(attachments.length, "attachment")}, `;
+  return `${count(redoFiles.length, "redo file")}, ${count(snapshots.length, "snapshot")}, ${attached}${left}: ${bytesInWords(bytes)}; kept from index ${grouped(report.lowWater)} on`;
 }
 
-function doomedKeys({ redoFiles, snapshots, orphans, uploads }: CleanupReport): readonly string[] {
-  return [...[...redoFiles, ...snapshots, ...orphans].map(({ key }) => key), ...uploads];
+function doomedKeys({ redoFiles, snapshots, orphans, attachments, uploads }: CleanupReport): readonly string[] {
+  return [...[...redoFiles, ...snapshots, ...orphans, ...attachments].map(({ key }) => key), ...uploads];
 }

@@ -5,7 +5,7 @@ import { damagedItem, newerFormat } from "../model/errors.ts";
 import type { LogSize } from "../model/log-size.ts";
 import { incarnationPrefix, pad, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
-import { POLICY_DEFAULTS, type Table } from "../model/table.ts";
+import { POLICY_DEFAULTS, SOURCES, type Table } from "../model/table.ts";
 import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
 
 const ITEM_FORMAT_VERSION = 1;
@@ -15,6 +15,7 @@ export const DIRTY = "dirty";
 export const TABLES_PARTITION = "tables";
 export const HISTORY_SORT = "snapshot#";
 export const PART_SORT = "part#";
+export const NOTE_SORT = "note#";
 
 /** An item as errors name it. */
 export function itemName({ partition, sort }: ItemKey): string {
@@ -60,6 +61,27 @@ export function partItem(id: ShardId, born: Epoch, number: number): ItemKey {
 /** Start of the sort keys of all parts of the capture born in an epoch. */
 export function partSort(born: Epoch): string {
   return `${PART_SORT}${pad(born)}#`;
+}
+
+/** What a source notes of a batch that it gathers: of which sequence, and under what name. */
+export function noteItem(id: ShardId, sequence: number, name: string): ItemKey {
+  return { partition: shardPartition(id), sort: `${noteSort(sequence)}${name}` };
+}
+
+/** Start of the sort keys of all notes of a sequence. */
+export function noteSort(sequence: number): string {
+  return `${NOTE_SORT}${pad(sequence)}#`;
+}
+
+/** The sequence and name in a note's key. */
+export function parseNoteItem(key: ItemKey): { readonly sequence: number; readonly name: string } {
+  const [, sequence, ...name] = key.sort.split("#");
+  return { sequence: Number(sequence), name: name.join("#") };
+}
+
+/** Who gathers the next batch of a source. */
+export function gatheringItem(id: ShardId): ItemKey {
+  return { partition: shardPartition(id), sort: "gathering" };
 }
 
 /** The epoch and number in a part item's key. */
@@ -204,6 +226,7 @@ export function parseTable(item: Item): Table {
     name: read.text("name"),
     shards: read.number("shards"),
     codec: read.oneOf("codec", ["json", "bytes"]),
+    ...(read.optional("source") !== undefined && { source: read.oneOf("source", SOURCES) }),
     createdAtMs: read.number("createdAtMs"),
     state: read.oneOf("state", ["live", "deleting"]),
     captureLogPercent: read.numberOr("captureLogPercent", POLICY_DEFAULTS.captureLogPercent),

@@ -18,6 +18,8 @@ export interface Listing {
   readonly uploads: readonly Upload[];
   /** Part items, by the epoch that bore their capture. */
   readonly parts: readonly { readonly born: Epoch; readonly number: number }[];
+  /** Notes of batches that a source gathers, or has gathered. */
+  readonly notes: readonly { readonly sequence: number; readonly name: string }[];
 }
 
 export interface CleanupFacts {
@@ -73,7 +75,7 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   // What the checkpoint names is no orphan, even where its row was lost.
   const named = new Set([...rows, ...(control.checkpoint ? [control.checkpoint] : [])].map(({ key }) => key));
   const leftObjects = sorted.snapshots.filter(({ key }) => !named.has(key) && key !== control.capture?.key);
-  const leftUploads = facts.listing.uploads.filter((upload) => !isRecorded(upload, control.capture));
+  const leftUploads = facts.listing.uploads.filter((upload) => !isRecorded(upload, control.capture) && !isAttachment(facts.id, control, upload.key));
   const leftParts = facts.listing.parts.filter(({ born }) => born !== control.capture?.born);
   const fence =
     isFree(control, nowMs) &&
@@ -103,7 +105,7 @@ interface RedoObject extends DoomedObject {
   readonly first: Index;
 }
 
-/** The listed objects by what their names say; `past` are those of other incarnations (rule 25). */
+/** The listed objects by what their names say; `past` are those of other incarnations (rule 25). Attachments have a plan of their own. */
 function sort({ id, listing, control }: CleanupFacts): {
   readonly redoFiles: readonly RedoObject[];
   readonly snapshots: readonly DoomedObject[];
@@ -118,6 +120,7 @@ function sort({ id, listing, control }: CleanupFacts): {
     const { incarnation, name } = parseKey(id, object.key);
     if (name.kind === "unknown") unparseable.push(object.key);
     else if (incarnation !== control?.incarnation) past.push(object);
+    else if (name.kind === "attached") continue;
     else if (name.kind === "redo") redoFiles.push({ ...object, first: name.first });
     else snapshots.push(object);
   }
@@ -172,7 +175,13 @@ function epochOf(id: ShardId, control: Control, key: string): number {
   return incarnation === control.incarnation && name.kind === "snapshot" ? name.epoch : 0;
 }
 
-function parseKey(id: ShardId, key: string): { readonly incarnation: string; readonly name: ReturnType<typeof parseObjectName> } {
+/** Whether a key is that of an attachment of the shard's life. */
+export function isAttachment(id: ShardId, control: Control, key: string): boolean {
+  const { incarnation, name } = parseKey(id, key);
+  return incarnation === control.incarnation && name.kind === "attached";
+}
+
+export function parseKey(id: ShardId, key: string): { readonly incarnation: string; readonly name: ReturnType<typeof parseObjectName> } {
   const rest = key.slice(shardName(id).length + 1);
   const incarnation = rest.slice(0, rest.indexOf("/"));
   if (!isIncarnation(incarnation)) return { incarnation: "", name: { kind: "unknown" } };

@@ -3,7 +3,16 @@
 // to 26). Where it is refused or killed, the next run goes on.
 
 import { asRead, queryAll, readControl, readHistory, writeControl } from "../checkpoint/control.ts";
-import { controlItem, historyAttributes, historyItem, parsePartItem, PART_SORT, partItem } from "../checkpoint/items.ts";
+import {
+  controlItem,
+  historyAttributes,
+  historyItem,
+  NOTE_SORT,
+  parseNoteItem,
+  parsePartItem,
+  PART_SORT,
+  partItem,
+} from "../checkpoint/items.ts";
 import { checkPaired } from "../checkpoint/pairing.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
@@ -11,16 +20,17 @@ import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { incarnationPrefix, type ShardId, shardName } from "../model/names.ts";
 import type { TablePolicy } from "../model/table.ts";
-import type { CheckpointStore } from "../ports/checkpoint-store.ts";
+import type { CheckpointStore, ItemKey } from "../ports/checkpoint-store.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectPage, ObjectStore, Upload, UploadCursor, UploadPage } from "../ports/object-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import { type CleanupPlan, type DoomedObject, isIdle, type Listing, planCleanup } from "./plan.ts";
+import { type AttachmentPlan, NO_ATTACHMENTS, planAttachments } from "./attachments.ts";
+import { type CleanupPlan, type DoomedObject, isIdle, type Listing, parseKey, planCleanup } from "./plan.ts";
 
 export interface SweepDeps {
-  readonly objects: Pick<ObjectStore, "list" | "listUploads" | "deleteMany" | "abortUpload" | "get">;
+  readonly objects: Pick<ObjectStore, "list" | "listUploads" | "deleteMany" | "abortUpload" | "get" | "getRange" | "head">;
   readonly checkpoints: CheckpointStore;
   readonly clock: Clock;
   readonly random: Random;
@@ -39,7 +49,13 @@ export interface SweepRequest {
  * tries again; `listing` and `control` are what it rested on. `outrun`: the shard changed meanwhile; nothing new was
  * deleted, run again.
  */
-export type SweepOutcome = { readonly plan: CleanupPlan; readonly listing: Listing; readonly control: Control | undefined } & (
+export type SweepOutcome = {
+  readonly plan: CleanupPlan;
+  /** Of what the generations left that were kept, or, in a dry run, would be left. */
+  readonly attachments: AttachmentPlan;
+  readonly listing: Listing;
+  readonly control: Control | undefined;
+} & (
   | { readonly kind: "planned" }
   | { readonly kind: "cleaned"; readonly failed: readonly { readonly key: string; readonly reason: string }[] }
   | { readonly kind: "outrun" }
@@ -52,14 +68,21 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
   const plan = planCleanup({ id, listing, control, rows, policy, nowMs: deps.clock.now() });
   for (const key of plan.unparseable) deps.telemetry.report({ kind: "unparseable-name", shard: shardName(id), key });
   const about = { plan, listing, control };
-  if (request.dryRun === true) return { kind: "planned", ...about };
-  if (isIdle(plan, control)) return { kind: "cleaned", failed: [], ...about };
+  if (request.dryRun === true) {
+    const left = rows.filter((row) => !plan.generations.includes(row));
+    const attachments = control === undefined ? NO_ATTACHMENTS : await planAttachments(deps, { id, listing, control, rows: left });
+    return { kind: "planned", ...about, attachments: attachments === "stale" ? NO_ATTACHMENTS : attachments };
+  }
+  if (isIdle(plan, control)) return { ...(await sweepAttachments(deps, id, listing)), ...about };
   if (isOfOtherLives(plan, control, id)) await checkPaired(deps);
   const now = await raise(deps, id, control, plan);
-  if (now === "outrun") return { kind: "outrun", ...about };
+  if (now === "outrun") return { kind: "outrun", ...about, attachments: NO_ATTACHMENTS };
   const failed = [...(await deleteObjects(deps, [...plan.redoFiles, ...plan.orphans])), ...(await letGo(deps, id, now, plan.generations))];
   for (const upload of plan.uploads) await deps.objects.abortUpload(upload);
-  await forgetParts(deps, id, plan.parts);
+  await forget(
+    deps,
+    plan.parts.map(({ born, number }) => partItem(id, born, number)),
+  );
   deps.telemetry.report({
     kind: "cleaned",
     shard: shardName(id),
@@ -68,7 +91,24 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
     orphans: plan.orphans.length + plan.uploads.length,
     lowWater: plan.lowWater,
   });
-  return { kind: "cleaned", failed, ...about };
+  const left = await sweepAttachments(deps, id, listing);
+  return left.kind === "outrun" ? { ...left, ...about } : { kind: "cleaned", ...about, attachments: left.attachments, failed: [...failed, ...left.failed] };
+}
+
+/** By the control item and the rows as they are now: a generation that was pinned meanwhile has been kept. */
+async function sweepAttachments(
+  deps: SweepDeps,
+  id: ShardId,
+  listing: Listing,
+): Promise<{ readonly attachments: AttachmentPlan } & ({ readonly kind: "cleaned"; readonly failed: readonly Failed[] } | { readonly kind: "outrun" })> {
+  if (!hasAttachments(id, listing)) return { kind: "cleaned", failed: [], attachments: NO_ATTACHMENTS };
+  const { control, rows } = await readItems(deps, id);
+  const attachments = control === undefined ? NO_ATTACHMENTS : await planAttachments(deps, { id, listing, control, rows });
+  if (attachments === "stale") return { kind: "outrun", attachments: NO_ATTACHMENTS };
+  const failed = await deleteObjects(deps, attachments.objects);
+  for (const upload of attachments.uploads) await deps.objects.abortUpload(upload);
+  await forget(deps, attachments.notes);
+  return { kind: "cleaned", failed, attachments };
 }
 
 /** Whether a plan deletes what the control item does not know: the leftovers of past lives, or the objects of another store. */
@@ -117,9 +157,9 @@ async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined,
   return failed;
 }
 
-async function forgetParts({ checkpoints }: SweepDeps, id: ShardId, parts: Listing["parts"]): Promise<void> {
-  for (const some of groupsOf(parts, DYNAMODB_TRANSACTION_ITEMS_MAX)) {
-    await checkpoints.write(some.map(({ born, number }) => ({ item: partItem(id, born, number), when: [], delete: true as const })));
+async function forget({ checkpoints }: SweepDeps, items: readonly ItemKey[]): Promise<void> {
+  for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX)) {
+    await checkpoints.write(some.map((item) => ({ item, when: [], delete: true as const })));
   }
 }
 
@@ -134,7 +174,14 @@ async function deleteObjects({ objects }: SweepDeps, doomed: readonly Pick<Doome
 async function listShard({ objects, checkpoints }: SweepDeps, id: ShardId): Promise<Listing> {
   const prefix = `${shardName(id)}/`;
   const parts = (await queryAll(checkpoints, id, PART_SORT)).map(({ key }) => parsePartItem(key));
-  return { objects: await listObjects(objects, prefix), uploads: await listUploads(objects, prefix), parts };
+  const listed = { objects: await listObjects(objects, prefix), uploads: await listUploads(objects, prefix), parts };
+  // Notes are of batches with attachments: other shards are not asked for them.
+  const notes = hasAttachments(id, listed) ? (await queryAll(checkpoints, id, NOTE_SORT)).map(({ key }) => parseNoteItem(key)) : [];
+  return { ...listed, notes };
+}
+
+function hasAttachments(id: ShardId, { objects, uploads }: Pick<Listing, "objects" | "uploads">): boolean {
+  return [...objects, ...uploads].some(({ key }) => parseKey(id, key).name.kind === "attached");
 }
 
 export async function listObjects(objects: Pick<ObjectStore, "list">, prefix: string): Promise<readonly DoomedObject[]> {

@@ -1,5 +1,6 @@
 // Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
 
+import { callError } from "../model/errors.ts";
 import { checkMutations, type Mutation, type ValueCodec } from "../model/mutation.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
@@ -28,7 +29,16 @@ export interface TableWriter {
   close(): Promise<void>;
 }
 
-export function tableWriter(world: World, table: Pick<Table, "name" | "shards" | "codec">, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {
+/** @throws {TidemarkError} `call` "sourced-table" where the table's state is not its producers' */
+export function tableWriter(
+  world: World,
+  table: Pick<Table, "name" | "shards" | "codec" | "source">,
+  { lingerMs = 0 }: TableWriterOptions = {},
+): TableWriter {
+  if (table.source !== undefined) {
+    const remedy = `only "tidemark ${table.source} backup" writes to it; append to another table`;
+    throw callError("sourced-table", `table ${table.name} holds what is backed up of ${table.source}: ${remedy}`);
+  }
   const writers = new Map<number, Writer>();
   return {
     async append({ mutations, mark }) {

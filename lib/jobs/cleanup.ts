@@ -17,6 +17,8 @@ export interface CleanupReport {
   readonly redoFiles: readonly DoomedObject[];
   readonly snapshots: readonly DoomedObject[];
   readonly orphans: readonly DoomedObject[];
+  /** Attachments that no kept state refers to. */
+  readonly attachments: readonly DoomedObject[];
   readonly uploads: readonly string[];
   readonly unparseable: readonly string[];
   readonly failed: readonly { readonly key: string; readonly reason: string }[];
@@ -31,14 +33,15 @@ export interface CleanupRequest {
 export async function cleanupShard(world: World, request: CleanupRequest): Promise<CleanupReport> {
   const outcome = await sweep(world, request);
   if (outcome.kind !== "planned") await mendTail(world, request.id, outcome);
-  const { plan } = outcome;
+  const { plan, attachments } = outcome;
   return {
     kind: outcome.kind,
     lowWater: plan.lowWater,
     redoFiles: plan.redoFiles,
     snapshots: plan.generations,
     orphans: plan.orphans,
-    uploads: plan.uploads.map(({ key, uploadId }) => `${key} (upload ${uploadId})`),
+    attachments: attachments.objects,
+    uploads: [...plan.uploads, ...attachments.uploads].map(({ key, uploadId }) => `${key} (upload ${uploadId})`),
     unparseable: plan.unparseable,
     failed: outcome.kind === "cleaned" ? outcome.failed : [],
   };

@@ -19,11 +19,13 @@ export interface CreateTableRequest extends Partial<TablePolicy> {
   readonly shards?: number;
   /** "json" by default. Cannot be changed. */
   readonly codec?: Table["codec"];
+  /** None by default. Cannot be changed. */
+  readonly source?: NonNullable<Table["source"]>;
 }
 
 /** @throws {TidemarkError} `call` "table-exists", "foreign-store", or for a setting that cannot be kept */
-export async function createTable(world: StoreWorld, { name, shards = 1, codec = "json", ...policy }: CreateTableRequest): Promise<Table> {
-  const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, createdAtMs: world.clock.now(), state: "live" };
+export async function createTable(world: StoreWorld, { name, shards = 1, codec = "json", source, ...policy }: CreateTableRequest): Promise<Table> {
+  const table: Table = { ...POLICY_DEFAULTS, ...policy, name, shards, codec, ...(source && { source }), createdAtMs: world.clock.now(), state: "live" };
   checkTable(table);
   await pairStore(world);
   const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);

@@ -1,6 +1,7 @@
 // Names are checked before they become keys or paths, and keys are made and parsed nowhere else.
 //   {table}/{shard}/{incarnation}/redo/{first index, 16 digits}.redo
 //   {table}/{shard}/{incarnation}/snapshots/{index, 16 digits}-e{epoch}.parquet
+//   {table}/{shard}/{incarnation}/attached/{sequence, 16 digits}/{name}
 //   _quarantine/{key of a damaged object}
 //   _store.json
 // Numbers are padded so that the order of names is the order of indexes.
@@ -15,9 +16,14 @@ export const STORE_KEY = "_store.json";
 /** Where repair puts copies of damaged objects: outside of every table, so that no sweep sees them. */
 const QUARANTINE = "_quarantine/";
 
+const ATTACHED = "attached/";
+
 const INDEX_DIGITS = 16;
 const TABLE_NAME = /^[a-z0-9](?:[a-z0-9_-]|\.(?!\.))*$/;
 const INCARNATION = /^[0-9a-f]{16}$/;
+const ATTACHMENT = "attached\\/([0-9]{16})\\/(?:[A-Za-z0-9_-]|\\.(?!\\.)|\\/(?![./])){1,200}";
+const REFERENCE = new RegExp(`"(${ATTACHMENT})"`, "g");
+const WHOLE_ATTACHMENT = new RegExp(`^${ATTACHMENT}$`);
 
 /** One of a table's parts, written `table/shard`. */
 export interface ShardId {
@@ -82,8 +88,19 @@ export function quarantineKey(key: string): string {
   return `${QUARANTINE}${key}`;
 }
 
+/** What a record's value calls an attachment: its key without the prefix of the shard's life. */
+export function attachmentReference(sequence: number, name: string): string {
+  return `${ATTACHED}${pad(sequence)}/${name}`;
+}
+
+/** The references in a value, or in any bytes that hold values: JSON strings that begin as no other text of a source does. */
+export function referencesIn(bytes: Buffer): readonly string[] {
+  return [...bytes.toString("latin1").matchAll(REFERENCE)].map(([, reference]) => reference);
+}
+
 export type ObjectName =
   | { readonly kind: "redo"; readonly first: Index }
+  | { readonly kind: "attached"; readonly sequence: number }
   | { readonly kind: "snapshot"; readonly index: Index; readonly epoch: Epoch }
   | { readonly kind: "unknown" };
 
@@ -95,6 +112,8 @@ export function parseObjectName(rest: string): ObjectName {
   if (snapshot !== null && isSafe(snapshot[1]) && isSafe(snapshot[2])) {
     return { kind: "snapshot", index: toIndex(Number(snapshot[1])), epoch: toEpoch(Number(snapshot[2])) };
   }
+  const attached = WHOLE_ATTACHMENT.exec(rest);
+  if (attached !== null && isSafe(attached[1])) return { kind: "attached", sequence: Number(attached[1]) };
   return { kind: "unknown" };
 }
 

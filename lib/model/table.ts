@@ -25,10 +25,15 @@ export interface TablePolicy {
   readonly compactionOverhead: number;
 }
 
+/** What else than its producers can own a table's state. */
+export const SOURCES = ["influxdb"] as const;
+
 export interface Table extends TablePolicy {
   readonly name: string;
   readonly shards: number;
   readonly codec: ValueCodec;
+  /** Whose state the table holds, if it is not that of producers: then nothing else may append to it, and its records may have attachments. */
+  readonly source?: (typeof SOURCES)[number];
   readonly createdAtMs: number;
   /** `deleting`: no longer to be used; its objects and items are being swept. */
   readonly state: "live" | "deleting";
@@ -51,7 +56,7 @@ export const CAPTURE_LOG_PERCENT_MAX = 10_000;
 /** Refuses settings that cannot be kept. */
 export function checkTable(table: Table): void {
   checkTableName(table.name);
-  checkWhole("shards", table.shards, 1, SHARDS_MAX);
+  checkWhole("shards", table.shards, 1, table.source === undefined ? SHARDS_MAX : 1);
   checkWhole("capture-log-share, in hundredths,", table.captureLogPercent, 1, CAPTURE_LOG_PERCENT_MAX);
   checkWhole("recover-within, in ms,", table.recoverWithinMs, 1_000);
   checkWhole("capture-after-mutations", table.captureAfterMutations, 1);

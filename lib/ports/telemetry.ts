@@ -40,4 +40,6 @@ export type TelemetryEvent =
   | (AtShard & { readonly kind: "unparseable-name"; readonly key: string })
   | (AtShard & { readonly kind: "fell-back"; readonly damaged: string; readonly reason: string; readonly to: Index })
   | (AtShard & { readonly kind: "replayed"; readonly mutations: number; readonly redoFile: Index })
+  /** A source has read, or brought back, one more piece of what it has; `bytes` so far. */
+  | (AtShard & { readonly kind: "gathered"; readonly what: string; readonly done: number; readonly total: number; readonly bytes: number })
   | (AtShard & { readonly kind: "warning"; readonly message: string });

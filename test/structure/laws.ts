@@ -5,7 +5,7 @@ import { importsOf, type Source } from "./sources.ts";
 
 /** The package's entries: the only files that pass on what others export. */
 const ENTRIES = ["lib/index.ts", "lib/aws.ts", "lib/local.ts", "lib/memory.ts"];
-const MECHANISMS = ["redo-log", "snapshot", "machines", "checkpoint", "planner", "cleanup", "recovery"];
+const MECHANISMS = ["redo-log", "snapshot", "machines", "checkpoint", "attachments", "planner", "cleanup", "recovery"];
 const CORE = ["model", "ports", "ndjson", ...MECHANISMS, "jobs", "api"];
 const CORE_BUILT_INS = ["node:buffer", "node:crypto", "node:util", "node:worker_threads", "node:zlib"];
 const LINES_MAX = 400;
@@ -18,10 +18,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   mechanisms: ["model", "ports"],
   jobs: ["model", "ports", "mechanisms"],
   api: ["model", "ports", "recovery", "jobs"],
+  sources: ["model", "ports", "mechanisms", "jobs"],
   adapters: ["model", "ports"],
   entries: ["model", "ports", "jobs", "api", "adapters"],
-  cli: ["model", "ports", "ndjson", "recovery", "jobs", "adapters", "entries", "api"],
-  functions: ["model", "ports", "ndjson", "jobs", "adapters", "entries"],
+  cli: ["model", "ports", "ndjson", "recovery", "jobs", "sources", "adapters", "entries", "api"],
+  functions: ["model", "ports", "ndjson", "jobs", "sources", "adapters", "entries"],
   infra: ["model"],
   docs: [],
   console: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],

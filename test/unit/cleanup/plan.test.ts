@@ -23,7 +23,7 @@ interface Scene {
 function factsOf({ control = {}, rows = [], keys = [], uploads = [], parts = [], policy = {}, nowMs = NOW }: Scene): CleanupFacts {
   return {
     id: shard,
-    listing: { objects: keys.map((key) => ({ key, size: 10 })), uploads, parts: parts.map((born) => ({ born: toEpoch(born), number: 1 })) },
+    listing: { objects: keys.map((key) => ({ key, size: 10 })), uploads, parts: parts.map((born) => ({ born: toEpoch(born), number: 1 })), notes: [] },
     control: control === "absent" ? undefined : controlWith(control),
     rows,
     policy: { ...POLICY_DEFAULTS, ...policy },
@@ -367,7 +367,7 @@ describe("whatever the shard looks like", () => {
         const { capture: _, lease: __, ...bare } = control;
         const after: CleanupFacts = {
           ...facts,
-          listing: { objects: facts.listing.objects.filter(({ key }) => !gone.has(key)), uploads: [], parts: [] },
+          listing: { objects: facts.listing.objects.filter(({ key }) => !gone.has(key)), uploads: [], parts: [], notes: [] },
           rows: rows.filter(({ key }) => !gone.has(key)),
           control: { ...(plan.fence ? { ...bare, epoch: toEpoch(control.epoch + 1) } : control), lowWater: plan.lowWater },
         };

@@ -1,0 +1,367 @@
+// Backs an InfluxDB up: one more generation of a table's state. The plan comes from the server's metastore; each shard is read
+// and what is new of it is stored (read-shard.ts); then one batch says what the state is now (I2, I3: of two jobs that gather
+// the same generation one wins, by its sequence), and a capture puts it into a snapshot with its checkpoint.
+//
+// All that the server acknowledged before the job began is in the generation: a server flushes a shard's cache before it
+// answers. A shard that fails is told, and is as it was in the generation before; it never counts as read.
+
+import { createHash } from "node:crypto";
+import { attach } from "../../attachments/attach.ts";
+import { openShard } from "../../checkpoint/control.ts";
+import { openWriter } from "../../jobs/append.ts";
+import { createTable, findTable } from "../../jobs/tables.ts";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
+import { attachmentReference, incarnationPrefix, type ShardId, shardName } from "../../model/names.ts";
+import type { Index } from "../../model/position.ts";
+import type { World } from "../../ports/world.ts";
+import { lastSequence } from "../../recovery/sessions.ts";
+import { addressInWords } from "./connection.ts";
+import type { InfluxClient } from "./client.ts";
+import { beginGathering, endGathering, type Gathering, type Notes, readNotes } from "./gathering.ts";
+import { parseMeta, type PlacedShard, withoutUsers } from "./meta.ts";
+import { checkSource, idOf, readNewest } from "./open-backup.ts";
+import { isSame, readShard, type ShardReading } from "./read-shard.ts";
+import {
+  type Backup,
+  digestOf,
+  type GenerationRecord,
+  type MetastoreRecord,
+  mutationsBetween,
+  PRODUCER,
+  type ShardRecord,
+  totalsOf,
+} from "./records.ts";
+import { checkSelection, isInside, type Range, selectShards, type Selection, wholeRange } from "./select.ts";
+
+/** Shards that are read at a time. */
+const SHARDS_TOGETHER = 3;
+/** Tries at a shard: a busy one answers nothing until its flush is done. */
+const ATTEMPTS_MAX = 7;
+const BACKOFF_MS = 500;
+const BACKOFF_MAX_MS = 10_000;
+/** Generations that a new backup keeps, where its table says nothing else. */
+export const KEEP_GENERATIONS = 30;
+
+export interface BackupRequest {
+  readonly name: string;
+  readonly client: InfluxClient;
+  readonly selection?: Selection;
+  readonly range?: Range;
+  /** Store every file anew, and refer to none of a generation before. */
+  readonly full?: boolean;
+  /** Commit a generation although shards failed: those stay as they were. */
+  readonly skipErrors?: boolean;
+  /** Leave users and their passwords' hashes out of the metastore. */
+  readonly withoutUsers?: boolean;
+  /** Names the job: one that is begun again under its name goes on at the shard where it was stopped. */
+  readonly job?: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * `completed`, `partial`: committed; of a partial one some shards failed. `ignored`: nothing is new, nothing was written. `rejected`:
+ * another job is at it. `outOfDate`: another committed this generation first. `aborted`: told to stop; what is stored is not
+ * stored again.
+ */
+export type BackupOutcome =
+  | { readonly kind: "completed" | "partial"; readonly generation: GenerationRecord; readonly vanished: readonly string[] }
+  | { readonly kind: "ignored"; readonly generation: number; readonly shards: number }
+  | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number }
+  | { readonly kind: "outOfDate"; readonly generation: number }
+  | { readonly kind: "aborted"; readonly generation: number };
+
+const JOB_DIGITS = 16;
+
+/**
+ * @throws {TidemarkError} `call` for a selection that the server does not have, or a name of another kind of table; `retry` where
+ * the server cannot be read
+ */
+export async function backUp(world: World, request: BackupRequest): Promise<BackupOutcome> {
+  const { name } = request;
+  checkSelection(request.selection ?? {});
+  // Before anything is made: a wrong address leaves no table behind.
+  await request.client.dialect();
+  await ensureSource(world, name);
+  const id = idOf(name);
+  const { incarnation } = await openShard(world, id, world.clock.now());
+  const job = request.job ?? world.random.id(JOB_DIGITS);
+  const begun = await beginGathering(world, id, job);
+  if (begun.kind === "rejected") return begun;
+  try {
+    const outcome = await gather(world, { ...request, id, job, prefix: incarnationPrefix(id, incarnation) }, begun.gathering);
+    if (outcome.kind !== "aborted") await endGathering(world, id, job);
+    return outcome;
+  } finally {
+    await begun.gathering.release();
+  }
+}
+
+/** The table of a backup, made by its first job. */
+async function ensureSource(world: World, name: string): Promise<void> {
+  const table = await findTable(world, name);
+  if (table === undefined) {
+    try {
+      await createTable(world, { name, source: "influxdb", keepSnapshots: KEEP_GENERATIONS });
+    } catch (error) {
+      if (!isTidemarkError(error) || error.code !== "table-exists") throw error;
+    }
+  }
+  await checkSource(world, name);
+}
+
+interface Job extends BackupRequest {
+  readonly id: ShardId;
+  readonly job: string;
+  readonly prefix: string;
+}
+
+/** What one shard came to. `dropped`: the server has it no more. */
+type ShardResult =
+  | { readonly kind: "read"; readonly record: ShardRecord; readonly isChanged: boolean; readonly reading?: ShardReading }
+  | { readonly kind: "dropped"; readonly shard: number }
+  | { readonly kind: "failed"; readonly placed: PlacedShard; readonly error: unknown };
+
+async function gather(world: World, job: Job, gathering: Gathering): Promise<BackupOutcome> {
+  const { client, id } = job;
+  const { backup: head, oldestIndex } = await readNewest(world, job.name);
+  const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+  const range = wholeRange(job.range ?? {});
+  const { meta } = await client.metastore();
+  const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
+  const parsed = parseMeta(kept);
+  const plan = selectShards(parsed, job.selection ?? {}, range);
+  const notes = await readNotes(world, id, { generation, job: job.job });
+  const results: ShardResult[] = [];
+  let bytesRead = 0;
+  const waiting = [...plan];
+  const stop = new AbortController();
+  let fatal: TidemarkError | undefined;
+  const isStopped = (): boolean => job.signal?.aborted === true || stop.signal.aborted;
+
+  async function work(): Promise<void> {
+    for (let placed = waiting.shift(); placed !== undefined && !isStopped(); placed = waiting.shift()) {
+      const result = await oneShard(placed);
+      if (isStopped() && result.kind === "failed") return;
+      results.push(result);
+      world.telemetry.report({
+        kind: "gathered",
+        shard: shardName(id),
+        what: `shard ${placed.shard} of ${placed.database}/${placed.policy}`,
+        done: results.length,
+        total: plan.length,
+        bytes: bytesRead,
+      });
+      if (result.kind === "failed" && job.skipErrors !== true) stop.abort();
+    }
+  }
+
+  async function oneShard(placed: PlacedShard): Promise<ShardResult> {
+    const noted = notes.shard(placed.shard);
+    if (noted !== undefined) return { kind: "read", record: noted, isChanged: true };
+    try {
+      const result = await readPlaced(world, job, {
+        placed,
+        generation,
+        range: range !== undefined && !isInside(placed, range) ? range : undefined,
+        before: head.shards.get(placed.shard),
+        notes,
+        onBytes: async (bytes) => {
+          bytesRead += bytes;
+          if (isStopped()) throw new TidemarkError("retry", "interrupted", "it was stopped");
+          if (!(await gathering.keep())) throw new TidemarkError("retry", "lost-lease", "another job has taken this backup over: try again");
+        },
+      });
+      if (result.kind === "read" && result.isChanged) await notes.addShard(result.record);
+      return result;
+    } catch (error) {
+      if (isTidemarkError(error) && error.code === "lost-lease") {
+        fatal ??= error;
+        stop.abort();
+      }
+      return { kind: "failed", placed, error };
+    }
+  }
+
+  await Promise.all(Array.from({ length: SHARDS_TOGETHER }, work));
+  if (fatal !== undefined) throw fatal;
+  if (job.signal?.aborted === true) return { kind: "aborted", generation };
+  const failed = results.filter((result) => result.kind === "failed");
+  if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
+
+  const metastore = await storeMetastore(world, job, { kept, generation, before: job.full === true ? undefined : head.metastore });
+  const next = stateAfter(head, { results, metastore, shardsOfServer: new Set(allShards(parsed)) });
+  if (job.full !== true && failed.length === 0 && digestOf(next) === digestOf(head) && head.generations.size > 0) {
+    return { kind: "ignored", generation: generation - 1, shards: plan.length };
+  }
+  const record = describe(job, { generation, head, next, results, range, startedAtMs: gathering.startedAtMs, finishedAtMs: world.clock.now() });
+  const winner = await commit(world, job, { head, next, record, oldestIndex });
+  if (winner !== job.job) return { kind: "outOfDate", generation };
+  const vanished = results.flatMap((result) =>
+    result.kind === "read" ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`) : [],
+  );
+  return { kind: record.outcome === "complete" ? "completed" : "partial", generation: record, vanished };
+}
+
+function allShards({ databases }: ReturnType<typeof parseMeta>): readonly number[] {
+  return databases.flatMap(({ policies }) => policies.flatMap(({ groups }) => groups.filter(({ isDeleted }) => !isDeleted).flatMap(({ shards }) => shards)));
+}
+
+interface Reading {
+  readonly placed: PlacedShard;
+  readonly generation: number;
+  readonly range: { readonly start: string; readonly end: string } | undefined;
+  readonly before: ShardRecord | undefined;
+  readonly notes: Notes;
+  readonly onBytes: (bytes: number) => Promise<void>;
+}
+
+/** Reads a shard, again and again while the server fails; then asks whether it has the shard at all. */
+async function readPlaced(world: World, job: Job, about: Reading): Promise<ShardResult> {
+  const { placed, generation, before, notes } = about;
+  const { database, policy, shard } = placed;
+  const known = [...notes.filesOf(shard)];
+  const comparable = job.full !== true && before !== undefined && JSON.stringify(before.range) === JSON.stringify(about.range) ? before : undefined;
+  let { range } = about;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const reading = await readShard(
+        {
+          objects: world.objects,
+          random: world.random,
+          client: job.client,
+          read: about.onBytes,
+          stored: async (file) => {
+            known.push(file);
+            await notes.addFile(shard, file);
+          },
+        },
+        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known },
+      );
+      if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
+      const record: ShardRecord = {
+        shard,
+        database,
+        policy,
+        startNs: String(placed.startNs),
+        endNs: String(placed.endNs),
+        generation,
+        capturedAt: new Date(world.clock.now()).toISOString(),
+        files: [...reading.files],
+        ...(range && { range }),
+      };
+      return { kind: "read", record, isChanged: true, reading };
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      if (await isGone(job, placed)) return { kind: "dropped", shard };
+      if (attempt === ATTEMPTS_MAX) throw error;
+      // A server cannot export a shard with tombstones: it breaks off at the first. All of the shard holds the range too.
+      if (range !== undefined && attempt >= 2 && isTidemarkError(error) && error.code !== "unreachable") range = undefined;
+      const waitMs = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** (attempt - 1)) * (0.5 + world.random.fraction() / 2);
+      await world.clock.sleep(waitMs, job.signal);
+    }
+  }
+}
+
+/** What another try may not meet. */
+function isPassing(error: unknown): boolean {
+  return isTidemarkError(error) && error.kind === "retry" && !["interrupted", "lost-lease", "unreachable"].includes(error.code);
+}
+
+async function isGone({ client }: Job, { database, policy, shard }: PlacedShard): Promise<boolean> {
+  try {
+    return !(await client.shardIds({ database, policy })).includes(shard);
+  } catch (error) {
+    if (!isTidemarkError(error) || error.code !== "empty-reply") throw error;
+    const { parsed } = await client.metastore();
+    return !allShards(parsed).includes(shard);
+  }
+}
+
+async function storeMetastore(
+  world: World,
+  job: Job,
+  { kept, generation, before }: { readonly kept: Buffer; readonly generation: number; readonly before: MetastoreRecord | undefined },
+): Promise<MetastoreRecord> {
+  const users = job.withoutUsers === true ? "left out" : "kept";
+  const sha256 = createHash("sha256").update(kept).digest("hex");
+  if (before?.sha256 === sha256) return { ...before, users };
+  const object = attachmentReference(generation, `metastore-${world.random.id(JOB_DIGITS)}`);
+  const content = await attach(world, `${job.prefix}${object}`, once(kept));
+  return { ...content, object, users };
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
+/** The state with what was read. Shards that the server's metastore has no more are no part of it; earlier generations keep them. */
+function stateAfter(
+  head: Backup,
+  about: { readonly results: readonly ShardResult[]; readonly metastore: MetastoreRecord; readonly shardsOfServer: ReadonlySet<number> },
+): Pick<Backup, "metastore" | "shards"> & Backup {
+  const shards = new Map([...head.shards].filter(([shard]) => about.shardsOfServer.has(shard)));
+  for (const result of about.results) {
+    if (result.kind === "read") shards.set(result.record.shard, result.record);
+    if (result.kind === "dropped") shards.delete(result.shard);
+  }
+  const inOrder = new Map([...shards].sort(([a], [b]) => a - b));
+  return { metastore: about.metastore, shards: inOrder, generations: head.generations };
+}
+
+function describe(
+  job: Job,
+  about: {
+    readonly generation: number;
+    readonly head: Backup;
+    readonly next: Backup;
+    readonly results: readonly ShardResult[];
+    readonly range: { readonly start: string; readonly end: string } | undefined;
+    readonly startedAtMs: number;
+    readonly finishedAtMs: number;
+  },
+): GenerationRecord {
+  const { generation, next, results, range } = about;
+  const parent = [...about.head.generations.values()].at(-1);
+  const isFull = job.full === true || parent === undefined;
+  // Counted by what refers to attachments of this generation: what an earlier attempt of it stored is among them.
+  const stored = [...next.shards.values()].flatMap(({ files }) => files).filter(({ object }) => object.startsWith(attachmentReference(generation, "")));
+  const failed = results.flatMap((result) => (result.kind === "failed" ? [result] : []));
+  return {
+    generation,
+    kind: isFull ? "full" : "incremental",
+    ...(parent && { parent: { generation: parent.generation, digest: parent.digest } }),
+    job: job.job,
+    server: addressInWords(job.client.address),
+    startedAt: new Date(about.startedAtMs).toISOString(),
+    finishedAt: new Date(about.finishedAtMs).toISOString(),
+    selection: job.selection ?? {},
+    ...(range && { range }),
+    databases: [...new Set([...next.shards.values()].map(({ database }) => database))].sort(),
+    shards: next.shards.size,
+    ...totalsOf(next),
+    changedShards: results.filter((result) => result.kind === "read" && result.isChanged).length,
+    storedFiles: stored.length,
+    storedBytes: stored.reduce((sum, { bytes }) => sum + bytes, 0),
+    outcome: failed.length === 0 ? "complete" : "partial",
+    failed: failed.map(({ placed: { shard, database, policy }, error }) => ({ shard, database, policy, error: messageOf(error) })),
+    digest: digestOf(next),
+  };
+}
+
+/** Appends the generation. @returns the job whose generation it is now: of two with one sequence the first one counts */
+async function commit(
+  world: World,
+  job: Job,
+  about: { readonly head: Backup; readonly next: Backup; readonly record: GenerationRecord; readonly oldestIndex: Index },
+): Promise<string | undefined> {
+  const { head, next, record } = about;
+  const mutations = mutationsBetween(head, next, { generation: record, oldestIndex: about.oldestIndex });
+  const writer = openWriter(world, { id: job.id, codec: "json" });
+  try {
+    const outcome = await writer.append({ mutations, mark: { producer: PRODUCER, sequence: BigInt(record.generation) } });
+    if (outcome.kind !== "appended") throw callError("deleted-table", `table ${job.name} was deleted or made anew meanwhile: begin again`);
+  } finally {
+    await writer.close();
+  }
+  return (await readNewest(world, job.name)).backup.generations.get(record.generation)?.job;
+}

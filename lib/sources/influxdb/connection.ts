@@ -1,0 +1,144 @@
+// One connection to a snapshotter: one request, and what comes back until the server ends it. Silence has a limit, and so
+// has what is kept of a reply; a stopped job destroys the socket.
+
+import { connect, type Socket } from "node:net";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface Line {
+  readonly address: Address;
+  /** How long the server may say nothing, in ms. */
+  readonly silentMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How long a server may say nothing by default: it may flush a large cache before its first byte. */
+export const SILENT_MS = 120_000;
+export const DEFAULT_PORT = 8088;
+
+/** @throws {TidemarkError} `call` "bad-address" */
+export function parseAddress(text: string): Address {
+  const [, bracketed, plain, digits] = /^(?:\[([0-9a-fA-F:]+)\]|([a-zA-Z0-9._-]+))(?::([0-9]{1,5}))?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits ?? DEFAULT_PORT);
+  if (host === undefined || port < 1 || port > 65_535) throw callError("bad-address", `${JSON.stringify(text)} is not HOST:PORT: write the address of the server's snapshotter, as 127.0.0.1:${DEFAULT_PORT}`);
+  return { host, port };
+}
+
+export function addressInWords({ host, port }: Address): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * Sends a request, and yields what comes back to the end of it.
+ * @throws {TidemarkError} `retry` "unreachable", "broken-connection", "silent-server", "interrupted"
+ */
+export async function* exchange(line: Line, request: Buffer): AsyncGenerator<Buffer> {
+  const socket = await open(line);
+  try {
+    // By one write: older servers lose what a second segment brings.
+    socket.write(request);
+    for await (const chunk of socket) yield chunk as Buffer;
+  } catch (error) {
+    throw brokenConnection(line, error);
+  } finally {
+    close(socket);
+  }
+}
+
+/** The whole reply, of at most so many bytes. */
+export async function exchangeAll(line: Line, request: Buffer, bytesMax: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of exchange(line, request)) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) throw new TidemarkError("retry", "bad-reply", `${addressInWords(line.address)} sent more than ${bytesMax} bytes for a short request`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Sends a head and a body, and waits until the server ends the connection: not before that is it done with them. */
+export async function upload(line: Line, head: Buffer, body: AsyncIterable<Buffer>): Promise<Buffer> {
+  const socket = await open(line);
+  try {
+    const [first, rest] = await firstOf(body);
+    await write(socket, Buffer.concat([head, first]));
+    for await (const chunk of rest) await write(socket, chunk);
+    // The server ends behind the archive by itself; one that was cut ends by this.
+    socket.end();
+    const replies: Buffer[] = [];
+    for await (const chunk of socket) replies.push(chunk as Buffer);
+    return Buffer.concat(replies);
+  } catch (error) {
+    throw isTidemarkError(error) ? error : brokenConnection(line, error);
+  } finally {
+    close(socket);
+  }
+}
+
+async function firstOf(body: AsyncIterable<Buffer>): Promise<readonly [Buffer, AsyncIterable<Buffer>]> {
+  const iterator = body[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const rest = { [Symbol.asyncIterator]: () => iterator };
+  return [first.done === true ? Buffer.alloc(0) : first.value, rest];
+}
+
+async function write(socket: Socket, bytes: Buffer): Promise<void> {
+  if (socket.destroyed) throw socket.errored ?? new Error("the server ended the connection");
+  await new Promise<void>((done, failed) => {
+    socket.write(bytes, (error) => (error == null ? done() : failed(error)));
+  });
+}
+
+function open(line: Line): Promise<Socket> {
+  const { address, silentMs, signal } = line;
+  if (signal?.aborted === true) throw interrupted();
+  return new Promise<Socket>((done, failed) => {
+    const socket = connect({ ...address, allowHalfOpen: true, noDelay: true });
+    const abort = (): void => {
+      socket.destroy(interrupted());
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    socket.once("close", () => signal?.removeEventListener("abort", abort));
+    socket.setTimeout(silentMs, () =>
+      socket.destroy(new TidemarkError("retry", "silent-server", `${addressInWords(address)} said nothing for ${silentMs / 1_000} s: is it overloaded?`)),
+    );
+    const refuse = (error: Error): void =>
+      failed(
+        isTidemarkError(error)
+          ? error
+          : new TidemarkError(
+              "retry",
+              "unreachable",
+              `${addressInWords(address)} cannot be reached: ${error.message}; is influxd running, and is this its "bind-address" (not that of [http])?`,
+              { cause: error },
+            ),
+      );
+    socket.once("error", refuse);
+    socket.once("connect", () => {
+      socket.off("error", refuse);
+      // The reader or the writer learns of it; without a listener it would end the process.
+      socket.on("error", () => undefined);
+      done(socket);
+    });
+  });
+}
+
+function close(socket: Socket): void {
+  socket.end();
+  socket.destroy();
+}
+
+function brokenConnection({ address }: Line, error: unknown): TidemarkError {
+  if (isTidemarkError(error)) return error;
+  return new TidemarkError("retry", "broken-connection", `the connection to ${addressInWords(address)} broke: ${messageOf(error)}`, { cause: error });
+}
+
+function interrupted(): TidemarkError {
+  return new TidemarkError("retry", "interrupted", "it was stopped");
+}

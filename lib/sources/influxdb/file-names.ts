@@ -1,0 +1,48 @@
+// The files of an InfluxDB shard, `GENERATION-SEQUENCE.tsm` with a `.tombstone` beside it where rows were deleted. A
+// compaction makes files of a generation into one of a higher sequence.
+
+import { TidemarkError } from "../../model/errors.ts";
+import type { ShardPlace } from "./wire.ts";
+
+const FILE_NAME = /^([0-9]{9,16})-([0-9]{9,16})\.(tsm|tombstone)$/;
+
+export interface FileName {
+  readonly generation: number;
+  readonly sequence: number;
+  readonly kind: "tsm" | "tombstone";
+}
+
+/** @throws {TidemarkError} `retry` "bad-entry" where a server sends what it should not */
+export function parseFileName(name: string): FileName {
+  const [, generation, sequence, kind] = FILE_NAME.exec(name) ?? [];
+  if (kind !== "tsm" && kind !== "tombstone") throw badEntry(name, "it is no file of a shard");
+  return { generation: Number(generation), sequence: Number(sequence), kind };
+}
+
+/** A file's name, taken from that of an archive's entry, which must lie in the folder of the shard itself. */
+export function fileOfEntry(entry: string, { database, policy, shard }: ShardPlace): string {
+  const folder = `${database}/${policy}/${shard}/`;
+  const name = entry.slice(folder.length);
+  if (!entry.startsWith(folder)) throw badEntry(entry, `it lies outside of ${folder}`);
+  parseFileName(name);
+  return name;
+}
+
+/**
+ * Files of an earlier list that a later one lacks, and that no compaction since accounts for: such a one leaves a new file of
+ * the same or a higher generation behind. A tombstone goes with its file.
+ */
+export function unexplained(earlier: readonly string[], later: readonly string[]): readonly string[] {
+  const kept = new Set(later);
+  const before = new Set(earlier);
+  const made = later.filter((name) => !before.has(name) && name.endsWith(".tsm")).map(parseFileName);
+  const isExplained = (name: string): boolean => {
+    const { generation, sequence } = parseFileName(name);
+    return made.some((file) => file.generation > generation || (file.generation === generation && file.sequence > sequence));
+  };
+  return earlier.filter((name) => !kept.has(name) && !isExplained(name));
+}
+
+function badEntry(entry: string, finding: string): TidemarkError {
+  return new TidemarkError("retry", "bad-entry", `the archive holds ${JSON.stringify(entry)}: ${finding}`);
+}

@@ -1,0 +1,122 @@
+// Who gathers the next generation of a backup, and what was gathered of it so far. The lease only spares two jobs the same
+// work: that one generation wins is kept by its sequence (I3), whoever holds the lease. Notes let a job that was killed go on.
+
+import { z } from "zod";
+import { queryAll } from "../../checkpoint/control.ts";
+import { gatheringItem, noteItem, noteSort, parseNoteItem } from "../../checkpoint/items.ts";
+import { DYNAMODB_ITEM_BYTES_MAX } from "../../model/limits.ts";
+import type { ShardId } from "../../model/names.ts";
+import type { ItemWorld } from "../../ports/world.ts";
+import { type FileRecord, type ShardRecord, FILE_RECORD, SHARD_RECORD } from "./records.ts";
+
+export const GATHERING_TTL_MS = 5 * 60_000;
+const OWNER_DIGITS = 16;
+/** A shard's note has room beside what else an item holds; one with more files is read again by who goes on. */
+const NOTE_BYTES_MAX = DYNAMODB_ITEM_BYTES_MAX - 16 * 1024;
+
+export interface Gathering {
+  /** When the job began: that of an earlier attempt of the same job, where there was one. */
+  readonly startedAtMs: number;
+  /** Renews the lease when a part of its time has passed. False once another has it. */
+  keep(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+export type GatheringOutcome = { readonly kind: "held"; readonly gathering: Gathering } | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number };
+
+/** @param job attempts of one job share a name, and the time at which the first began */
+export async function beginGathering({ checkpoints, clock, random }: ItemWorld, id: ShardId, job: string): Promise<GatheringOutcome> {
+  const item = gatheringItem(id);
+  const owner = random.id(OWNER_DIGITS);
+  const before = (await checkpoints.get(item))?.attributes;
+  const startedAtMs = before?.job === job && before.state === "running" ? Number(before.startedAtMs) : clock.now();
+  const taken = await checkpoints.write([
+    {
+      item,
+      when: [{ kind: "lt", attribute: "untilMs", value: clock.now() }],
+      put: { formatVersion: 1, owner, job, startedAtMs, untilMs: clock.now() + GATHERING_TTL_MS, state: "running" },
+    },
+  ]);
+  if (taken.kind === "refused") {
+    const { owner: other, untilMs } = taken.item?.attributes ?? {};
+    // A write of ours whose reply was lost.
+    if (other !== owner) return { kind: "rejected", owner: String(other), untilMs: Number(untilMs) };
+  }
+  const mine = [{ kind: "eq", attribute: "owner", value: owner } as const];
+  let renewAtMs = clock.now() + GATHERING_TTL_MS / 3;
+  return {
+    kind: "held",
+    gathering: {
+      startedAtMs,
+      async keep() {
+        if (clock.now() < renewAtMs) return true;
+        renewAtMs = clock.now() + GATHERING_TTL_MS / 3;
+        return (await checkpoints.write([{ item, when: mine, set: { untilMs: clock.now() + GATHERING_TTL_MS } }])).kind === "written";
+      },
+      async release() {
+        await checkpoints.write([{ item, when: mine, set: { untilMs: 0 } }]);
+      },
+    },
+  };
+}
+
+/** Ends the job by name, so that one of the same name begins anew. */
+export async function endGathering({ checkpoints }: ItemWorld, id: ShardId, job: string): Promise<void> {
+  await checkpoints.write([{ item: gatheringItem(id), when: [{ kind: "eq", attribute: "job", value: job }], set: { state: "done", untilMs: 0 } }]);
+}
+
+function noted<Schema extends z.ZodType>(schema: Schema) {
+  return z.string().transform((text, context): z.output<Schema> => {
+    const parsed = schema.safeParse(jsonOf(text));
+    if (parsed.success) return parsed.data;
+    context.addIssue("it is no record");
+    return z.NEVER;
+  });
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const NOTED_FILE = z.object({ shard: z.int(), file: noted(FILE_RECORD) });
+const NOTED_SHARD = z.object({ job: z.string(), record: noted(SHARD_RECORD) });
+
+export interface Notes {
+  /** Files that were stored for the generation, by any job. */
+  filesOf(shard: number): readonly FileRecord[];
+  /** A shard that was read to its end by this very job. */
+  shard(shard: number): ShardRecord | undefined;
+  addFile(shard: number, file: FileRecord): Promise<void>;
+  addShard(record: ShardRecord): Promise<void>;
+}
+
+/** What is noted of the generation. A note that cannot be read is as none: its work is done again. */
+export async function readNotes({ checkpoints }: ItemWorld, id: ShardId, { generation, job }: { readonly generation: number; readonly job: string }): Promise<Notes> {
+  const files = new Map<number, FileRecord[]>();
+  const shards = new Map<number, ShardRecord>();
+  for (const { key, attributes } of await queryAll(checkpoints, id, noteSort(generation))) {
+    if (parseNoteItem(key).name.startsWith("file/")) {
+      const noted = NOTED_FILE.safeParse(attributes);
+      if (noted.success) files.set(noted.data.shard, [...(files.get(noted.data.shard) ?? []), noted.data.file]);
+    } else {
+      const noted = NOTED_SHARD.safeParse(attributes);
+      if (noted.success && noted.data.job === job) shards.set(noted.data.record.shard, noted.data.record);
+    }
+  }
+  const put = async (name: string, attributes: Readonly<Record<string, string | number>>): Promise<void> => {
+    await checkpoints.write([{ item: noteItem(id, generation, name), when: [], put: { formatVersion: 1, ...attributes } }]);
+  };
+  return {
+    filesOf: (shard) => files.get(shard) ?? [],
+    shard: (shard) => shards.get(shard),
+    addFile: (shard, file) => put(`file/${shard}/${file.name}`, { shard, file: JSON.stringify(file) }),
+    async addShard(record) {
+      const text = JSON.stringify(record);
+      if (Buffer.byteLength(text) <= NOTE_BYTES_MAX) await put(`shard/${record.shard}`, { job, record: text });
+    },
+  };
+}

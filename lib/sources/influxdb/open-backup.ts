@@ -1,0 +1,126 @@
+// Opens what is backed up under a name: the newest generation, or an earlier one. What is opened is held until it is closed,
+// so that cleanup leaves its attachments alone.
+
+import { createHash } from "node:crypto";
+import { readControl, readHistory } from "../../checkpoint/control.ts";
+import { getTable } from "../../jobs/tables.ts";
+import { callError, damagedObject, TidemarkError } from "../../model/errors.ts";
+import { PART_BYTES } from "../../model/limits.ts";
+import { incarnationPrefix, type ShardId } from "../../model/names.ts";
+import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
+import { keyOfRow, releaseRows } from "../../model/rows.ts";
+import type { World } from "../../ports/world.ts";
+import { recover, type ShardView } from "../../recovery/recover.ts";
+import { type Backup, backupReader, EMPTY_BACKUP, type GenerationRecord } from "./records.ts";
+
+/** A generation by its number, or the newest at a time (ms since 1970). */
+export type GenerationAt = { readonly generation: number } | { readonly timeMs: number };
+
+export interface OpenBackup extends Backup {
+  readonly id: ShardId;
+  readonly generation: GenerationRecord;
+  /** The bytes of an attachment, in pieces, each checked for its length; the last only comes if the whole has the SHA-256. */
+  read(file: Attached): AsyncGenerator<Buffer>;
+  close(): Promise<void>;
+}
+
+export interface Attached {
+  readonly object: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export function idOf(name: string): ShardId {
+  return { table: name, shard: 0 };
+}
+
+/** @throws {TidemarkError} `call` "unknown-table", "other-source" */
+export async function checkSource(world: World, name: string): Promise<void> {
+  const { source } = await getTable(world, name);
+  if (source !== "influxdb") throw callError("other-source", `table ${name} holds no backups of InfluxDB: choose another name`);
+}
+
+/** The records of the newest state, and the lowest index whose state can be brought back. */
+export async function readNewest(world: World, name: string): Promise<{ readonly backup: Backup; readonly oldestIndex: Index }> {
+  const view = await recover(world, { id: idOf(name), codec: "json" });
+  const backup = view.index === 0 ? EMPTY_BACKUP : await readRecords(name, view);
+  await view.close();
+  return { backup, oldestIndex: await oldestIndex(world, idOf(name)) };
+}
+
+/** The generations that can be brought back, oldest first. */
+export async function listGenerations(world: World, name: string): Promise<readonly (GenerationRecord & { readonly index: Index })[]> {
+  await checkSource(world, name);
+  const { backup, oldestIndex: oldest } = await readNewest(world, name);
+  return [...backup.generations.values()].filter(({ index }) => index >= oldest);
+}
+
+/** @throws {TidemarkError} `call` "unknown-table", "no-backup", "unknown-generation" */
+export async function openBackup(world: World, name: string, at?: GenerationAt): Promise<OpenBackup> {
+  await checkSource(world, name);
+  const generations = await listGenerations(world, name);
+  const chosen = choose(name, generations, at);
+  const id = idOf(name);
+  const view = await recover(world, { id, codec: "json", at: { index: chosen.index }, pinned: true });
+  try {
+    const control = await readControl(world.checkpoints, id);
+    if (control === undefined) throw callError("unknown-table", `table ${name} was deleted meanwhile`);
+    const prefix = incarnationPrefix(id, control.incarnation);
+    const backup = await readRecords(name, view);
+    return { ...backup, id, generation: chosen, read: (file) => readAttachment(world, prefix, file), close: () => view.close() };
+  } catch (error) {
+    await view.close();
+    throw error;
+  }
+}
+
+function choose(name: string, generations: readonly (GenerationRecord & { readonly index: Index })[], at: GenerationAt | undefined) {
+  const newest = generations.at(-1);
+  if (newest === undefined) throw callError("no-backup", `${name} has no backup yet: "tidemark influxdb backup HOST:PORT ${name}" makes one`);
+  if (at === undefined) return newest;
+  const found = generations.findLast((one) => ("generation" in at ? one.generation === at.generation : Date.parse(one.startedAt) <= at.timeMs));
+  if (found !== undefined) return found;
+  const asked = "generation" in at ? `generation ${at.generation}` : `generation of ${new Date(at.timeMs).toISOString()} or before`;
+  throw callError(
+    "unknown-generation",
+    `${name} keeps no ${asked}: it has ${generations[0].generation} to ${newest.generation}, the oldest of ${generations[0].startedAt}; "tidemark influxdb list ${name}" shows them`,
+  );
+}
+
+async function readRecords(name: string, view: ShardView): Promise<Backup> {
+  const reader = backupReader(name);
+  for await (const rows of view.rows()) {
+    for (let row = 0; row < rows.count; row++) {
+      const value = rows.values.subarray(row === 0 ? 0 : rows.valueEnds[row - 1], rows.valueEnds[row]);
+      reader.add(keyOfRow(rows, row), value, toIndex(rows.indexes[row]));
+    }
+    releaseRows(rows);
+  }
+  return reader.backup();
+}
+
+/** Everything is kept while the log is; else from the oldest kept generation of the table on. */
+async function oldestIndex({ checkpoints }: World, id: ShardId): Promise<Index> {
+  const control = await readControl(checkpoints, id);
+  if (control === undefined || control.lowWater <= ORIGIN.next) return toIndex(0);
+  const kept = (await readHistory(checkpoints, id)).filter(({ state, border }) => state === "kept" && border.next >= control.lowWater);
+  return kept.reduce((low, { index }) => (index < low ? index : low), control.checkpoint?.index ?? toIndex(0));
+}
+
+/**
+ * @throws {TidemarkError} `repair` where it is missing, cut off, or other bytes than were stored (I8)
+ */
+async function* readAttachment({ objects }: World, prefix: string, { object, bytes, sha256 }: Attached): AsyncGenerator<Buffer> {
+  const key = `${prefix}${object}`;
+  const hash = createHash("sha256");
+  for (let offset = 0; offset < bytes || offset === 0; ) {
+    const got = await objects.getRange(key, { offset, length: Math.min(PART_BYTES, Math.max(1, bytes - offset)) });
+    if (got.kind === "absent") throw new TidemarkError("repair", "missing-object", `${key} is missing`, { object: key });
+    if (got.size !== bytes) throw damagedObject(key, `it has ${got.size} bytes, and ${bytes} were stored`);
+    hash.update(got.body);
+    offset += got.body.length;
+    if (offset >= bytes && hash.digest("hex") !== sha256) throw damagedObject(key, "its bytes are not those that were stored");
+    if (got.body.length === 0) return;
+    yield got.body;
+  }
+}
