@@ -8,29 +8,19 @@
 import { createHash } from "node:crypto";
 import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
-import { openWriter } from "../../jobs/append.ts";
 import { createTable, findTable } from "../../jobs/tables.ts";
-import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
+import { isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
 import { attachmentReference, incarnationPrefix, type ShardId, shardName } from "../../model/names.ts";
-import type { Index } from "../../model/position.ts";
 import type { World } from "../../ports/world.ts";
 import { lastSequence } from "../../recovery/sessions.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
+import { commitGeneration, generationRecord } from "./generation.ts";
 import { beginGathering, endGathering, type Gathering, type Notes, readNotes } from "./gathering.ts";
 import { parseMeta, type PlacedShard, withoutUsers } from "./meta.ts";
 import { checkSource, idOf, readNewest } from "./open-backup.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import {
-  type Backup,
-  digestOf,
-  type GenerationRecord,
-  type MetastoreRecord,
-  mutationsBetween,
-  PRODUCER,
-  type ShardRecord,
-  totalsOf,
-} from "./records.ts";
+import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord, PRODUCER, type ShardRecord } from "./records.ts";
 import { checkSelection, isInside, type Range, selectShards, type Selection, wholeRange } from "./select.ts";
 
 /** Shards that are read at a time. */
@@ -193,9 +183,19 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   if (job.full !== true && failed.length === 0 && digestOf(next) === digestOf(head) && head.generations.size > 0) {
     return { kind: "ignored", generation: generation - 1, shards: plan.length };
   }
-  const record = describe(job, { generation, head, next, results, range, startedAtMs: gathering.startedAtMs, finishedAtMs: world.clock.now() });
-  const winner = await commit(world, job, { head, next, record, oldestIndex });
-  if (winner !== job.job) return { kind: "outOfDate", generation };
+  const record = generationRecord(head, next, {
+    generation,
+    isFull: job.full === true,
+    job: job.job,
+    server: addressInWords(client.address),
+    startedAtMs: gathering.startedAtMs,
+    finishedAtMs: world.clock.now(),
+    selection: job.selection ?? {},
+    ...(range && { range }),
+    changedShards: results.filter((result) => result.kind === "read" && result.isChanged).length,
+    failed: failed.map(({ placed: { shard, database, policy }, error }) => ({ shard, database, policy, error: messageOf(error) })),
+  });
+  if (!(await commitGeneration(world, job.id, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
   const vanished = results.flatMap((result) =>
     result.kind === "read" ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`) : [],
   );
@@ -298,7 +298,7 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
 function stateAfter(
   head: Backup,
   about: { readonly results: readonly ShardResult[]; readonly metastore: MetastoreRecord; readonly shardsOfServer: ReadonlySet<number> },
-): Pick<Backup, "metastore" | "shards"> & Backup {
+): Backup {
   const shards = new Map([...head.shards].filter(([shard]) => about.shardsOfServer.has(shard)));
   for (const result of about.results) {
     if (result.kind === "read") shards.set(result.record.shard, result.record);
@@ -306,62 +306,4 @@ function stateAfter(
   }
   const inOrder = new Map([...shards].sort(([a], [b]) => a - b));
   return { metastore: about.metastore, shards: inOrder, generations: head.generations };
-}
-
-function describe(
-  job: Job,
-  about: {
-    readonly generation: number;
-    readonly head: Backup;
-    readonly next: Backup;
-    readonly results: readonly ShardResult[];
-    readonly range: { readonly start: string; readonly end: string } | undefined;
-    readonly startedAtMs: number;
-    readonly finishedAtMs: number;
-  },
-): GenerationRecord {
-  const { generation, next, results, range } = about;
-  const parent = [...about.head.generations.values()].at(-1);
-  const isFull = job.full === true || parent === undefined;
-  // Counted by what refers to attachments of this generation: what an earlier attempt of it stored is among them.
-  const stored = [...next.shards.values()].flatMap(({ files }) => files).filter(({ object }) => object.startsWith(attachmentReference(generation, "")));
-  const failed = results.flatMap((result) => (result.kind === "failed" ? [result] : []));
-  return {
-    generation,
-    kind: isFull ? "full" : "incremental",
-    ...(parent && { parent: { generation: parent.generation, digest: parent.digest } }),
-    job: job.job,
-    server: addressInWords(job.client.address),
-    startedAt: new Date(about.startedAtMs).toISOString(),
-    finishedAt: new Date(about.finishedAtMs).toISOString(),
-    selection: job.selection ?? {},
-    ...(range && { range }),
-    databases: [...new Set([...next.shards.values()].map(({ database }) => database))].sort(),
-    shards: next.shards.size,
-    ...totalsOf(next),
-    changedShards: results.filter((result) => result.kind === "read" && result.isChanged).length,
-    storedFiles: stored.length,
-    storedBytes: stored.reduce((sum, { bytes }) => sum + bytes, 0),
-    outcome: failed.length === 0 ? "complete" : "partial",
-    failed: failed.map(({ placed: { shard, database, policy }, error }) => ({ shard, database, policy, error: messageOf(error) })),
-    digest: digestOf(next),
-  };
-}
-
-/** Appends the generation. @returns the job whose generation it is now: of two with one sequence the first one counts */
-async function commit(
-  world: World,
-  job: Job,
-  about: { readonly head: Backup; readonly next: Backup; readonly record: GenerationRecord; readonly oldestIndex: Index },
-): Promise<string | undefined> {
-  const { head, next, record } = about;
-  const mutations = mutationsBetween(head, next, { generation: record, oldestIndex: about.oldestIndex });
-  const writer = openWriter(world, { id: job.id, codec: "json" });
-  try {
-    const outcome = await writer.append({ mutations, mark: { producer: PRODUCER, sequence: BigInt(record.generation) } });
-    if (outcome.kind !== "appended") throw callError("deleted-table", `table ${job.name} was deleted or made anew meanwhile: begin again`);
-  } finally {
-    await writer.close();
-  }
-  return (await readNewest(world, job.name)).backup.generations.get(record.generation)?.job;
 }

@@ -123,6 +123,10 @@ export function backupReader(table: string): { add(key: Buffer, value: Buffer, i
   };
 }
 
+export function parseGeneration(value: Buffer, table: string): GenerationRecord {
+  return parse(GENERATION, value, `${table} generation`);
+}
+
 /** The attachments that a value of such a table names, with what they hold; none for a generation's record. */
 export function attachmentsOf(value: Buffer): readonly { readonly object: string; readonly bytes: number; readonly sha256: string }[] {
   const document: unknown = JSON.parse(value.toString("utf8"));

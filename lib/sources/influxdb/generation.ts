@@ -1,0 +1,63 @@
+// One more generation of a backup: what is told of it, and how it becomes the newest.
+
+import { openWriter } from "../../jobs/append.ts";
+import { callError } from "../../model/errors.ts";
+import { attachmentReference, type ShardId } from "../../model/names.ts";
+import type { Index } from "../../model/position.ts";
+import type { World } from "../../ports/world.ts";
+import { recover } from "../../recovery/recover.ts";
+import { type Backup, digestOf, type GenerationRecord, generationKey, mutationsBetween, parseGeneration, PRODUCER, totalsOf } from "./records.ts";
+
+export interface GenerationAbout extends Pick<GenerationRecord, "generation" | "job" | "server" | "selection" | "range" | "changedShards" | "failed"> {
+  /** Whether it was to rest on no earlier generation; the first never does. */
+  readonly isFull: boolean;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+}
+
+/** The record of the generation that makes the state `head` into `next`. */
+export function generationRecord(head: Backup, next: Backup, about: GenerationAbout): GenerationRecord {
+  const { isFull, startedAtMs, finishedAtMs, failed, ...rest } = about;
+  const parent = [...head.generations.values()].at(-1);
+  // Counted by what refers to attachments of this generation: what an earlier attempt of it stored is among them.
+  const stored = [...next.shards.values()].flatMap(({ files }) => files).filter(({ object }) => object.startsWith(attachmentReference(about.generation, "")));
+  return {
+    ...rest,
+    failed,
+    kind: isFull || parent === undefined ? "full" : "incremental",
+    ...(parent && { parent: { generation: parent.generation, digest: parent.digest } }),
+    startedAt: new Date(startedAtMs).toISOString(),
+    finishedAt: new Date(finishedAtMs).toISOString(),
+    databases: [...new Set([...next.shards.values()].map(({ database }) => database))].sort(),
+    shards: next.shards.size,
+    ...totalsOf(next),
+    storedFiles: stored.length,
+    storedBytes: stored.reduce((sum, { bytes }) => sum + bytes, 0),
+    outcome: failed.length === 0 ? "complete" : "partial",
+    digest: digestOf(next),
+  };
+}
+
+/**
+ * Appends it as one batch, with its number as the sequence: of two with one number the first applies, and the other changes
+ * nothing (I3). False where another one's came first.
+ */
+export async function commitGeneration(
+  world: World,
+  id: ShardId,
+  about: { readonly head: Backup; readonly next: Backup; readonly record: GenerationRecord; readonly oldestIndex: Index },
+): Promise<boolean> {
+  const { head, next, record } = about;
+  const mutations = mutationsBetween(head, next, { generation: record, oldestIndex: about.oldestIndex });
+  const writer = openWriter(world, { id, codec: "json" });
+  try {
+    const outcome = await writer.append({ mutations, mark: { producer: PRODUCER, sequence: BigInt(record.generation) } });
+    if (outcome.kind !== "appended") throw callError("deleted-table", `table ${id.table} was deleted or made anew meanwhile: begin again`);
+  } finally {
+    await writer.close();
+  }
+  const view = await recover(world, { id, codec: "json" });
+  const entry = await view.get(Buffer.from(generationKey(record.generation)));
+  await view.close();
+  return entry !== undefined && parseGeneration(entry.value, id.table).job === record.job;
+}
