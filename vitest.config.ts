@@ -9,6 +9,7 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
 }
 
 const ON_LOCALSTACK = "test/localstack/**/*.test.ts";
+const WITH_INFLUXDB = "test/influxdb/**/*.test.ts";
 
 export default defineConfig({
   test: {
@@ -19,7 +20,9 @@ export default defineConfig({
     // Files that start processes of their own would slow each other down beyond their timeouts.
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [ON_LOCALSTACK] } },
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [ON_LOCALSTACK, WITH_INFLUXDB] } },
+      // Its files start servers, and measure time against them: one after the other.
+      { extends: true, test: { name: "influxdb", include: [WITH_INFLUXDB], fileParallelism: false, sequence: { groupOrder: 1 } } },
       // Its set-up starts LocalStack and deploys the stack, once for all its files, and only where one of them runs.
       {
         extends: true,
