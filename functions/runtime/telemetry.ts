@@ -47,6 +47,7 @@ export function functionTelemetry({ logger, metrics }: Pick<Instruments, "logger
       case "capture-resumed":
       case "job-stage":
       case "replayed":
+      case "gathered":
         logger.debug(kind, about);
         return;
     }
