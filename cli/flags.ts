@@ -75,7 +75,9 @@ const TIME = /^(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2})(:\d{2}(\.\d{1,9})?)?(Z|[+
 const TIME_WITHOUT_ZONE = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?$/;
 
 /** A time as people write it, with its zone and up to nine digits of a second, kept as text. */
-export const timeText = z.string().refine((text) => TIME.test(text) && isDay(text) && !Number.isNaN(Date.parse(text)), "write a time with its zone, as 2026-11-01T12:00Z");
+export const timeText = z
+  .string()
+  .refine((text) => TIME.test(text) && isDay(text) && !Number.isNaN(Date.parse(text)), "write a time with its zone, as 2026-11-01T12:00Z");
 
 /** @throws {TidemarkError} `call` "bad-time", or "bad-index" for digits that are no index */
 export function parseAt(text: string): At {

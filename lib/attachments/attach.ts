@@ -25,7 +25,7 @@ export interface Content {
  * copied before the next is asked for.
  * @throws {TidemarkError} `retry` where no answer came, and whatever the chunks throw: then nothing has the key
  */
-export async function attach(deps: AttachDeps, key: string, chunks: AsyncIterable<Buffer>): Promise<Content> {
+export async function attach(deps: AttachDeps, key: string, chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Content> {
   const hash = createHash("sha256");
   let upload: Upload | undefined;
   let part: Buffer = Buffer.allocUnsafeSlow(PART_BYTES);
@@ -75,7 +75,8 @@ async function beginUpload({ objects }: AttachDeps, key: string): Promise<Upload
     while (underWay.size >= PARTS_TOGETHER) await Promise.race(underWay);
     if (fault !== undefined) throw fault.error;
     number += 1;
-    if (number > S3_PARTS_MAX) throw new TidemarkError("call", "attachment-too-large", `${key} would have more than ${S3_PARTS_MAX} parts of ${PART_BYTES} bytes`);
+    if (number > S3_PARTS_MAX)
+      throw new TidemarkError("call", "attachment-too-large", `${key} would have more than ${S3_PARTS_MAX} parts of ${PART_BYTES} bytes`);
     const sending = sendPart(number, body)
       .catch((error: unknown) => {
         fault ??= { error };
@@ -111,7 +112,8 @@ async function beginUpload({ objects }: AttachDeps, key: string): Promise<Upload
 async function checkStored({ objects }: AttachDeps, key: string, bytes: number): Promise<void> {
   const found = await objects.head(key);
   if (found.kind === "absent") throw endedUpload(key);
-  if (found.size !== bytes) throw new TidemarkError("retry", "bad-attachment", `${key} was stored with ${found.size} bytes, and has ${bytes}: it is stored again`);
+  if (found.size !== bytes)
+    throw new TidemarkError("retry", "bad-attachment", `${key} was stored with ${found.size} bytes, and has ${bytes}: it is stored again`);
 }
 
 function endedUpload(key: string): TidemarkError {

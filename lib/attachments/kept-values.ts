@@ -3,7 +3,7 @@
 
 import { rowsCollector } from "../machines/keyed/collect.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
-import { type ShardId } from "../model/names.ts";
+import type { ShardId } from "../model/names.ts";
 import { type Border, ORIGIN, toIndex } from "../model/position.ts";
 import { RECORD_DELETE, releaseRows, type Rows, type LogRecords } from "../model/rows.ts";
 import type { Sessions } from "../model/sessions.ts";

@@ -84,6 +84,11 @@ export function gatheringItem(id: ShardId): ItemKey {
   return { partition: shardPartition(id), sort: "gathering" };
 }
 
+/** A restore of a source under way, by what it restores to. */
+export function restoreItem(id: ShardId, place: string): ItemKey {
+  return { partition: shardPartition(id), sort: `restore#${place}` };
+}
+
 /** The epoch and number in a part item's key. */
 export function parsePartItem(key: ItemKey): { readonly born: Epoch; readonly number: number } {
   const [, born, number] = key.sort.split("#");

@@ -3,16 +3,7 @@
 // to 26). Where it is refused or killed, the next run goes on.
 
 import { asRead, queryAll, readControl, readHistory, writeControl } from "../checkpoint/control.ts";
-import {
-  controlItem,
-  historyAttributes,
-  historyItem,
-  NOTE_SORT,
-  parseNoteItem,
-  parsePartItem,
-  PART_SORT,
-  partItem,
-} from "../checkpoint/items.ts";
+import { controlItem, historyAttributes, historyItem, NOTE_SORT, parseNoteItem, parsePartItem, PART_SORT, partItem } from "../checkpoint/items.ts";
 import { checkPaired } from "../checkpoint/pairing.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
@@ -83,15 +74,15 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
     deps,
     plan.parts.map(({ born, number }) => partItem(id, born, number)),
   );
+  const left = await sweepAttachments(deps, id, listing);
   deps.telemetry.report({
     kind: "cleaned",
     shard: shardName(id),
     redoFiles: plan.redoFiles.length,
     snapshots: plan.generations.length,
-    orphans: plan.orphans.length + plan.uploads.length,
+    orphans: plan.orphans.length + plan.uploads.length + left.attachments.objects.length + left.attachments.uploads.length,
     lowWater: plan.lowWater,
   });
-  const left = await sweepAttachments(deps, id, listing);
   return left.kind === "outrun" ? { ...left, ...about } : { kind: "cleaned", ...about, attachments: left.attachments, failed: [...failed, ...left.failed] };
 }
 

@@ -30,11 +30,7 @@ export interface TableWriter {
 }
 
 /** @throws {TidemarkError} `call` "sourced-table" where the table's state is not its producers' */
-export function tableWriter(
-  world: World,
-  table: Pick<Table, "name" | "shards" | "codec" | "source">,
-  { lingerMs = 0 }: TableWriterOptions = {},
-): TableWriter {
+export function tableWriter(world: World, table: Pick<Table, "name" | "shards" | "codec" | "source">, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {
   if (table.source !== undefined) {
     const remedy = `only "tidemark ${table.source} backup" writes to it; append to another table`;
     throw callError("sourced-table", `table ${table.name} holds what is backed up of ${table.source}: ${remedy}`);

@@ -72,6 +72,8 @@ export interface ShardView {
   /** The state as one snapshot file, Parquet, from its first byte to its last. Behind "restart" it begins anew: what came before is void. */
   snapshotFile(): AsyncGenerator<Buffer | "restart">;
   get(key: Buffer): Promise<Entry | undefined>;
+  /** Holds the generation anew, for as long as at first; for who reads what lies beside it. False where it is not, or no longer, held. */
+  keep(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -87,8 +89,15 @@ export async function recover(deps: RecoverDeps, request: RecoverRequest): Promi
 interface Loaded {
   readonly incarnation: string;
   readonly state: ShardState;
-  readonly unpin: () => Promise<void>;
+  readonly held: Hold;
 }
+
+interface Hold {
+  renew(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+const NO_HOLD: Hold = { renew: async () => false, release: async () => undefined };
 
 async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlyMap<string, TidemarkError>): Promise<Loaded | "unopened"> {
   const { id, codec, at = {} } = request;
@@ -105,19 +114,22 @@ async function load(deps: RecoverDeps, request: RecoverRequest, damaged: Readonl
     if (outcome.kind !== "loaded") continue;
     const { state } = outcome;
     if (state.atTail && state.index < (at.index ?? 0)) throw beyondTail(id, at.index ?? 0, state.index);
-    const release = await hold(deps, request, state, life.incarnation);
-    if (release !== "gone") return { incarnation: life.incarnation, state, unpin: release };
+    const held = await hold(deps, request, state, life.incarnation);
+    if (held !== "gone") return { incarnation: life.incarnation, state, held };
   }
   throw new TidemarkError("retry", "contended", `${shardName(id)} was cleaned under ${RECOVER_ATTEMPTS_MAX} attempts to recover it: try again`);
 }
 
-async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: ShardState, incarnation: string): Promise<(() => Promise<void>) | "gone"> {
-  if (pinned !== true || state.base.kind === "empty") return async () => undefined;
+async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: ShardState, incarnation: string): Promise<Hold | "gone"> {
+  if (pinned !== true || state.base.kind === "empty") return NO_HOLD;
   const request = { life: { id, incarnation }, row: state.base.row, pinId: deps.random.id(16) };
-  const held = await pin(deps, request, deps.clock.now() + PIN_TTL_MS);
-  if (!held && state.mutations > 0) return "gone";
-  return async () => {
-    await unpin(deps, request);
+  const renew = (): Promise<boolean> => pin(deps, request, deps.clock.now() + PIN_TTL_MS);
+  if (!(await renew()) && state.mutations > 0) return "gone";
+  return {
+    renew,
+    async release() {
+      await unpin(deps, request);
+    },
   };
 }
 
@@ -126,7 +138,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   const passedOver: PassedOver[] = [...first.state.passedOver];
   const damaged = new Map<string, TidemarkError>();
   const { incarnation } = first;
-  let { state, unpin: release } = first;
+  let { state, held } = first;
   const { index, timeMs, position, mutations, base } = state;
 
   /** What only the reading of records shows: the same state again, by the generation before where this one is damaged. */
@@ -134,10 +146,10 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     const key = damagedBase(error, state);
     if (key === undefined && !isCleanedLog(error)) throw error;
     if (key !== undefined) damaged.set(key, error as TidemarkError);
-    await release();
+    await held.release();
     const loaded = await load(deps, { ...request, at: { index } }, damaged);
     if (loaded === "unopened") throw error;
-    ({ state, unpin: release } = loaded);
+    ({ state, held } = loaded);
     passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
   }
 
@@ -189,8 +201,9 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
         }
       }
     },
+    keep: () => held.renew(),
     async close() {
-      await release();
+      await held.release();
     },
   };
 }
@@ -245,6 +258,7 @@ function emptyView({ id, codec, at = {} }: RecoverRequest): ShardView {
     async *rows() {},
     snapshotFile: () => snapshotFile(emptyState(codec), { id, incarnation: NO_LIFE, codec }),
     get: async () => undefined,
+    keep: async () => false,
     close: async () => undefined,
   };
 }

@@ -6,7 +6,9 @@ import { importsOf, type Source } from "./sources.ts";
 /** The package's entries: the only files that pass on what others export. */
 const ENTRIES = ["lib/index.ts", "lib/aws.ts", "lib/local.ts", "lib/memory.ts"];
 const MECHANISMS = ["redo-log", "snapshot", "machines", "checkpoint", "attachments", "planner", "cleanup", "recovery"];
-const CORE = ["model", "ports", "ndjson", ...MECHANISMS, "jobs", "api"];
+/** Formats of others that a source speaks: codecs, as pure as the core. */
+const SOURCE_FORMATS = ["sources/influxdb/tsm"];
+const CORE = ["model", "ports", "ndjson", ...MECHANISMS, "jobs", "api", ...SOURCE_FORMATS];
 const CORE_BUILT_INS = ["node:buffer", "node:crypto", "node:util", "node:worker_threads", "node:zlib"];
 const LINES_MAX = 400;
 

@@ -54,7 +54,10 @@ const FLAGS = z.strictObject({
   timeout: waitingTime.optional(),
 });
 
-async function backup(context: Context, { address, name, flags }: { readonly address: string; readonly name: string; readonly flags: unknown }): Promise<ExitCode> {
+async function backup(
+  context: Context,
+  { address, name, flags }: { readonly address: string; readonly name: string; readonly flags: unknown },
+): Promise<ExitCode> {
   const { database, policy, shard, start, end, timeout, job, ...rest } = parseFlags(FLAGS, flags);
   checkTableName(name);
   const { signal } = context;

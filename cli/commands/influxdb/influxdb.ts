@@ -1,12 +1,16 @@
 import { Command } from "commander";
 import type { Run } from "../../context.ts";
 import { backupCommand } from "./backup.ts";
+import { exportCommand } from "./export.ts";
+import { importCommand } from "./import.ts";
 import { listCommand } from "./list.ts";
+import { restoreCommand } from "./restore.ts";
+import { serveCommand } from "./serve.ts";
 import { verifyCommand } from "./verify.ts";
 
 export function influxdbCommand(run: Run): Command {
   const group = new Command("influxdb").description("back up InfluxDB 1.x over its own protocol, and bring it back").addHelpText("after", `\n${EXAMPLES}`);
-  for (const command of [backupCommand, listCommand, verifyCommand]) group.addCommand(command(run));
+  for (const command of [backupCommand, listCommand, verifyCommand, restoreCommand, exportCommand, importCommand, serveCommand]) group.addCommand(command(run));
   return group;
 }
 

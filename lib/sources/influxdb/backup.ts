@@ -88,8 +88,11 @@ export async function backUp(world: World, request: BackupRequest): Promise<Back
   }
 }
 
-/** The table of a backup, made by its first job. */
-async function ensureSource(world: World, name: string): Promise<void> {
+/**
+ * Makes the table of a backup, if it is not there.
+ * @throws {TidemarkError} `call` "other-source" where the name is that of another kind of table
+ */
+export async function ensureSource(world: World, name: string): Promise<void> {
   const table = await findTable(world, name);
   if (table === undefined) {
     try {
@@ -204,7 +207,9 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   });
   if (!(await commitGeneration(world, job.id, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
   const vanished = results.flatMap((result) =>
-    result.kind === "read" ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`) : [],
+    result.kind === "read"
+      ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`)
+      : [],
   );
   return { kind: record.outcome === "complete" ? "completed" : "partial", generation: record, vanished };
 }
@@ -293,12 +298,8 @@ async function storeMetastore(
   const sha256 = createHash("sha256").update(kept).digest("hex");
   if (before?.sha256 === sha256) return { ...before, users };
   const object = attachmentReference(generation, `metastore-${world.random.id(JOB_DIGITS)}`);
-  const content = await attach(world, `${job.prefix}${object}`, once(kept));
+  const content = await attach(world, `${job.prefix}${object}`, [kept]);
   return { ...content, object, users };
-}
-
-async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes;
 }
 
 /** The state with what was read. Shards that the server's metastore has no more are no part of it; earlier generations keep them. */

@@ -6,6 +6,7 @@ import { type Metastore, parseMeta } from "./meta.ts";
 import {
   type Dialect,
   isMetastoreReply,
+  METASTORE_BYTES_MAX,
   metastoreUpdateFrame,
   parseIdMap,
   parseMetastore,
@@ -16,8 +17,6 @@ import {
   shardUpdateHead,
 } from "./wire.ts";
 
-/** A metastore of a million shards has about so many bytes. */
-const METASTORE_BYTES_MAX = 64 * 1024 * 1024;
 const PATHS_BYTES_MAX = 64 * 1024 * 1024;
 const ID_MAP_BYTES_MAX = 16 * 1024 * 1024;
 

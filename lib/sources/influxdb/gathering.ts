@@ -21,7 +21,9 @@ export interface Gathering {
   release(): Promise<void>;
 }
 
-export type GatheringOutcome = { readonly kind: "held"; readonly gathering: Gathering } | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number };
+export type GatheringOutcome =
+  | { readonly kind: "held"; readonly gathering: Gathering }
+  | { readonly kind: "rejected"; readonly owner: string; readonly untilMs: number };
 
 /** @param job attempts of one job share a name, and the time at which the first began */
 export async function beginGathering({ checkpoints, clock, random }: ItemWorld, id: ShardId, job: string): Promise<GatheringOutcome> {
@@ -94,7 +96,11 @@ export interface Notes {
 }
 
 /** What is noted of the generation. A note that cannot be read is as none: its work is done again. */
-export async function readNotes({ checkpoints }: ItemWorld, id: ShardId, { generation, job }: { readonly generation: number; readonly job: string }): Promise<Notes> {
+export async function readNotes(
+  { checkpoints }: ItemWorld,
+  id: ShardId,
+  { generation, job }: { readonly generation: number; readonly job: string },
+): Promise<Notes> {
   const files = new Map<number, FileRecord[]>();
   const shards = new Map<number, ShardRecord>();
   for (const { key, attributes } of await queryAll(checkpoints, id, noteSort(generation))) {

@@ -41,7 +41,7 @@ export interface PlacedShard {
 }
 
 const DATA = { databases: 5, users: 6, maxNodeId: 7, maxShardGroupId: 8, maxShardId: 9 } as const;
-const DATABASE = { name: 1, policies: 3 } as const;
+const DATABASE = { name: 1, defaultPolicy: 2, policies: 3 } as const;
 const POLICY = { name: 1, groups: 5 } as const;
 const GROUP = { id: 1, startNs: 2, endNs: 3, deletedAtNs: 4, shards: 5 } as const;
 const SHARD = { id: 1 } as const;
@@ -89,7 +89,7 @@ export function onlyPolicies(meta: Uint8Array, isWanted: (database: string, poli
   });
 }
 
-/** The metastore with a group's shards numbered anew, and its databases under other names. Groups without a shard in `ids` go. */
+/** The metastore with its shards and their groups numbered anew; those without a new number keep theirs. */
 export function renumbered(meta: Uint8Array, about: { readonly ids: ReadonlyMap<number, number>; readonly groupIds: ReadonlyMap<number, number> }): Buffer {
   const group = (bytes: Uint8Array): Buffer => {
     const id = fieldsOf(bytes, "a shard group").number(GROUP.id);
@@ -108,23 +108,19 @@ export function databaseMessages(meta: Uint8Array): ReadonlyMap<string, Uint8Arr
   return new Map(messages.map((message) => [fieldsOf(message, "a database").text(DATABASE.name), message]));
 }
 
-/** A database's message under other names of itself and, where given, of its policies. */
-export function renamedDatabase(message: Uint8Array, name: string, policyNames: ReadonlyMap<string, string>): Buffer {
-  const policies = change(message, DATABASE.policies, (policy) => {
-    const old = fieldsOf(policy, "a policy").text(POLICY.name);
-    return withText(policy, POLICY.name, policyNames.get(old) ?? old);
-  });
-  const defaultPolicy = fieldsOf(policies, "a database").textOr(2, "");
-  const renamed = policyNames.has(defaultPolicy) ? withText(policies, 2, policyNames.get(defaultPolicy) ?? "") : policies;
-  return withText(renamed, DATABASE.name, name);
+/** A database's message under another name; with `policy`, that of its only policy too, which becomes its default. */
+export function renamedDatabase(message: Uint8Array, { name, policy }: { readonly name: string; readonly policy?: string | undefined }): Buffer {
+  const renamed = withText(message, DATABASE.name, name);
+  if (policy === undefined) return renamed;
+  return withText(
+    change(renamed, DATABASE.policies, (one) => withText(one, POLICY.name, policy)),
+    DATABASE.defaultPolicy,
+    policy,
+  );
 }
 
 /** The metastore with more databases, and with its highest ids raised. */
-export function withDatabases(
-  meta: Uint8Array,
-  added: readonly Uint8Array[],
-  highest: Pick<Metastore, "maxShardGroupId" | "maxShardId">,
-): Buffer {
+export function withDatabases(meta: Uint8Array, added: readonly Uint8Array[], highest: Pick<Metastore, "maxShardGroupId" | "maxShardId">): Buffer {
   const more = new BinaryWriter();
   for (const message of added) more.tag(DATA.databases, WireType.LengthDelimited).bytes(message);
   const whole = Buffer.concat([meta, more.finish()]);
@@ -187,18 +183,13 @@ function walk(message: Uint8Array, what: string): readonly Field[] {
 function fieldsOf(message: Uint8Array, what: string) {
   const fields = walk(message, what);
   const last = (field: number) => fields.findLast((one) => one.field === field);
-  const text = (field: number): string | undefined => {
-    const found = last(field);
-    return found && Buffer.from(found.message).toString("utf8");
-  };
   return {
     messages: (field: number) => fields.filter((one) => one.field === field).map((one) => one.message),
     text(field: number): string {
-      const found = text(field);
-      if (found === undefined || found === "") throw badMeta(what, "it has no name");
+      const found = Buffer.from(last(field)?.message ?? []).toString("utf8");
+      if (found === "") throw badMeta(what, "it has no name");
       return found;
     },
-    textOr: (field: number, absent: string) => text(field) ?? absent,
     /** A whole number from 0. */
     number(field: number): number {
       const value = last(field)?.number ?? 0n;
@@ -220,7 +211,9 @@ function keep(message: Uint8Array, isKept: (field: Field) => boolean): Buffer {
 /** The message with every field of that number made anew. */
 function change(message: Uint8Array, field: number, to: (content: Uint8Array) => Uint8Array): Buffer {
   return Buffer.concat(
-    walk(message, "the metastore").map((one) => (one.field === field ? new BinaryWriter().tag(field, WireType.LengthDelimited).bytes(to(one.message)).finish() : one.raw)),
+    walk(message, "the metastore").map((one) =>
+      one.field === field ? new BinaryWriter().tag(field, WireType.LengthDelimited).bytes(to(one.message)).finish() : one.raw,
+    ),
   );
 }
 

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { getTable } from "../../jobs/tables.ts";
 import { callError, damagedObject, TidemarkError } from "../../model/errors.ts";
-import { PART_BYTES } from "../../model/limits.ts";
+import { PART_BYTES, PIN_TTL_MS } from "../../model/limits.ts";
 import { incarnationPrefix, type ShardId } from "../../model/names.ts";
 import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
 import { keyOfRow, releaseRows } from "../../model/rows.ts";
@@ -19,8 +19,10 @@ export type GenerationAt = { readonly generation: number } | { readonly timeMs: 
 export interface OpenBackup extends Backup {
   readonly id: ShardId;
   readonly generation: GenerationRecord;
-  /** The bytes of an attachment, in pieces, each checked for its length; the last only comes if the whole has the SHA-256. */
+  /** The bytes of an attachment, in pieces; the last only comes if the whole has the SHA-256. */
   read(file: Attached): AsyncGenerator<Buffer>;
+  /** Some bytes of an attachment, held against nothing: read it whole before. */
+  readAt(file: Attached, offset: number, length: number): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -67,7 +69,15 @@ export async function openBackup(world: World, name: string, at?: GenerationAt):
     if (control === undefined) throw callError("unknown-table", `table ${name} was deleted meanwhile`);
     const prefix = incarnationPrefix(id, control.incarnation);
     const backup = await readRecords(name, view);
-    return { ...backup, id, generation: chosen, read: (file) => readAttachment(world, prefix, file), close: () => view.close() };
+    const objects = heldObjects(world, view);
+    return {
+      ...backup,
+      id,
+      generation: chosen,
+      read: (file) => readAttachment(objects, `${prefix}${file.object}`, file),
+      readAt: (file, offset, length) => piece(objects, `${prefix}${file.object}`, { file, offset, length }),
+      close: () => view.close(),
+    };
   } catch (error) {
     await view.close();
     throw error;
@@ -107,20 +117,42 @@ async function oldestIndex({ checkpoints }: World, id: ShardId): Promise<Index> 
   return kept.reduce((low, { index }) => (index < low ? index : low), control.checkpoint?.index ?? toIndex(0));
 }
 
-/**
- * @throws {TidemarkError} `repair` where it is missing, cut off, or other bytes than were stored (I8)
- */
-async function* readAttachment({ objects }: World, prefix: string, { object, bytes, sha256 }: Attached): AsyncGenerator<Buffer> {
-  const key = `${prefix}${object}`;
+type Objects = Pick<World["objects"], "getRange">;
+
+/** The store's objects, with the generation held anew while they are read: a restore may take longer than a pin does. */
+function heldObjects({ objects, clock }: World, view: ShardView): Objects {
+  let renewAtMs = clock.now() + PIN_TTL_MS / 3;
+  return {
+    async getRange(key, range) {
+      if (clock.now() >= renewAtMs) {
+        renewAtMs = clock.now() + PIN_TTL_MS / 3;
+        await view.keep();
+      }
+      return objects.getRange(key, range);
+    },
+  };
+}
+
+/** @throws {TidemarkError} `repair` where it is missing, cut off, or other bytes than were stored (I8) */
+async function* readAttachment(objects: Objects, key: string, file: Attached): AsyncGenerator<Buffer> {
   const hash = createHash("sha256");
-  for (let offset = 0; offset < bytes || offset === 0; ) {
-    const got = await objects.getRange(key, { offset, length: Math.min(PART_BYTES, Math.max(1, bytes - offset)) });
-    if (got.kind === "absent") throw new TidemarkError("repair", "missing-object", `${key} is missing`, { object: key });
-    if (got.size !== bytes) throw damagedObject(key, `it has ${got.size} bytes, and ${bytes} were stored`);
-    hash.update(got.body);
-    offset += got.body.length;
-    if (offset >= bytes && hash.digest("hex") !== sha256) throw damagedObject(key, "its bytes are not those that were stored");
-    if (got.body.length === 0) return;
-    yield got.body;
-  }
+  let offset = 0;
+  do {
+    const body = await piece(objects, key, { file, offset, length: PART_BYTES });
+    hash.update(body);
+    offset += body.length;
+    if (offset === file.bytes && hash.digest("hex") !== file.sha256) throw damagedObject(key, "its bytes are not those that were stored");
+    if (body.length > 0) yield body;
+  } while (offset < file.bytes);
+}
+
+async function piece(
+  objects: Objects,
+  key: string,
+  { file, offset, length }: { readonly file: Attached; readonly offset: number; readonly length: number },
+): Promise<Buffer> {
+  const got = await objects.getRange(key, { offset, length });
+  if (got.kind === "absent") throw new TidemarkError("repair", "missing-object", `${key} is missing`, { object: key });
+  if (got.size !== file.bytes) throw damagedObject(key, `it has ${got.size} bytes, and ${file.bytes} were stored`);
+  return got.body;
 }

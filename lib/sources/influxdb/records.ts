@@ -176,7 +176,11 @@ export function mutationsBetween(from: Backup, to: Backup, about: { readonly gen
 function put(key: string, record: object): Mutation {
   const value = Buffer.from(JSON.stringify(record));
   if (value.length > VALUE_BYTES_MAX) {
-    throw new TidemarkError("call", "too-many-files", `the record ${key} would have ${value.length} bytes, and may have ${VALUE_BYTES_MAX}: let InfluxDB compact the shard first`);
+    throw new TidemarkError(
+      "call",
+      "too-many-files",
+      `the record ${key} would have ${value.length} bytes, and may have ${VALUE_BYTES_MAX}: let InfluxDB compact the shard first`,
+    );
   }
   return { kind: "put", key: Buffer.from(key), value };
 }

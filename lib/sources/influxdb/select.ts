@@ -48,7 +48,10 @@ export function selectShards(metastore: Metastore, selection: Selection, range?:
     throw callError("unknown-database", `the server has no database ${JSON.stringify(database)}; it has ${names(metastore.databases)}`);
   }
   if (policy !== undefined && !chosen?.policies.some(({ name }) => name === policy)) {
-    throw callError("unknown-policy", `database ${JSON.stringify(database)} has no retention policy ${JSON.stringify(policy)}; it has ${names(chosen?.policies ?? [])}`);
+    throw callError(
+      "unknown-policy",
+      `database ${JSON.stringify(database)} has no retention policy ${JSON.stringify(policy)}; it has ${names(chosen?.policies ?? [])}`,
+    );
   }
   const found = shardsOf(metastore).filter(
     (placed) =>
@@ -60,7 +63,10 @@ export function selectShards(metastore: Metastore, selection: Selection, range?:
   return range === undefined ? found : found.filter((placed) => overlaps(placed, range));
 }
 
-function unknownShard(metastore: Metastore, { database, policy, shard }: { readonly database?: string | undefined; readonly policy?: string | undefined; readonly shard: number }): string {
+function unknownShard(
+  metastore: Metastore,
+  { database, policy, shard }: { readonly database?: string | undefined; readonly policy?: string | undefined; readonly shard: number },
+): string {
   const elsewhere = shardsOf(metastore).find((placed) => placed.shard === shard);
   const where = elsewhere === undefined ? "the server has no such shard" : `it belongs to ${elsewhere.database}/${elsewhere.policy}`;
   return `shard ${shard} is not one of ${database}/${policy}: ${where}`;

@@ -130,7 +130,10 @@ function textAt(block: Buffer, offset: number, length: number): string {
 }
 
 function octalAt(block: Buffer, offset: number, length: number, what: string): number {
-  const text = block.toString("latin1", offset, offset + length).replace(/[\0 ]+$/, "").trimStart();
+  const text = block
+    .toString("latin1", offset, offset + length)
+    .replace(/[\0 ]+$/, "")
+    .trimStart();
   if (!/^[0-7]*$/.test(text)) throw badArchive(`${what} in a header is ${JSON.stringify(text)}`);
   return text === "" ? 0 : Number.parseInt(text, 8);
 }

@@ -9,6 +9,8 @@ import { TidemarkError } from "../../model/errors.ts";
 /** First byte of every request: which of the services behind one port is meant. */
 export const MUX_HEADER = 0x03;
 export const METASTORE_MAGIC = 0x59590101n;
+/** That of a million shards has about so many. */
+export const METASTORE_BYTES_MAX = 64 * 1024 * 1024;
 
 /** `1.0`: of the servers 1.0 to 1.4, which only back up. `1.5`: of all later ones. */
 export type Dialect = "1.0" | "1.5";
@@ -55,7 +57,8 @@ export function requestFrame(dialect: Dialect, request: ReadRequest): Buffer {
   const place = { database: "", policy: "", shard: 0, ...request };
   if (dialect === "1.5") return frame(REQUEST_TYPES[request.kind], fields(request.kind, place));
   const type = TYPES_OF_1_0[request.kind];
-  if (type === undefined) throw new TidemarkError("call", "old-server", "an InfluxDB before 1.5 cannot export a shard by time: back it up without --start and --end");
+  if (type === undefined)
+    throw new TidemarkError("call", "old-server", "an InfluxDB before 1.5 cannot export a shard by time: back it up without --start and --end");
   const since = "since" in request ? request.since : undefined;
   const text = JSON.stringify({ Type: type, Database: place.database, RetentionPolicy: place.policy, ShardID: place.shard, Since: since ?? NO_TIME });
   return Buffer.concat([Buffer.of(MUX_HEADER), Buffer.from(`${text}\n`)]);
