@@ -60,13 +60,14 @@ export function snapshotPermissions(storage: Storage): Permissions {
 export function backupPermissions(storage: Storage, table: string): Permissions {
   const mine = { ...storage, prefix: `${storage.prefix}${table}/` };
   const kinds = { redo: redoFiles(mine, ""), snapshots: snapshots(mine, ""), attachments: attachments(mine, "") };
+  // A shard is opened only if its table is there: that is checked with the write.
   const ofTable = { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": [`shard#${table}/*`] } };
   return {
     statements: [
       { actions: ["s3:PutObject"], resources: [...kinds.redo, ...kinds.attachments] },
       { actions: ["s3:GetObject"], resources: [...kinds.redo, ...kinds.snapshots, ...kinds.attachments] },
       listObjects(mine),
-      { actions: READ_ITEMS, resources: items(storage) },
+      { actions: [...READ_ITEMS, "dynamodb:ConditionCheckItem"], resources: items(storage) },
       { actions: WRITE_ITEMS, resources: items(storage), conditions: ofTable },
     ],
     keys: writeBoth(storage),

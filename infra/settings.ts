@@ -28,6 +28,8 @@ const TABLE = z.strictObject({
   compactionOverhead: z.number().optional(),
 });
 
+const idOf = (kind: "vpc" | "subnet" | "sg") => text(`an id such as ${kind}-0123456789abcdef0`, new RegExp(`^${kind}-[0-9a-f]{8,17}$`));
+
 const SOURCE = z.strictObject({
   name: z.string(),
   host: z.string(),
@@ -39,9 +41,9 @@ const SOURCE = z.strictObject({
   keepForSeconds: z.number().optional(),
   skipErrors: z.boolean().optional(),
   withoutUsers: z.boolean().optional(),
-  vpcId: z.string().optional(),
-  subnetIds: z.array(z.string()).optional(),
-  securityGroupIds: z.array(z.string()).optional(),
+  vpcId: idOf("vpc").optional(),
+  subnetIds: z.array(idOf("subnet")).optional(),
+  securityGroupIds: z.array(idOf("sg")).optional(),
   timeoutSeconds: z.number().optional(),
   silentSeconds: z.number().optional(),
   memoryMb: z.number().optional(),

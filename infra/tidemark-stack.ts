@@ -98,7 +98,7 @@ function influxdbSource(stack: Stack, source: SourceSetting): InfluxdbSource {
 function networkOfSource(stack: Stack, { name, vpcId, subnetIds = [], securityGroupIds = [] }: SourceSetting): Network {
   if (vpcId === undefined) return {};
   const scope = new Construct(stack, `NetworkOf-${name}`);
-  const vpc = Vpc.fromVpcAttributes(scope, "Vpc", { vpcId, availabilityZones: [] });
+  const vpc = Vpc.fromVpcAttributes(scope, "Vpc", { vpcId, availabilityZones: [`${stack.region}a`] });
   const subnets = subnetIds.map((id) => Subnet.fromSubnetId(scope, id, id));
   const groups = securityGroupIds.map((id) => SecurityGroup.fromSecurityGroupId(scope, id, id));
   return { vpc, vpcSubnets: { subnets }, ...(groups.length > 0 && { securityGroups: groups }) };

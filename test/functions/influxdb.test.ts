@@ -1,8 +1,6 @@
 // Backups by messages, against a double of the server: nothing is made twice or lost where time runs out, a call fails or
 // another is at it, and what is told is told of the source.
 
-import type { Socket } from "node:net";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { describe, expect, test } from "vitest";
 import { influxdbHandler } from "../../functions/handlers/influxdb.ts";
 import { gatheringItem } from "../../lib/checkpoint/items.ts";
@@ -10,52 +8,16 @@ import { createTable } from "../../lib/jobs/tables.ts";
 import { BACKUP_TURNS_MAX } from "../../lib/model/limits.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { idOf, listGenerations } from "../../lib/sources/influxdb/open-backup.ts";
-import { tarEnd, tarHeader, tarPadding } from "../../lib/sources/influxdb/tar.ts";
-import { metastoreReply, REQUEST_TYPES } from "../../lib/sources/influxdb/wire.ts";
-import { type Double, type SnapshotterRequest, startDouble } from "../influxdb/double.ts";
+import type { Double } from "../influxdb/double.ts";
+import { READ_SHARD, type Shards, startShards } from "../influxdb/shards.ts";
 import { type MemoryWorld, memoryWorld } from "../unit/jobs/world.ts";
 import { context, keptDeadLetters, keptOutput, keptQueue, queueRecord, wired } from "./harness.ts";
 
 const output = keptOutput();
 const NAME = "metrics";
-const NEVER = "0001-01-01T00:00:00Z";
 const DONE = { batchItemFailures: [] };
 const AGAIN = { batchItemFailures: [{ itemIdentifier: "message-1" }] };
 const CAPTURE = { group: NAME, body: { table: NAME, shard: 0 } };
-const READ_SHARD = REQUEST_TYPES["shard-backup"];
-
-/** Shards of one database, by id, each of one file with this text. */
-type Shards = Map<number, string>;
-
-/** `spoils`: what is done in place of an answer, where it is to be none. */
-function startServer(shards: Shards, spoils: (request: SnapshotterRequest) => "nothing" | "silence" | undefined = () => undefined): Promise<Double> {
-  return startDouble((request, socket) => {
-    const spoilt = spoils(request);
-    if (spoilt === "silence") return;
-    socket.end(spoilt === "nothing" ? "" : replyTo(request, shards));
-  });
-}
-
-function replyTo({ type, json }: SnapshotterRequest, shards: Shards): Parameters<Socket["end"]>[0] {
-  if (type === REQUEST_TYPES.metastore) return metastoreReply({ meta: metastore([...shards.keys()]), node: Buffer.from("{}") });
-  if (type !== READ_SHARD) return JSON.stringify({ Paths: [...shards.keys()].map((shard) => `/data/telegraf/autogen/${shard}`) });
-  const bytes = Buffer.from(shards.get(Number(json.ShardID)) ?? "");
-  const file = { name: `telegraf/autogen/${String(json.ShardID)}/000000001-000000001.tsm`, size: bytes.length, modifiedS: 1_700_000_000 };
-  return Buffer.concat(json.Since === NEVER ? [tarHeader(file), bytes, tarPadding(bytes.length), tarEnd()] : [tarEnd()]);
-}
-
-function metastore(shards: readonly number[]): Buffer {
-  const message = (...fields: readonly (readonly [number, number | string | Uint8Array])[]): Uint8Array => {
-    const writer = new BinaryWriter();
-    for (const [field, value] of fields) {
-      if (typeof value === "number") writer.tag(field, WireType.Varint).uint64(value);
-      else writer.tag(field, WireType.LengthDelimited).bytes(Buffer.from(value));
-    }
-    return writer.finish();
-  };
-  const groups = shards.map((shard) => [5, message([1, shard], [2, shard * 1_000], [3, shard * 1_000 + 1_000], [5, message([1, shard])])] as const);
-  return Buffer.from(message([5, message([1, "telegraf"], [2, "autogen"], [3, message([1, "autogen"], ...groups)])], [8, 99], [9, 99]));
-}
 
 async function sourceWorld(): Promise<MemoryWorld> {
   const world = memoryWorld();
@@ -94,7 +56,7 @@ const counted = () =>
 
 describe("a backup", () => {
   test("is followed by its capture's message, and told to metrics of the source alone", async () => {
-    await using server = await startServer(
+    await using server = await startShards(
       new Map([
         [1, "one"],
         [2, "two"],
@@ -111,7 +73,7 @@ describe("a backup", () => {
   });
 
   test("with nothing new is one, too, and asks for no capture", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const { backUp, captures } = backups(await sourceWorld(), server.address);
     await backUp(message("a"));
     expect(await backUp(message("b"))).toEqual(DONE);
@@ -120,7 +82,7 @@ describe("a backup", () => {
   });
 
   test("whose message comes again is not made again", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const world = await sourceWorld();
     const { backUp } = backups(world, server.address);
     await backUp(message("a"));
@@ -129,7 +91,7 @@ describe("a backup", () => {
   });
 
   test("behind shards that fail is partial: it says which, and is no whole one", async () => {
-    await using server = await startServer(
+    await using server = await startShards(
       new Map([
         [1, "one"],
         [2, "two"],
@@ -145,7 +107,7 @@ describe("a backup", () => {
   });
 
   test("is left to another that is at it", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const world = await sourceWorld();
     await world.checkpoints.write([{ item: gatheringItem(idOf(NAME)), when: [], put: { owner: "other", job: "b", untilMs: world.clock.now() + 60_000 } }]);
     const { backUp, own, captures, deadLetters } = backups(world, server.address);
@@ -162,7 +124,7 @@ describe("out of time", () => {
       [3, "three"],
     ]);
     let isSilent = false;
-    await using server = await startServer(shards, ({ type, json }) => (isSilent && type === READ_SHARD && json.ShardID === 5 ? "silence" : undefined));
+    await using server = await startShards(shards, ({ type, json }) => (isSilent && type === READ_SHARD && json.ShardID === 5 ? "silence" : undefined));
     const world = await sourceWorld();
     const { backUp, own, captures } = backups(world, server.address);
     await backUp(message("a"));
@@ -180,14 +142,14 @@ describe("out of time", () => {
   });
 
   test("before the server has answered, it goes on, too", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const { backUp, own } = backups(await sourceWorld(), server.address);
     expect(await backUp(message("a"), { leftMs: 0 })).toEqual(DONE);
     expect(own.sent).toEqual([{ group: NAME, body: message("a", { turn: 1 }) }]);
   });
 
   test("it does not go on without end", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const { backUp, own, deadLetters } = backups(await sourceWorld(), server.address);
     await backUp(message("a", { turn: BACKUP_TURNS_MAX }), { leftMs: 0 });
     await backUp(own.sent[0].body, { leftMs: 0 });
@@ -196,7 +158,7 @@ describe("out of time", () => {
   });
 
   test("it comes again where the message by which it goes on, or is captured, is not taken", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const refusing = keptQueue(() => true);
     expect(await backups(await sourceWorld(), server.address, { own: refusing }).backUp(message("a"), { leftMs: 0 })).toEqual(AGAIN);
     expect(await backups(await sourceWorld(), server.address, { captures: refusing }).backUp(message("a"))).toEqual(AGAIN);
@@ -205,7 +167,7 @@ describe("out of time", () => {
 
 describe("a failure", () => {
   test("comes again, is counted, and is set aside with its reason on the last delivery", async () => {
-    const server = await startServer(new Map());
+    const server = await startShards(new Map());
     await server[Symbol.asyncDispose]();
     const { backUp, deadLetters } = backups(await sourceWorld(), server.address);
     expect(await backUp(message("a"))).toEqual(AGAIN);
@@ -218,7 +180,7 @@ describe("a failure", () => {
   });
 
   test("of every shard makes no generation", async () => {
-    await using server = await startServer(new Map([[1, "one"]]), ({ type }) => (type === READ_SHARD ? "nothing" : undefined));
+    await using server = await startShards(new Map([[1, "one"]]), ({ type }) => (type === READ_SHARD ? "nothing" : undefined));
     const world = await sourceWorld();
     expect(await backups(world, server.address).backUp(message("a"))).toEqual(AGAIN);
     expect(await listGenerations(world, NAME)).toEqual([]);
@@ -230,14 +192,14 @@ describe("a failure", () => {
     ["no job's name", message("a b"), "malformed-message", /job/],
     ["no JSON", "{", "malformed-message", /not JSON/],
   ])("that no try can cure is set aside at once: %s", async (_, body, code, reason) => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const { backUp, deadLetters } = backups(await sourceWorld(), server.address, { database: "none" });
     expect(await backUp(body)).toEqual(DONE);
     expect(deadLetters.letters).toMatchObject([{ code, message: expect.stringMatching(reason) }]);
   });
 
   test("for its table is gone is set aside: it makes none", async () => {
-    await using server = await startServer(new Map([[1, "one"]]));
+    await using server = await startShards(new Map([[1, "one"]]));
     const world = memoryWorld();
     const { backUp, deadLetters } = backups(world, server.address);
     expect(await backUp(message("a"))).toEqual(DONE);

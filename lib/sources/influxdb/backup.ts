@@ -181,7 +181,9 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   if (fatal !== undefined) throw fatal;
   if (job.signal?.aborted === true) {
     // Else a server whose unchanged shards take longer than one turn would be read for ever. Who is not stopped pays nothing for it.
-    const unchanged = results.flatMap((result) => (result.kind === "read" && !result.isChanged && notes.shard(result.record.shard) === undefined ? [result.record] : []));
+    const unchanged = results.flatMap((result) =>
+      result.kind === "read" && !result.isChanged && notes.shard(result.record.shard) === undefined ? [result.record] : [],
+    );
     for (const some of groupsOf(unchanged, NOTES_TOGETHER)) await Promise.all(some.map((record) => notes.addShard(record)));
     return { kind: "aborted", generation };
   }
