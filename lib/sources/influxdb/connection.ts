@@ -20,12 +20,15 @@ export interface Line {
 export const SILENT_MS = 120_000;
 export const DEFAULT_PORT = 8088;
 
-/** @throws {TidemarkError} `call` "bad-address" */
-export function parseAddress(text: string): Address {
+/**
+ * @param portMin 0 where any free port will do
+ * @throws {TidemarkError} `call` "bad-address"
+ */
+export function parseAddress(text: string, portMin = 1): Address {
   const [, bracketed, plain, digits] = /^(?:\[([0-9a-fA-F:]+)\]|([a-zA-Z0-9._-]+))(?::([0-9]{1,5}))?$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   const port = Number(digits ?? DEFAULT_PORT);
-  if (host === undefined || port < 1 || port > 65_535)
+  if (host === undefined || port < portMin || port > 65_535)
     throw callError("bad-address", `${JSON.stringify(text)} is not HOST:PORT: write the address of the server's snapshotter, as 127.0.0.1:${DEFAULT_PORT}`);
   return { host, port };
 }
