@@ -6,7 +6,7 @@
 // to have changed, once the server says that nothing newer is there.
 
 import { createHash } from "node:crypto";
-import { attach, type AttachDeps } from "../../attachments/attach.ts";
+import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
 import { isTidemarkError, TidemarkError } from "../../model/errors.ts";
 import { attachmentReference } from "../../model/names.ts";
 import type { Random } from "../../ports/random.ts";
@@ -76,7 +76,7 @@ export async function readShard(deps: ReadShardDeps, request: ReadShardRequest):
     return {
       files,
       storedFiles: fresh.length,
-      storedBytes: fresh.reduce((sum, { bytes }) => sum + bytes, 0),
+      storedBytes: fresh.reduce((sum, file) => sum + storedBytes(file), 0),
       readings,
       vanished: unexplained(namesOf(before ?? []), namesOf(files)),
     };
