@@ -53,8 +53,11 @@ export function keptRuns({ firsts, lasts }: Ranges, times: BigInt64Array): reado
   let from = 0;
   for (let at = firstAtOrAbove(lasts, times[0], lasts.length); at < firsts.length && from < times.length; at++) {
     const end = firstAtOrAbove(times, firsts[at], times.length);
+    const next = firstAtOrAbove(times, lasts[at] + 1n, times.length);
+    // A range between two points removes none: the run goes on.
+    if (next === end) continue;
     if (end > from) runs.push(from, end);
-    from = Math.max(from, firstAtOrAbove(times, lasts[at] + 1n, times.length));
+    from = next;
   }
   if (from < times.length) runs.push(from, times.length);
   return runs;
