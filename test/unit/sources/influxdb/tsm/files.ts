@@ -57,7 +57,7 @@ export async function pointsOf(bytes: Buffer): Promise<ReadonlyMap<string, reado
   for await (const keys of readIndex(file)) {
     for (const { key, blocks } of keys) {
       const lines: string[] = [];
-      for await (const block of readBlocks(file, blocks)) lines.push(...linesOf(decodeBlock(block.subarray(4))));
+      for await (const together of readBlocks(file, blocks)) lines.push(...together.flatMap((block) => linesOf(decodeBlock(block.subarray(4)))));
       found.set(key.toString(), lines);
     }
   }

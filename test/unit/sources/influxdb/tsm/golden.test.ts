@@ -47,7 +47,7 @@ describe("a file that InfluxDB wrote", () => {
     const blocks = { same: 0, smaller: 0, larger: 0 };
     for await (const keys of readIndex(file)) {
       for (const key of keys) {
-        for await (const stored of readBlocks(file, key.blocks)) {
+        for (const stored of (await Array.fromAsync(readBlocks(file, key.blocks))).flat()) {
           const block = stored.subarray(4);
           const again = encodeBlock(decodeBlock(block));
           if (key.type === FLOAT) expect(again.equals(block)).toBe(true);

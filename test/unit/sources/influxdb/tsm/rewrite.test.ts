@@ -165,7 +165,7 @@ test("a large file is read in ranges, handed out in pieces, and never held", asy
     times.map((each) => each + 2_000_000_000n),
     noise,
   );
-  const bytes = tsmOf(Array.from({ length: 1_000 }, (_, i) => ({ key: `k${String(i).padStart(4, "0")}`, blocks: [block, later] })));
+  const bytes = tsmOf(Array.from({ length: 300 }, (_, i) => ({ key: `k${String(i).padStart(4, "0")}`, blocks: [block, later] })));
   const reads = { count: 0, longest: 0 };
   const rewrite = await withoutDeleted(sourceOf(bytes, reads), { keep: { min: 500_000_000n, max: TIME_MAX } });
   if (rewrite.kind !== "rewritten") throw new Error("points go");
@@ -173,7 +173,7 @@ test("a large file is read in ranges, handed out in pieces, and never held", asy
   for await (const piece of rewrite.bytes()) sizes.push(piece.length);
   expect(sizes.reduce((sum, size) => sum + size)).toBe(rewrite.byteLength);
   expect(Math.max(...sizes)).toBeLessThan(PIECE_BYTES + 10_000);
-  expect(bytes.length).toBeGreaterThan(14_000_000);
+  expect(bytes.length).toBeGreaterThan(4_500_000);
   expect(reads.longest).toBeLessThanOrEqual(4 * 1024 * 1024);
-  expect(reads.count).toBeLessThan(20);
+  expect(reads.count).toBeLessThan(15);
 });
