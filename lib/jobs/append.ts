@@ -7,7 +7,7 @@ import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
 import { sessionsAt } from "../recovery/sessions.ts";
-import { type BatchOutcome, type BatchRequest, shardWriter, type Writer } from "../redo-log/writer.ts";
+import { type BatchOutcome, type BatchRequest, shardWriter, type Writer, type WriterOptions } from "../redo-log/writer.ts";
 
 export interface TableWriterOptions {
   /** How long a batch waits for company, in ms; 0 by default. */
@@ -63,7 +63,7 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
 }
 
 /** A writer of one shard, wired to the world. */
-export function openWriter(world: World, options: { readonly id: ShardId; readonly codec: ValueCodec; readonly lingerMs?: number }): Writer {
+export function openWriter(world: World, options: WriterOptions): Writer {
   return shardWriter({ ...world, sessionsAt: (life, border) => sessionsAt(world, life, border) }, options);
 }
 
