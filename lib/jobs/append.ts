@@ -1,8 +1,7 @@
 // Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
 
 import { callError } from "../model/errors.ts";
-import { checkMutations, type Mutation, type ValueCodec } from "../model/mutation.ts";
-import type { ShardId } from "../model/names.ts";
+import { checkMutations, type Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
