@@ -225,6 +225,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
   const { placed, generation, before, notes } = about;
   const { database, policy, shard } = placed;
   const known = [...notes.filesOf(shard)];
+  const missed = new Set<string>();
   const comparable = job.full !== true && before !== undefined && JSON.stringify(before.range) === JSON.stringify(about.range) ? before : undefined;
   let { range } = about;
   for (let attempt = 1; ; attempt++) {
@@ -240,7 +241,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
             await notes.addFile(shard, file);
           },
         },
-        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known },
+        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known, missed },
       );
       if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
       const record: ShardRecord = {
