@@ -55,13 +55,25 @@ export interface ShardReading {
   readonly vanished: readonly string[];
 }
 
-/** @throws {TidemarkError} `retry` where the server failed, or its answers differ */
+/** @throws {TidemarkError} `retry` where the server failed, or its answers differ; the message names the shard */
 export async function readShard(deps: ReadShardDeps, request: ReadShardRequest): Promise<ShardReading> {
+  try {
+    return await readSteadily(deps, request);
+  } catch (error) {
+    if (!isTidemarkError(error)) throw error;
+    const { kind, code, message, object } = error;
+    const { database, policy, shard } = request.place;
+    throw new TidemarkError(kind, code, `shard ${shard} of ${database}/${policy}: ${message}`, { cause: error, ...(object !== undefined && { object }) });
+  }
+}
+
+async function readSteadily(deps: ReadShardDeps, request: ReadShardRequest): Promise<ShardReading> {
   const { before } = request;
   const stored: FileRecord[] = [];
   const pool = (): readonly FileRecord[] => [...(before ?? []), ...request.known, ...stored];
   let last = await readOnce(deps, request, pool(), stored);
   if (before !== undefined && isSame(before, last) && (await isUnchanged(deps, request, last))) return reading(last, 1);
+  let missed: readonly string[] = [];
   for (let readings = 2; readings <= READINGS_MAX; readings++) {
     const next = await readOnce(deps, request, pool(), stored);
     missed = unexplained([...new Set([...missed, ...namesOf(last)])], namesOf(next));
@@ -71,19 +83,18 @@ export async function readShard(deps: ReadShardDeps, request: ReadShardRequest):
     if (missed.length === 0 && (isSteady || readings === READINGS_MAX)) return reading(next, readings);
     last = next;
   }
+  for (const name of missed) request.missed?.add(name);
   throw new TidemarkError(
     "retry",
     "unsteady-shard",
-    `${READINGS_MAX} readings of shard ${request.place.shard} differ by files that no compaction accounts for: the server fails now and then; its log tells why`,
+    `${READINGS_MAX} readings of it differ by files that no compaction accounts for: the server fails now and then; its log tells why`,
   );
 
-  let missed: readonly string[] = [];
   function reading(files: readonly FileRecord[], readings: number): ShardReading {
     const fresh = stored.filter((file) => files.includes(file));
     return {
       files,
       storedFiles: fresh.length,
-  for (const name of missed) request.missed?.add(name);
       storedBytes: fresh.reduce((sum, { bytes }) => sum + bytes, 0),
       readings,
       vanished: unexplained([...new Set([...namesOf(before ?? []), ...(request.missed ?? [])])], namesOf(files)),
@@ -152,16 +163,11 @@ async function hashOf(entry: TarEntry): Promise<string> {
   return hash.digest("hex");
 }
 
-async function* entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
-  try {
-    yield* tarEntries(told(deps, place, deps.client.shard(place, range ?? { since: NEVER, ...which })));
-  } catch (error) {
-    if (!isTidemarkError(error)) throw error;
-    throw new TidemarkError(error.kind, error.code, `shard ${place.shard} of ${place.database}/${place.policy}: ${error.message}`, { cause: error });
-  }
+function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
+  return tarEntries(told(deps, deps.client.shard(place, range ?? { since: NEVER, ...which })));
 }
 
-async function* told(deps: ReadShardDeps, place: ShardPlace, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let bytes = 0;
   for await (const chunk of chunks) {
     bytes += chunk.length;
@@ -172,6 +178,6 @@ async function* told(deps: ReadShardDeps, place: ShardPlace, chunks: AsyncIterab
   throw new TidemarkError(
     "retry",
     "empty-reply",
-    `the server answered nothing: it is busy with a flush of shard ${place.shard}, does not have it, or failed; its log tells why`,
+    "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why",
   );
 }
