@@ -116,8 +116,9 @@ type ShardResult =
 
 async function gather(world: World, job: Job, gathering: Gathering): Promise<BackupOutcome> {
   const { client, id } = job;
-  const { backup: head, oldestIndex } = await readNewest(world, job.name);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, job.name);
   const range = wholeRange(job.range ?? {});
   const { meta } = await client.metastore();
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
