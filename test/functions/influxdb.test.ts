@@ -68,7 +68,13 @@ describe("a backup", () => {
     expect([own.sent, captures.sent]).toEqual([[], [CAPTURE]]);
     expect(await listGenerations(world, NAME)).toMatchObject([{ generation: 1, job: "a", outcome: "complete", shards: 2, storedFiles: 2 }]);
     const line = output.metrics().find(({ BackupsCompleted }) => BackupsCompleted !== undefined);
-    expect(line).toMatchObject({ pipeline: "Test/State", table: NAME, BackupsCompleted: 1, BackupBytesStored: 6, BackupMs: expect.any(Number) });
+    expect(line).toMatchObject({
+      pipeline: "Test/State",
+      table: NAME,
+      BackupsCompleted: 1,
+      BackupBytesStored: expect.any(Number),
+      BackupMs: expect.any(Number),
+    });
     expect(line?._aws.CloudWatchMetrics.map(({ Dimensions }) => Dimensions)).toEqual([[["pipeline", "table"]]]);
   });
 

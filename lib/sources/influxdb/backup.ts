@@ -118,8 +118,9 @@ type ShardResult =
 
 async function gather(world: World, job: Job, gathering: Gathering): Promise<BackupOutcome> {
   const { client, id } = job;
-  const { backup: head, oldestIndex } = await readNewest(world, job.name);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, job.name);
   const range = wholeRange(job.range ?? {});
   const { meta } = await client.metastore();
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
@@ -234,6 +235,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
   const { placed, generation, before, notes } = about;
   const { database, policy, shard } = placed;
   const known = [...notes.filesOf(shard)];
+  const missed = new Set<string>();
   const comparable = job.full !== true && before !== undefined && JSON.stringify(before.range) === JSON.stringify(about.range) ? before : undefined;
   let { range } = about;
   for (let attempt = 1; ; attempt++) {
@@ -249,7 +251,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
             await notes.addFile(shard, file);
           },
         },
-        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known },
+        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known, missed },
       );
       if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
       const record: ShardRecord = {
@@ -266,7 +268,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
       return { kind: "read", record, isChanged: true, reading };
     } catch (error) {
       if (!isPassing(error)) throw error;
-      if (await isGone(job, placed)) return { kind: "dropped", shard };
+      if (await isGone(job, placed, before)) return { kind: "dropped", shard };
       if (attempt === ATTEMPTS_MAX) throw error;
       // A server cannot export a shard with tombstones: it breaks off at the first. All of the shard holds the range too.
       if (range !== undefined && attempt >= 2 && isTidemarkError(error) && error.code !== "unreachable") range = undefined;
@@ -281,13 +283,19 @@ function isPassing(error: unknown): boolean {
   return isTidemarkError(error) && error.kind === "retry" && !["interrupted", "lost-lease", "unreachable"].includes(error.code);
 }
 
-async function isGone({ client }: Job, { database, policy, shard }: PlacedShard): Promise<boolean> {
+/**
+ * Whether the server has the shard no more. One of which its metastore knows, but which it does not list, may have been made ahead
+ * of its points; where there were files of it before, the server could not open it, and all of it is still to come. Where
+ * the server does not tell, it is not gone.
+ */
+async function isGone({ client }: Job, { database, policy, shard }: PlacedShard, before: ShardRecord | undefined): Promise<boolean> {
   try {
-    return !(await client.shardIds({ database, policy })).includes(shard);
-  } catch (error) {
-    if (!isTidemarkError(error) || error.code !== "empty-reply") throw error;
     const { parsed } = await client.metastore();
-    return !allShards(parsed).includes(shard);
+    if (!allShards(parsed).includes(shard)) return true;
+    return (before?.files ?? []).length === 0 && !(await client.shardIds({ database, policy })).includes(shard);
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+    return false;
   }
 }
 

@@ -1,5 +1,6 @@
 // One more generation of a backup: what is told of it, and how it becomes the newest.
 
+import { storedBytes } from "../../attachments/attach.ts";
 import { openWriter } from "../../jobs/append.ts";
 import { callError } from "../../model/errors.ts";
 import { attachmentReference, type ShardId } from "../../model/names.ts";
@@ -32,7 +33,7 @@ export function generationRecord(head: Backup, next: Backup, about: GenerationAb
     shards: next.shards.size,
     ...totalsOf(next),
     storedFiles: stored.length,
-    storedBytes: stored.reduce((sum, { bytes }) => sum + bytes, 0),
+    storedBytes: stored.reduce((sum, file) => sum + storedBytes(file), 0),
     outcome: failed.length === 0 ? "complete" : "partial",
     digest: digestOf(next),
   };

@@ -110,8 +110,9 @@ interface Importing {
 async function importManifest(world: World, about: Importing): Promise<GenerationRecord> {
   const { id, folder, manifest } = about;
   const startedAtMs = world.clock.now();
-  const { backup: head, oldestIndex } = await readNewest(world, id.table);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, id.table);
   const meta = await readMeta(join(folder, manifest.meta.fileName));
   const placed = new Map(shardsOf(parseMeta(meta)).map((shard) => [shard.shard, shard]));
   const shards = new Map(head.shards);

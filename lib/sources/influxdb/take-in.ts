@@ -107,8 +107,9 @@ async function beginChange(world: World, name: string): Promise<Change> {
   const id = idOf(name);
   const startedAtMs = world.clock.now();
   const { incarnation } = await openShard(world, id, startedAtMs);
-  const { backup: head, oldestIndex } = await readNewest(world, name);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, name);
   const job = world.random.id(SUFFIX_DIGITS);
   return {
     head,

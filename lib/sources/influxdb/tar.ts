@@ -22,7 +22,7 @@ export interface TarEntry {
 }
 
 /**
- * The regular files of an archive, in its order.
+ * The regular files of an archive, in its order. Chunks are done with when the next is asked for, and so are those of bodies.
  * @throws {TidemarkError} `retry` "cut-archive", "bad-archive"
  */
 export async function* tarEntries(chunks: AsyncIterable<Buffer>): AsyncGenerator<TarEntry> {
@@ -228,14 +228,13 @@ function byteSource(chunks: AsyncIterable<Buffer>): ByteSource {
   return {
     piece,
     async take(length, what) {
-      const parts: Buffer[] = [];
-      for (let missing = length; missing > 0; ) {
-        const some = await piece(missing);
+      const taken = Buffer.allocUnsafe(length);
+      for (let at = 0; at < length; ) {
+        const some = await piece(length - at);
         if (some === undefined) throw cutArchive(read, what);
-        parts.push(some);
-        missing -= some.length;
+        at += some.copy(taken, at);
       }
-      return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+      return taken;
     },
   };
 }
