@@ -167,7 +167,8 @@ function prove(): void {
     await vi.waitFor(async () => expect(await idle("late", "")).toEqual(await idle("mine", `WHERE time >= '${start}'`)), { timeout: 10_000 });
 
     await using taking = await startServing(place, "taken");
-    const words = ["-portable", "-host", taking.address, "-db", "mine", "-newdb", "theirs", folder("portable")];
+    expect(await place.run(["influxdb", "export", "ours", folder("to-take"), "--format", "portable"])).toMatchObject({ code: 0 });
+    const words = ["-portable", "-host", taking.address, "-db", "mine", "-newdb", "theirs", folder("to-take")];
     expect(await officialRestore(words)).toMatchObject({ exitCode: 0 });
     expect((await officialRestore(words)).output).toContain("database may already exist");
     await taking[Symbol.asyncDispose]();
