@@ -69,7 +69,14 @@ export function tarHeader({ name, size, modifiedS }: Pick<TarEntry, "name" | "si
   const split = splitName(name);
   if (split === undefined) records.push(record("path", name));
   if (size > OCTAL_SIZE_MAX) records.push(record("size", String(size)));
-  const short = split ?? { prefix: "", name: Buffer.from(name.replace(/^.*\//, "")).subarray(0, NAME_BYTES).toString("latin1") };
+  // For who knows no extended headers; in ASCII, so that it takes as many bytes as it has letters.
+  const short = split ?? {
+    prefix: "",
+    name: name
+      .replace(/^.*\//s, "")
+      .replace(/[^ -~]/g, "_")
+      .slice(0, NAME_BYTES),
+  };
   const own = headerBlock({ ...short, size: Math.min(size, OCTAL_SIZE_MAX), modifiedS, type: "0" });
   if (records.length === 0) return own;
   const text = Buffer.from(records.join(""));
