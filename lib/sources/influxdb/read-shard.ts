@@ -123,7 +123,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
     else files.push(found);
   }
   if (otherThanKnown.size > 0) {
-    const rest = pool.filter(({ name }) => !otherThanKnown.has(name));
+    const rest = [...pool, ...stored].filter(({ name }) => !otherThanKnown.has(name));
     return readOnce(deps, request, rest, stored);
   }
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
