@@ -86,7 +86,7 @@ export async function addFiles(
   const before = head.shards.get(shard);
   if (before === undefined) throw callError("unknown-shard", `${name} has no shard ${shard}`);
   const files: FileRecord[] = [];
-  for await (const entry of tarEntries(archive)) {
+  for await (const entry of tarEntries(archive, { goesOn: true })) {
     const file = fileOfEntry(entry.name, before);
     const object = attachmentReference(generation, `${shard}/${file}-${world.random.id(SUFFIX_DIGITS)}`);
     files.push({ name: file, ...(await attach(world, `${change.prefix}${object}`, entry.body)), modifiedS: entry.modifiedS, object });
