@@ -51,8 +51,11 @@ export async function* exchange(line: Line, request: Buffer): AsyncGenerator<Buf
     // By one write: older servers lose what a second segment brings.
     socket.write(request);
     for (let bytes = await inbox.next(); bytes !== undefined; bytes = await inbox.next()) {
+      // What the reader takes is not the server's silence: the socket waits meanwhile.
+      socket.setTimeout(0);
       yield bytes;
       inbox.done();
+      socket.setTimeout(line.silentMs);
       socket.resume();
     }
   } catch (error) {
@@ -126,9 +129,12 @@ export async function exchangeAll(line: Line, request: Buffer, bytesMax: number)
 export async function upload(line: Line, head: Buffer, body: AsyncIterable<Buffer>): Promise<Buffer> {
   const socket = await open(line);
   try {
+    // Nor is what the body takes: the server waits for it.
+    socket.setTimeout(0);
     const [first, rest] = await firstOf(body);
-    await write(socket, Buffer.concat([head, first]));
-    for await (const chunk of rest) await write(socket, chunk);
+    await write(line, socket, Buffer.concat([head, first]));
+    for await (const chunk of rest) await write(line, socket, chunk);
+    socket.setTimeout(line.silentMs);
     // The server ends behind the archive by itself; one that was cut ends by this.
     socket.end();
     const replies: Buffer[] = [];
@@ -148,11 +154,14 @@ async function firstOf(body: AsyncIterable<Buffer>): Promise<readonly [Buffer, A
   return [first.done === true ? Buffer.alloc(0) : first.value, rest];
 }
 
-async function write(socket: Socket, bytes: Buffer): Promise<void> {
+async function write({ silentMs }: Line, socket: Socket, bytes: Buffer): Promise<void> {
   if (socket.destroyed) throw socket.errored ?? new Error("the server ended the connection");
+  socket.setTimeout(silentMs);
   await new Promise<void>((done, failed) => {
-    socket.write(bytes, (error) => (error == null ? done() : failed(error)));
+    // Whoever destroyed the socket said why; the write itself only says that it was given up.
+    socket.write(bytes, (error) => (error == null ? done() : failed(socket.errored ?? error)));
   });
+  socket.setTimeout(0);
 }
 
 function open(line: Line, onread?: OnReadOpts): Promise<Socket> {

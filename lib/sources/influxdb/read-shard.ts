@@ -123,7 +123,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
     else files.push(found);
   }
   if (otherThanKnown.size > 0) {
-    const rest = pool.filter(({ name }) => !otherThanKnown.has(name));
+    const rest = [...pool, ...stored].filter(({ name }) => !otherThanKnown.has(name));
     return readOnce(deps, request, rest, stored);
   }
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -175,9 +175,5 @@ async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncG
     yield chunk;
   }
   if (bytes > 0) return;
-  throw new TidemarkError(
-    "retry",
-    "empty-reply",
-    "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why",
-  );
+  throw new TidemarkError("retry", "empty-reply", "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why");
 }
