@@ -175,9 +175,5 @@ async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncG
     yield chunk;
   }
   if (bytes > 0) return;
-  throw new TidemarkError(
-    "retry",
-    "empty-reply",
-    "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why",
-  );
+  throw new TidemarkError("retry", "empty-reply", "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why");
 }
