@@ -7,12 +7,13 @@
 
 import { createHash } from "node:crypto";
 import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
-import { isTidemarkError, TidemarkError } from "../../model/errors.ts";
+import { TidemarkError } from "../../model/errors.ts";
 import { attachmentReference } from "../../model/names.ts";
 import type { Random } from "../../ports/random.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
+import { ofShard } from "./shard-fault.ts";
 import { tarEntries, type TarEntry } from "./tar.ts";
 import type { ShardPlace } from "./wire.ts";
 
@@ -60,10 +61,7 @@ export async function readShard(deps: ReadShardDeps, request: ReadShardRequest):
   try {
     return await readSteadily(deps, request);
   } catch (error) {
-    if (!isTidemarkError(error)) throw error;
-    const { kind, code, message, object } = error;
-    const { database, policy, shard } = request.place;
-    throw new TidemarkError(kind, code, `shard ${shard} of ${database}/${policy}: ${message}`, { cause: error, ...(object !== undefined && { object }) });
+    throw ofShard(error, request.place);
   }
 }
 

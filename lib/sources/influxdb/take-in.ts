@@ -88,6 +88,7 @@ export async function addFiles(
   const files: FileRecord[] = [];
   for await (const entry of tarEntries(archive, { goesOn: true })) {
     const file = fileOfEntry(entry.name, before);
+    if (files.some(({ name: known }) => known === file)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${file} twice`);
     const object = attachmentReference(generation, `${shard}/${file}-${world.random.id(SUFFIX_DIGITS)}`);
     files.push({ name: file, ...(await attach(world, `${change.prefix}${object}`, entry.body)), modifiedS: entry.modifiedS, object });
   }
