@@ -31,11 +31,11 @@ export function fileOfEntry(entry: string, { database, policy, shard }: ShardPla
 /**
  * Files of an earlier list that a later one lacks, and that no compaction since accounts for: such a one leaves a new file of
  * the same or a higher generation behind. A tombstone goes with its file.
+ * @param seen all that was there before the later list: a file among them that comes back was made by no compaction since
  */
-export function unexplained(earlier: readonly string[], later: readonly string[]): readonly string[] {
+export function unexplained(earlier: readonly string[], later: readonly string[], seen: ReadonlySet<string> = new Set(earlier)): readonly string[] {
   const kept = new Set(later);
-  const before = new Set(earlier);
-  const made = later.filter((name) => !before.has(name) && name.endsWith(".tsm")).map(parseFileName);
+  const made = later.filter((name) => !seen.has(name) && name.endsWith(".tsm")).map(parseFileName);
   const isExplained = (name: string): boolean => {
     const { generation, sequence } = parseFileName(name);
     return made.some((file) => file.generation > generation || (file.generation === generation && file.sequence > sequence));

@@ -60,9 +60,11 @@ export async function readShard(deps: ReadShardDeps, request: ReadShardRequest):
   const pool = (): readonly FileRecord[] => [...(before ?? []), ...request.known, ...stored];
   let last = await readOnce(deps, request, pool(), stored);
   if (before !== undefined && isSame(before, last) && (await isUnchanged(deps, request, last))) return reading(last, 1);
+  const seen = new Set<string>();
   for (let readings = 2; readings <= READINGS_MAX; readings++) {
+    for (const name of namesOf(last)) seen.add(name);
     const next = await readOnce(deps, request, pool(), stored);
-    if (unexplained(namesOf(last), namesOf(next)).length === 0) return reading(next, readings);
+    if (unexplained(namesOf(last), namesOf(next), seen).length === 0) return reading(next, readings);
     last = next;
   }
   throw new TidemarkError(
