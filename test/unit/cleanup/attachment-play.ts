@@ -59,7 +59,7 @@ export async function playSeed(seed: number): Promise<Met> {
     const prefix = incarnationPrefix(id, (await openShard(world, id, world.clock.now())).incarnation);
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
-    const notes = await readNotes(world, id, { generation, job });
+    const notes = await readNotes(world, id, { generation, job, prefix });
     const shards = new Map<number, ShardRecord>();
     for (const shard of SHARDS) {
       const known = notes.filesOf(shard).at(-1);
