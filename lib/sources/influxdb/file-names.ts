@@ -4,7 +4,8 @@
 import { TidemarkError } from "../../model/errors.ts";
 import type { ShardPlace } from "./wire.ts";
 
-const FILE_NAME = /^([0-9]{9,16})-([0-9]{9,16})\.(tsm|tombstone)$/;
+/** Fifteen digits are always a safe number. */
+const FILE_NAME = /^([0-9]{9,15})-([0-9]{9,15})\.(tsm|tombstone)$/;
 
 export interface FileName {
   readonly generation: number;
