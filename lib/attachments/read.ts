@@ -19,6 +19,7 @@ export interface ReadAttachmentDeps {
 export async function* readAttachment({ objects }: ReadAttachmentDeps, key: string, content: Content): AsyncGenerator<Buffer> {
   const hash = createHash("sha256");
   const { frames } = content;
+  checkFrames(key, content);
   let offset = 0;
   if (frames.length === 0) await fetch({ objects }, key, content, { offset: 0, length: 1 });
   for (let frame = 0; frame < frames.length; ) {
@@ -43,6 +44,7 @@ export async function* readAttachment({ objects }: ReadAttachmentDeps, key: stri
 
 /** Reads some bytes of the content at a time; the frame that was read last is kept. Held against no SHA-256 but zstd's own checksums. */
 export function attachmentReader({ objects }: ReadAttachmentDeps, key: string, content: Content): (offset: number, length: number) => Promise<Buffer> {
+  checkFrames(key, content);
   const starts: number[] = [];
   let at = 0;
   for (const bytes of content.frames) {
@@ -71,6 +73,12 @@ export function attachmentReader({ objects }: ReadAttachmentDeps, key: string, c
     }
     return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
   };
+}
+
+/** Else no bytes, or other places, would stand for the content. */
+function checkFrames(key: string, { bytes, frames }: Content): void {
+  const wanted = Math.ceil(bytes / FRAME_BYTES);
+  if (frames.length !== wanted) throw damagedObject(key, `what refers to it tells of ${frames.length} frames, and ${bytes} bytes take ${wanted}`);
 }
 
 async function fetch(

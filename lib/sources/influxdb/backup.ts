@@ -126,7 +126,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
   const parsed = parseMeta(kept);
   const plan = selectShards(parsed, job.selection ?? {}, range);
-  const notes = await readNotes(world, id, { generation, job: job.job });
+  const notes = await readNotes(world, id, { generation, job: job.job, prefix: job.prefix });
   const results: ShardResult[] = [];
   let bytesRead = 0;
   const waiting = [...plan];

@@ -4,7 +4,8 @@
 import { TidemarkError } from "../../model/errors.ts";
 import type { ShardPlace } from "./wire.ts";
 
-const FILE_NAME = /^([0-9]{9,16})-([0-9]{9,16})\.(tsm|tombstone)$/;
+/** Fifteen digits are always a safe number. */
+const FILE_NAME = /^([0-9]{9,15})-([0-9]{9,15})\.(tsm|tombstone)$/;
 
 export interface FileName {
   readonly generation: number;
@@ -32,12 +33,12 @@ export function fileOfEntry(entry: string, { database, policy, shard }: ShardPla
  * Files of an earlier list that a later one lacks, and that no compaction since accounts for. A flush makes a file of sequence 1
  * and takes none away; a compaction makes one of a higher sequence, of the highest of the generations that it takes away,
  * which follow on each other. A tombstone goes with its file, and not before.
+ * @param seen all that was there before the later list: a file among them that comes back was made by no compaction since
  */
-export function unexplained(earlier: readonly string[], later: readonly string[]): readonly string[] {
+export function unexplained(earlier: readonly string[], later: readonly string[], seen: ReadonlySet<string> = new Set(earlier)): readonly string[] {
   const kept = new Set(later);
-  const before = new Set(earlier);
   const left = earlier.filter((name) => kept.has(name) && name.endsWith(".tsm")).map(parseFileName);
-  const compacted = later.filter((name) => !before.has(name) && name.endsWith(".tsm")).map(parseFileName);
+  const compacted = later.filter((name) => !seen.has(name) && name.endsWith(".tsm")).map(parseFileName);
   const isExplained = (name: string): boolean => {
     const { generation, sequence, kind } = parseFileName(name);
     if (kind === "tombstone") return !kept.has(name.replace(/\.tombstone$/, ".tsm"));

@@ -83,8 +83,8 @@ function jsonOf(text: string): unknown {
   }
 }
 
-const NOTED_FILE = z.object({ shard: z.int(), file: noted(FILE_RECORD) });
-const NOTED_SHARD = z.object({ job: z.string(), record: noted(SHARD_RECORD) });
+const NOTED_FILE = z.object({ prefix: z.string(), shard: z.int().nonnegative(), file: noted(FILE_RECORD) });
+const NOTED_SHARD = z.object({ prefix: z.string(), job: z.string(), record: noted(SHARD_RECORD) });
 
 export interface Notes {
   /** Files that were stored for the generation, by any job. */
@@ -95,25 +95,28 @@ export interface Notes {
   addShard(record: ShardRecord): Promise<void>;
 }
 
-/** What is noted of the generation. A note that cannot be read is as none: its work is done again. */
+/**
+ * What is noted of the generation, by its life's prefix: a job that outlives its table may still note what lies under another. A
+ * note that cannot be read is as none: its work is done again.
+ */
 export async function readNotes(
   { checkpoints }: ItemWorld,
   id: ShardId,
-  { generation, job }: { readonly generation: number; readonly job: string },
+  { generation, job, prefix }: { readonly generation: number; readonly job: string; readonly prefix: string },
 ): Promise<Notes> {
   const files = new Map<number, FileRecord[]>();
   const shards = new Map<number, ShardRecord>();
   for (const { key, attributes } of await queryAll(checkpoints, id, noteSort(generation))) {
     if (parseNoteItem(key).name.startsWith("file/")) {
       const noted = NOTED_FILE.safeParse(attributes);
-      if (noted.success) files.set(noted.data.shard, [...(files.get(noted.data.shard) ?? []), noted.data.file]);
+      if (noted.success && noted.data.prefix === prefix) files.set(noted.data.shard, [...(files.get(noted.data.shard) ?? []), noted.data.file]);
     } else {
       const noted = NOTED_SHARD.safeParse(attributes);
-      if (noted.success && noted.data.job === job) shards.set(noted.data.record.shard, noted.data.record);
+      if (noted.success && noted.data.prefix === prefix && noted.data.job === job) shards.set(noted.data.record.shard, noted.data.record);
     }
   }
   const put = async (name: string, attributes: Readonly<Record<string, string | number>>): Promise<void> => {
-    await checkpoints.write([{ item: noteItem(id, generation, name), when: [], put: { formatVersion: 1, ...attributes } }]);
+    await checkpoints.write([{ item: noteItem(id, generation, name), when: [], put: { formatVersion: 1, prefix, ...attributes } }]);
   };
   return {
     filesOf: (shard) => files.get(shard) ?? [],

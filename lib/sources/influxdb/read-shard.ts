@@ -72,9 +72,11 @@ async function readSteadily(deps: ReadShardDeps, request: ReadShardRequest): Pro
   let last = await readOnce(deps, request, pool(), stored);
   if (before !== undefined && isSame(before, last) && (await isUnchanged(deps, request, last))) return reading(last, 1);
   let missed: readonly string[] = [];
+  const seen = new Set<string>();
   for (let readings = 2; readings <= READINGS_MAX; readings++) {
+    for (const name of namesOf(last)) seen.add(name);
     const next = await readOnce(deps, request, pool(), stored);
-    missed = unexplained([...new Set([...missed, ...namesOf(last)])], namesOf(next));
+    missed = unexplained([...new Set([...missed, ...namesOf(last)])], namesOf(next), seen);
     // A compaction takes files away, and may hide one that the server failed at: the reading behind it tells. A server that
     // compacts all the time is believed in the end.
     const isSteady = namesOf(last).every((name) => namesOf(next).includes(name));
