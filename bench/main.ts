@@ -3,7 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-const BENCHES = ["redo", "parquet", "fold", "append", "recovery", "planning", "amplification", "requests", "functions"];
+const BENCHES = ["redo", "parquet", "fold", "append", "recovery", "planning", "amplification", "requests", "functions", "influxdb"];
 
 const asked = process.argv.slice(2);
 const unknown = asked.find((name) => !BENCHES.includes(name));

@@ -2,11 +2,13 @@
 // batch that refers to some is appended once all of them are stored; they lie under its sequence, so that cleanup knows
 // those of a batch that is still gathered from those that nothing refers to any more (lib/cleanup/attachments.ts).
 //
-// Streams: holds a few parts of a large object, never all of it (I10).
+// An object is a row of zstd frames, each of FRAME_BYTES of the content but the last: any stretch of it can be read alone.
+// Streams: holds one frame and two parts of a large object, never all of it (I10).
 
 import { createHash } from "node:crypto";
+import { constants, zstdCompressSync } from "node:zlib";
 import { TidemarkError } from "../model/errors.ts";
-import { PART_BYTES, PARTS_TOGETHER, S3_PARTS_MAX } from "../model/limits.ts";
+import { S3_PART_BYTES_MIN, S3_PARTS_MAX } from "../model/limits.ts";
 import { release } from "../model/memory.ts";
 import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
 
@@ -14,10 +16,23 @@ export interface AttachDeps {
   readonly objects: Pick<ObjectStore, "createIfAbsent" | "head" | "createUpload" | "uploadPart" | "completeUpload">;
 }
 
-/** Bytes, and the SHA-256 of them, 64 hex digits. */
+/** What is known of an attachment beside its name: whoever refers to it keeps this too. */
 export interface Content {
+  /** Of the content. */
   readonly bytes: number;
+  /** Of the content, 64 hex digits. */
   readonly sha256: string;
+  /** Of each frame, as stored. */
+  readonly frames: readonly number[];
+}
+
+/** Bytes of the content in each frame. Part of the format. */
+export const FRAME_BYTES = 1024 * 1024;
+const PART_BYTES = S3_PART_BYTES_MIN;
+
+/** Of the object. */
+export function storedBytes({ frames }: Pick<Content, "frames">): number {
+  return frames.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /**
@@ -26,84 +41,104 @@ export interface Content {
  * @throws {TidemarkError} `retry` where no answer came, and whatever the chunks throw: then nothing has the key
  */
 export async function attach(deps: AttachDeps, key: string, chunks: AsyncIterable<Buffer> | Iterable<Buffer>): Promise<Content> {
+  const sink = objectSink(deps, key);
   const hash = createHash("sha256");
-  let upload: Upload | undefined;
-  let part: Buffer = Buffer.allocUnsafeSlow(PART_BYTES);
+  const frames: number[] = [];
+  const frame = Buffer.allocUnsafeSlow(FRAME_BYTES);
   let filled = 0;
   let bytes = 0;
+
+  async function seal(): Promise<void> {
+    const sealed = zstdCompressSync(frame.subarray(0, filled), { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } });
+    frames.push(sealed.length);
+    filled = 0;
+    await sink.write(sealed);
+    release(sealed);
+  }
+
   try {
     for await (const chunk of chunks) {
       hash.update(chunk);
       bytes += chunk.length;
       for (let at = 0; at < chunk.length; ) {
-        if (filled === PART_BYTES) {
-          upload ??= await beginUpload(deps, key);
-          await upload.send(part);
-          part = Buffer.allocUnsafeSlow(PART_BYTES);
-          filled = 0;
-        }
-        const copied = chunk.copy(part, filled, at);
+        const copied = chunk.copy(frame, filled, at);
         filled += copied;
         at += copied;
+        if (filled === FRAME_BYTES) await seal();
       }
     }
-    const rest = part.subarray(0, filled);
-    if (upload === undefined) await deps.objects.createIfAbsent(key, rest);
-    else await upload.finish(rest);
-    release(part);
+    if (filled > 0) await seal();
+    await sink.finish();
   } finally {
-    await upload?.settled();
+    await sink.settled();
+    release(frame);
   }
-  await checkStored(deps, key, bytes);
-  return { bytes, sha256: hash.digest("hex") };
+  const content = { bytes, sha256: hash.digest("hex"), frames };
+  await checkStored(deps, key, storedBytes(content));
+  return content;
 }
 
-interface Upload {
-  send(part: Buffer): Promise<void>;
-  finish(rest: Buffer): Promise<void>;
+interface ObjectSink {
+  /** The bytes are copied before it answers. */
+  write(bytes: Buffer): Promise<void>;
+  finish(): Promise<void>;
+  /** Ends what is under way, whatever comes of it. */
   settled(): Promise<void>;
 }
 
-async function beginUpload({ objects }: AttachDeps, key: string): Promise<Upload> {
-  const { uploadId } = await objects.createUpload(key);
+/** Fills one part while the one before is on its way. */
+function objectSink({ objects }: AttachDeps, key: string): ObjectSink {
   const parts: UploadedPart[] = [];
-  const underWay = new Set<Promise<void>>();
-  let fault: { readonly error: unknown } | undefined;
-  let number = 0;
+  let part: Buffer | undefined;
+  let filled = 0;
+  let uploadId: string | undefined;
+  let underWay: Promise<void> = Promise.resolve();
 
-  async function send(body: Buffer): Promise<void> {
-    while (underWay.size >= PARTS_TOGETHER) await Promise.race(underWay);
-    if (fault !== undefined) throw fault.error;
-    number += 1;
+  async function sendPart(body: Buffer, length: number): Promise<void> {
+    await underWay;
+    const number = parts.length + 1;
     if (number > S3_PARTS_MAX)
       throw new TidemarkError("call", "attachment-too-large", `${key} would have more than ${S3_PARTS_MAX} parts of ${PART_BYTES} bytes`);
-    const sending = sendPart(number, body)
-      .catch((error: unknown) => {
-        fault ??= { error };
-      })
-      .finally(() => underWay.delete(sending));
-    underWay.add(sending);
+    uploadId ??= (await objects.createUpload(key)).uploadId;
+    underWay = send(uploadId, number, body.subarray(0, length));
+    // Whoever sends the next part, or finishes, is told.
+    underWay.catch(() => undefined);
   }
 
-  async function sendPart(at: number, body: Buffer): Promise<void> {
-    const stored = await objects.uploadPart({ key, uploadId, number: at, body });
+  async function send(upload: string, number: number, body: Buffer): Promise<void> {
+    const stored = await objects.uploadPart({ key, uploadId: upload, number, body });
     if (stored.kind === "noSuchUpload") throw endedUpload(key);
-    parts.push({ number: at, etag: stored.etag });
+    parts.push({ number, etag: stored.etag });
     release(body);
   }
 
   return {
-    send,
-    async finish(rest) {
-      if (rest.length > 0) await send(rest);
-      await Promise.all(underWay);
-      if (fault !== undefined) throw fault.error;
-      const outcome = await objects.completeUpload({ key, uploadId, parts: parts.sort((a, b) => a.number - b.number) });
-      // Another answer is that to a repetition, whose first reply was lost: `checkStored` tells.
-      if (outcome.kind === "invalidPart") throw endedUpload(key);
+    async write(bytes) {
+      for (let at = 0; at < bytes.length; ) {
+        part ??= Buffer.allocUnsafeSlow(PART_BYTES);
+        const copied = bytes.copy(part, filled, at);
+        filled += copied;
+        at += copied;
+        if (filled < PART_BYTES) continue;
+        await sendPart(part, filled);
+        part = undefined;
+        filled = 0;
+      }
+    },
+    async finish() {
+      if (uploadId === undefined) {
+        await objects.createIfAbsent(key, part?.subarray(0, filled) ?? Buffer.alloc(0));
+      } else {
+        if (part !== undefined && filled > 0) await sendPart(part, filled);
+        await underWay;
+        const outcome = await objects.completeUpload({ key, uploadId, parts });
+        // Another answer is that to a repetition, whose first reply was lost: `checkStored` tells.
+        if (outcome.kind === "invalidPart") throw endedUpload(key);
+      }
+      if (part !== undefined) release(part);
     },
     async settled() {
-      await Promise.allSettled(underWay);
+      await underWay.catch(() => undefined);
     },
   };
 }

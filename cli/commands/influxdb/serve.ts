@@ -36,7 +36,7 @@ async function listen(context: Context, name: string, flags: unknown): Promise<E
   await withWorld(context, async (world) => {
     const serving = await serve(world, {
       name,
-      listen: parseAddress(address),
+      listen: parseAddress(address, 0),
       ...(at !== undefined && { at: parseGenerationAt(at) }),
       onRequest: ({ request, bytes, error }) => {
         if (error !== undefined) output.warning(`${request}: ${error}`);

@@ -10,8 +10,9 @@ import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { createTable, findTable } from "../../jobs/tables.ts";
 import { isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
-import { attachmentReference, incarnationPrefix, type ShardId, shardName } from "../../model/names.ts";
+import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
+import type { Life } from "../../redo-log/read.ts";
 import { lastSequence } from "../../recovery/sessions.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
@@ -78,7 +79,7 @@ export async function backUp(world: World, request: BackupRequest): Promise<Back
   const begun = await beginGathering(world, id, job);
   if (begun.kind === "rejected") return begun;
   try {
-    const outcome = await gather(world, { ...request, id, job, prefix: incarnationPrefix(id, incarnation) }, begun.gathering);
+    const outcome = await gather(world, { ...request, id, incarnation, job, prefix: incarnationPrefix(id, incarnation) }, begun.gathering);
     if (outcome.kind !== "aborted") await endGathering(world, id, job);
     return outcome;
   } finally {
@@ -102,8 +103,7 @@ export async function ensureSource(world: World, name: string): Promise<void> {
   await checkSource(world, name);
 }
 
-interface Job extends BackupRequest {
-  readonly id: ShardId;
+interface Job extends BackupRequest, Life {
   readonly job: string;
   readonly prefix: string;
 }
@@ -199,7 +199,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
     changedShards: results.filter((result) => result.kind === "read" && result.isChanged).length,
     failed: failed.map(({ placed: { shard, database, policy }, error }) => ({ shard, database, policy, error: messageOf(error) })),
   });
-  if (!(await commitGeneration(world, job.id, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
+  if (!(await commitGeneration(world, job, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
   const vanished = results.flatMap((result) =>
     result.kind === "read"
       ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`)

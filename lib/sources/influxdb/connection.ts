@@ -1,7 +1,7 @@
 // One connection to a snapshotter: one request, and what comes back until the server ends it. Silence has a limit, and so
 // has what is kept of a reply; a stopped job destroys the socket.
 
-import { connect, type Socket } from "node:net";
+import { connect, type OnReadOpts, type Socket } from "node:net";
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
 
 export interface Address {
@@ -19,13 +19,17 @@ export interface Line {
 /** How long a server may say nothing by default: it may flush a large cache before its first byte. */
 export const SILENT_MS = 120_000;
 export const DEFAULT_PORT = 8088;
+const RECEIVE_BYTES = 256 * 1024;
 
-/** @throws {TidemarkError} `call` "bad-address" */
-export function parseAddress(text: string): Address {
+/**
+ * @param portMin 0 where any free port will do
+ * @throws {TidemarkError} `call` "bad-address"
+ */
+export function parseAddress(text: string, portMin = 1): Address {
   const [, bracketed, plain, digits] = /^(?:\[([0-9a-fA-F:]+)\]|([a-zA-Z0-9._-]+))(?::([0-9]{1,5}))?$/.exec(text) ?? [];
   const host = bracketed ?? plain;
   const port = Number(digits ?? DEFAULT_PORT);
-  if (host === undefined || port < 1 || port > 65_535)
+  if (host === undefined || port < portMin || port > 65_535)
     throw callError("bad-address", `${JSON.stringify(text)} is not HOST:PORT: write the address of the server's snapshotter, as 127.0.0.1:${DEFAULT_PORT}`);
   return { host, port };
 }
@@ -35,20 +39,78 @@ export function addressInWords({ host, port }: Address): string {
 }
 
 /**
- * Sends a request, and yields what comes back to the end of it.
+ * Sends a request, and yields what comes back to the end of it. Each chunk is the reader's until it asks for the next: all lie in
+ * one buffer, so that a long reply leaves nothing to the garbage collector.
  * @throws {TidemarkError} `retry` "unreachable", "broken-connection", "silent-server", "interrupted"
  */
 export async function* exchange(line: Line, request: Buffer): AsyncGenerator<Buffer> {
-  const socket = await open(line);
+  const inbox = inboxOf(RECEIVE_BYTES);
+  const socket = await open(line, { buffer: inbox.buffer, callback: inbox.take });
+  socket.once("end", inbox.end).once("error", inbox.fail).once("close", inbox.end);
   try {
     // By one write: older servers lose what a second segment brings.
     socket.write(request);
-    for await (const chunk of socket) yield chunk as Buffer;
+    for (let bytes = await inbox.next(); bytes !== undefined; bytes = await inbox.next()) {
+      // What the reader takes is not the server's silence: the socket waits meanwhile.
+      socket.setTimeout(0);
+      yield bytes;
+      inbox.done();
+      socket.setTimeout(line.silentMs);
+      socket.resume();
+    }
   } catch (error) {
     throw brokenConnection(line, error);
   } finally {
     close(socket);
   }
+}
+
+interface Inbox {
+  readonly buffer: Buffer;
+  /** Called with what has arrived in the buffer; the socket waits until `done`. */
+  readonly take: (bytes: number) => boolean;
+  readonly end: () => void;
+  readonly fail: (error: Error) => void;
+  next(): Promise<Buffer | undefined>;
+  done(): void;
+}
+
+/** Holds what has arrived last, until it is taken. */
+function inboxOf(size: number): Inbox {
+  const buffer = Buffer.allocUnsafeSlow(size);
+  let arrived = 0;
+  let ended = false;
+  let fault: Error | undefined;
+  let wake: () => void = () => undefined;
+  return {
+    buffer,
+    take(bytes) {
+      arrived = bytes;
+      wake();
+      return false;
+    },
+    end() {
+      ended = true;
+      wake();
+    },
+    fail(error) {
+      fault = error;
+      wake();
+    },
+    async next() {
+      while (arrived === 0) {
+        if (fault !== undefined) throw fault;
+        if (ended) return undefined;
+        await new Promise<void>((woken) => {
+          wake = woken;
+        });
+      }
+      return buffer.subarray(0, arrived);
+    },
+    done() {
+      arrived = 0;
+    },
+  };
 }
 
 /** The whole reply, of at most so many bytes. */
@@ -58,7 +120,7 @@ export async function exchangeAll(line: Line, request: Buffer, bytesMax: number)
   for await (const chunk of exchange(line, request)) {
     bytes += chunk.length;
     if (bytes > bytesMax) throw new TidemarkError("retry", "bad-reply", `${addressInWords(line.address)} sent more than ${bytesMax} bytes for a short request`);
-    chunks.push(chunk);
+    chunks.push(Buffer.from(chunk));
   }
   return Buffer.concat(chunks);
 }
@@ -67,9 +129,12 @@ export async function exchangeAll(line: Line, request: Buffer, bytesMax: number)
 export async function upload(line: Line, head: Buffer, body: AsyncIterable<Buffer>): Promise<Buffer> {
   const socket = await open(line);
   try {
+    // Nor is what the body takes: the server waits for it.
+    socket.setTimeout(0);
     const [first, rest] = await firstOf(body);
-    await write(socket, Buffer.concat([head, first]));
-    for await (const chunk of rest) await write(socket, chunk);
+    await write(line, socket, Buffer.concat([head, first]));
+    for await (const chunk of rest) await write(line, socket, chunk);
+    socket.setTimeout(line.silentMs);
     // The server ends behind the archive by itself; one that was cut ends by this.
     socket.end();
     const replies: Buffer[] = [];
@@ -89,18 +154,21 @@ async function firstOf(body: AsyncIterable<Buffer>): Promise<readonly [Buffer, A
   return [first.done === true ? Buffer.alloc(0) : first.value, rest];
 }
 
-async function write(socket: Socket, bytes: Buffer): Promise<void> {
+async function write({ silentMs }: Line, socket: Socket, bytes: Buffer): Promise<void> {
   if (socket.destroyed) throw socket.errored ?? new Error("the server ended the connection");
+  socket.setTimeout(silentMs);
   await new Promise<void>((done, failed) => {
-    socket.write(bytes, (error) => (error == null ? done() : failed(error)));
+    // Whoever destroyed the socket said why; the write itself only says that it was given up.
+    socket.write(bytes, (error) => (error == null ? done() : failed(socket.errored ?? error)));
   });
+  socket.setTimeout(0);
 }
 
-function open(line: Line): Promise<Socket> {
+function open(line: Line, onread?: OnReadOpts): Promise<Socket> {
   const { address, silentMs, signal } = line;
   if (signal?.aborted === true) throw interrupted();
   return new Promise<Socket>((done, failed) => {
-    const socket = connect({ ...address, allowHalfOpen: true, noDelay: true });
+    const socket = connect({ ...address, allowHalfOpen: true, noDelay: true, ...(onread && { onread }) });
     const abort = (): void => {
       socket.destroy(interrupted());
     };

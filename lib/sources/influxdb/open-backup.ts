@@ -1,11 +1,12 @@
 // Opens what is backed up under a name: the newest generation, or an earlier one. What is opened is held until it is closed,
 // so that cleanup leaves its attachments alone.
 
-import { createHash } from "node:crypto";
+import type { Content } from "../../attachments/attach.ts";
+import { attachmentReader, readAttachment } from "../../attachments/read.ts";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { getTable } from "../../jobs/tables.ts";
-import { callError, damagedObject, TidemarkError } from "../../model/errors.ts";
-import { PART_BYTES, PIN_TTL_MS } from "../../model/limits.ts";
+import { callError } from "../../model/errors.ts";
+import { PIN_TTL_MS } from "../../model/limits.ts";
 import { incarnationPrefix, type ShardId } from "../../model/names.ts";
 import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
 import { keyOfRow, releaseRows } from "../../model/rows.ts";
@@ -21,15 +22,13 @@ export interface OpenBackup extends Backup {
   readonly generation: GenerationRecord;
   /** The bytes of an attachment, in pieces; the last only comes if the whole has the SHA-256. */
   read(file: Attached): AsyncGenerator<Buffer>;
-  /** Some bytes of an attachment, held against nothing: read it whole before. */
-  readAt(file: Attached, offset: number, length: number): Promise<Buffer>;
+  /** Reads some bytes of an attachment at a time, held against no SHA-256: read it whole before. */
+  reader(file: Attached): (offset: number, length: number) => Promise<Buffer>;
   close(): Promise<void>;
 }
 
-export interface Attached {
+export interface Attached extends Content {
   readonly object: string;
-  readonly bytes: number;
-  readonly sha256: string;
 }
 
 export function idOf(name: string): ShardId {
@@ -74,8 +73,8 @@ export async function openBackup(world: World, name: string, at?: GenerationAt):
       ...backup,
       id,
       generation: chosen,
-      read: (file) => readAttachment(objects, `${prefix}${file.object}`, file),
-      readAt: (file, offset, length) => piece(objects, `${prefix}${file.object}`, { file, offset, length }),
+      read: (file) => readAttachment({ objects }, `${prefix}${file.object}`, file),
+      reader: (file) => attachmentReader({ objects }, `${prefix}${file.object}`, file),
       close: () => view.close(),
     };
   } catch (error) {
@@ -131,28 +130,4 @@ function heldObjects({ objects, clock }: World, view: ShardView): Objects {
       return objects.getRange(key, range);
     },
   };
-}
-
-/** @throws {TidemarkError} `repair` where it is missing, cut off, or other bytes than were stored (I8) */
-async function* readAttachment(objects: Objects, key: string, file: Attached): AsyncGenerator<Buffer> {
-  const hash = createHash("sha256");
-  let offset = 0;
-  do {
-    const body = await piece(objects, key, { file, offset, length: PART_BYTES });
-    hash.update(body);
-    offset += body.length;
-    if (offset === file.bytes && hash.digest("hex") !== file.sha256) throw damagedObject(key, "its bytes are not those that were stored");
-    if (body.length > 0) yield body;
-  } while (offset < file.bytes);
-}
-
-async function piece(
-  objects: Objects,
-  key: string,
-  { file, offset, length }: { readonly file: Attached; readonly offset: number; readonly length: number },
-): Promise<Buffer> {
-  const got = await objects.getRange(key, { offset, length });
-  if (got.kind === "absent") throw new TidemarkError("repair", "missing-object", `${key} is missing`, { object: key });
-  if (got.size !== file.bytes) throw damagedObject(key, `it has ${got.size} bytes, and ${file.bytes} were stored`);
-  return got.body;
 }

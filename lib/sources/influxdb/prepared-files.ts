@@ -30,7 +30,7 @@ const TOMBSTONE_BYTES_MAX = 4 * VALUE_BYTES_MAX;
  * @throws {TidemarkError} `repair` where a file is damaged
  */
 export async function prepareFiles(
-  backup: Pick<OpenBackup, "read" | "readAt">,
+  backup: Pick<OpenBackup, "read" | "reader">,
   { shard, files }: ShardRecord,
   { tombstones, keep }: { readonly tombstones: "applied" | "kept"; readonly keep?: TimeRange },
 ): Promise<readonly PreparedFile[]> {
@@ -56,10 +56,10 @@ interface Rewriting {
   readonly keep: TimeRange | undefined;
 }
 
-async function rewritten(backup: Pick<OpenBackup, "read" | "readAt">, { shard, file, tombstone, keep }: Rewriting): Promise<PreparedFile | undefined> {
+async function rewritten(backup: Pick<OpenBackup, "read" | "reader">, { shard, file, tombstone, keep }: Rewriting): Promise<PreparedFile | undefined> {
   // All of the file is held against its SHA-256 once; what is read of it by places is not.
   for await (const _ of backup.read(file));
-  const source = { name: `${shard}/${file.name}`, size: file.bytes, read: (offset: number, length: number) => backup.readAt(file, offset, length) };
+  const source = { name: `${shard}/${file.name}`, size: file.bytes, read: backup.reader(file) };
   const deletions = tombstone === undefined ? undefined : await deletionsIn(backup, { shard, tombstone });
   const result = await withoutDeleted(source, { ...(deletions && { tombstones: deletions }), ...(keep && { keep }) });
   switch (result.kind) {

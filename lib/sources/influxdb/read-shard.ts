@@ -6,7 +6,7 @@
 // where nothing seems to have changed, once the server says that nothing newer is there.
 
 import { createHash } from "node:crypto";
-import { attach, type AttachDeps } from "../../attachments/attach.ts";
+import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
 import { attachmentReference } from "../../model/names.ts";
 import type { Random } from "../../ports/random.ts";
@@ -93,7 +93,7 @@ async function readSteadily(deps: ReadShardDeps, request: ReadShardRequest): Pro
     return {
       files,
       storedFiles: fresh.length,
-      storedBytes: fresh.reduce((sum, { bytes }) => sum + bytes, 0),
+      storedBytes: fresh.reduce((sum, file) => sum + storedBytes(file), 0),
       readings,
       vanished: unexplained([...new Set([...namesOf(before ?? []), ...(request.missed ?? [])])], namesOf(files)),
     };
@@ -121,7 +121,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
     else files.push(found);
   }
   if (otherThanKnown.size > 0) {
-    const rest = pool.filter(({ name }) => !otherThanKnown.has(name));
+    const rest = [...pool, ...stored].filter(({ name }) => !otherThanKnown.has(name));
     return readOnce(deps, request, rest, stored);
   }
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));

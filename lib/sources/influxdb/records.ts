@@ -3,6 +3,7 @@
 
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import type { Content } from "../../attachments/attach.ts";
 import { damagedItem, TidemarkError } from "../../model/errors.ts";
 import { VALUE_BYTES_MAX } from "../../model/limits.ts";
 import type { Mutation } from "../../model/mutation.ts";
@@ -13,17 +14,16 @@ export const PRODUCER = "influxdb";
 
 const digest = z.string().regex(/^[0-9a-f]{64}$/);
 const whole = z.int().nonnegative();
+/** What an attachment is called, its first number the generation that stored it; of the content the bytes and SHA-256, of each zstd frame the bytes. */
+const ATTACHED = { bytes: whole, sha256: digest, object: z.string(), frames: z.array(z.int().positive()).readonly() };
 /** Nanoseconds since 1970, in decimal digits: more than a JSON number holds. */
 const nanoseconds = z.string().regex(/^-?[0-9]{1,19}$/);
 
 export const FILE_RECORD = z.strictObject({
   name: z.string().regex(/^[0-9]{9,16}-[0-9]{9,16}\.(tsm|tombstone)$/),
-  bytes: whole,
-  sha256: digest,
+  ...ATTACHED,
   /** Seconds since 1970, by the server's clock. */
   modifiedS: z.int(),
-  /** What the attachment is called; its first number is the generation that stored it. */
-  object: z.string(),
 });
 
 const RANGE = z.strictObject({ start: z.string(), end: z.string() });
@@ -43,9 +43,7 @@ export const SHARD_RECORD = z.strictObject({
 });
 
 const METASTORE = z.strictObject({
-  bytes: whole,
-  sha256: digest,
-  object: z.string(),
+  ...ATTACHED,
   users: z.enum(["kept", "left out"]),
 });
 
@@ -128,7 +126,7 @@ export function parseGeneration(value: Buffer, table: string): GenerationRecord 
 }
 
 /** The attachments that a value of such a table names, with what they hold; none for a generation's record. */
-export function attachmentsOf(value: Buffer): readonly { readonly object: string; readonly bytes: number; readonly sha256: string }[] {
+export function attachmentsOf(value: Buffer): readonly (Content & { readonly object: string })[] {
   const document: unknown = JSON.parse(value.toString("utf8"));
   const shard = SHARD_RECORD.safeParse(document);
   if (shard.success) return shard.data.files;

@@ -227,14 +227,14 @@ async function restoreShard(world: World, request: DatabaseRequest, target: Shar
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     rewritten: files.filter(({ isRewritten }) => isRewritten).length,
   };
-  const before = await filesThere(client, target);
-  // Names would be taken: what a server wrote itself since the database was made would be lost.
-  if (target.isNew && before.size > 0) throw foreignFiles(target);
-  if (files.length === 0) return { ...about, found: false };
-  if (!target.isNew && (await holds(before, target, files))) return { ...about, found: true };
   for (let attempt = 1; ; attempt++) {
     if (signal?.aborted === true) throw new TidemarkError("retry", "interrupted", "interrupted: the same restore goes on where this one was stopped");
     try {
+      const before = await filesThere(client, target);
+      // Names would be taken: what a server wrote itself since the database was made would be lost.
+      if (target.isNew && attempt === 1 && before.size > 0) throw foreignFiles(target);
+      if (files.length === 0) return { ...about, found: false };
+      if (await holds(before, target, files)) return { ...about, found: true };
       await client.updateShard(newShard, shardArchive(`${place.database}/${place.policy}/${newShard}`, files));
       if (await holds(await filesThere(client, target), target, files)) return { ...about, found: false };
       throw new TidemarkError(

@@ -81,9 +81,13 @@ function overlaps({ startNs, endNs }: PlacedShard, { start, end }: { readonly st
   return startNs <= nanosecondsOf(end) && nanosecondsOf(start) < endNs;
 }
 
-/** Of a time that `Date` reads, with up to nine digits of a second. */
+/**
+ * Of a time that `Date` reads, with up to nine digits of a second.
+ * @throws {TidemarkError} `call` "bad-time"
+ */
 export function nanosecondsOf(time: string): bigint {
   const [, digits = ""] = /\.([0-9]{1,9})/.exec(time) ?? [];
   const seconds = Date.parse(time.replace(/\.[0-9]+/, "")) / 1_000;
+  if (!Number.isSafeInteger(seconds)) throw callError("bad-time", `${JSON.stringify(time)} is no time: write one as 2026-08-03T01:00:00Z`);
   return BigInt(seconds) * 1_000_000_000n + BigInt(digits.padEnd(9, "0"));
 }

@@ -86,7 +86,7 @@ export async function addFiles(
   const before = head.shards.get(shard);
   if (before === undefined) throw callError("unknown-shard", `${name} has no shard ${shard}`);
   const files: FileRecord[] = [];
-  for await (const entry of tarEntries(archive)) {
+  for await (const entry of tarEntries(archive, { goesOn: true })) {
     const file = fileOfEntry(entry.name, before);
     if (files.some(({ name: known }) => known === file)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${file} twice`);
     const object = attachmentReference(generation, `${shard}/${file}-${world.random.id(SUFFIX_DIGITS)}`);
@@ -120,7 +120,7 @@ async function beginChange(world: World, name: string): Promise<Change> {
       const inOrder: Backup = { ...next, shards: new Map([...next.shards].sort(([a], [b]) => a - b)) };
       const about = { generation, isFull: false, job, server: "restored to tidemark influxdb serve", startedAtMs, finishedAtMs: world.clock.now() };
       const record = generationRecord(head, inOrder, { ...about, selection: {}, changedShards: 1, failed: [] });
-      if (!(await commitGeneration(world, id, { head, next: inOrder, record, oldestIndex }))) {
+      if (!(await commitGeneration(world, { id, incarnation }, { head, next: inOrder, record, oldestIndex }))) {
         throw new TidemarkError("retry", "contended", `another job has made generation ${generation} of ${name} meanwhile`);
       }
     },

@@ -21,18 +21,32 @@ export interface TarEntry {
   readonly body: AsyncIterable<Buffer>;
 }
 
+export interface TarOptions {
+  /** Whether the chunks may go on behind the archive's end, and are not waited for: a client may keep its side of a connection open. */
+  readonly goesOn?: boolean;
+}
+
 /**
- * The regular files of an archive, in its order.
+ * The regular files of an archive, in its order. Chunks are done with when the next is asked for, and so are those of bodies. Who
+ * stops early, or is refused, ends the chunks too: a connection behind them does not stay open.
  * @throws {TidemarkError} `retry` "cut-archive", "bad-archive"
  */
-export async function* tarEntries(chunks: AsyncIterable<Buffer>): AsyncGenerator<TarEntry> {
+export async function* tarEntries(chunks: AsyncIterable<Buffer>, { goesOn = false }: TarOptions = {}): AsyncGenerator<TarEntry> {
   const source = byteSource(chunks);
+  try {
+    yield* entriesIn(source);
+    if (!goesOn && (await source.piece(1)) !== undefined) throw badArchive("something follows its end");
+  } finally {
+    await source.end();
+  }
+}
+
+async function* entriesIn(source: ByteSource): AsyncGenerator<TarEntry> {
   let extension: Extension = {};
   for (;;) {
     const block = await source.take(BLOCK, "a header");
     if (isZero(block)) {
       if (!isZero(await source.take(BLOCK, "its end"))) throw badArchive("a lone zero block stands in it");
-      if ((await source.piece(1)) !== undefined) throw badArchive("something follows its end");
       return;
     }
     const header = parseHeader(block);
@@ -60,7 +74,14 @@ export function tarHeader({ name, size, modifiedS }: Pick<TarEntry, "name" | "si
   const split = splitName(name);
   if (split === undefined) records.push(record("path", name));
   if (size > OCTAL_SIZE_MAX) records.push(record("size", String(size)));
-  const short = split ?? { prefix: "", name: Buffer.from(name.replace(/^.*\//, "")).subarray(0, NAME_BYTES).toString("latin1") };
+  // For who knows no extended headers; in ASCII, so that it takes as many bytes as it has letters.
+  const short = split ?? {
+    prefix: "",
+    name: name
+      .replace(/^.*\//s, "")
+      .replace(/[^ -~]/g, "_")
+      .slice(0, NAME_BYTES),
+  };
   const own = headerBlock({ ...short, size: Math.min(size, OCTAL_SIZE_MAX), modifiedS, type: "0" });
   if (records.length === 0) return own;
   const text = Buffer.from(records.join(""));
@@ -208,6 +229,8 @@ interface ByteSource {
   take(length: number, what: string): Promise<Buffer>;
   /** Between one byte and so many; nothing at the end. */
   piece(most: number): Promise<Buffer | undefined>;
+  /** Ends the chunks, wherever they are. */
+  end(): Promise<void>;
 }
 
 function byteSource(chunks: AsyncIterable<Buffer>): ByteSource {
@@ -228,14 +251,16 @@ function byteSource(chunks: AsyncIterable<Buffer>): ByteSource {
   return {
     piece,
     async take(length, what) {
-      const parts: Buffer[] = [];
-      for (let missing = length; missing > 0; ) {
-        const some = await piece(missing);
+      const taken = Buffer.allocUnsafe(length);
+      for (let at = 0; at < length; ) {
+        const some = await piece(length - at);
         if (some === undefined) throw cutArchive(read, what);
-        parts.push(some);
-        missing -= some.length;
+        at += some.copy(taken, at);
       }
-      return parts.length === 1 ? parts[0] : Buffer.concat(parts);
+      return taken;
+    },
+    async end() {
+      await iterator.return?.();
     },
   };
 }

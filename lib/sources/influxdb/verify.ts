@@ -1,11 +1,11 @@
 // Verifies a backup: the table as any other, and every attachment that a state which can be brought back names, each read whole
 // and held against its SHA-256 (I8).
 
-import { createHash } from "node:crypto";
 import { eachKeptValue } from "../../attachments/kept-values.ts";
+import { readAttachment } from "../../attachments/read.ts";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { isTidemarkError, TidemarkError } from "../../model/errors.ts";
-import { PART_BYTES, RECOVER_ATTEMPTS_MAX } from "../../model/limits.ts";
+import { RECOVER_ATTEMPTS_MAX } from "../../model/limits.ts";
 import { incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import { type Finding, type VerifyReport, verifyShard } from "../../recovery/verify.ts";
@@ -71,20 +71,12 @@ async function attachmentsNamed(world: World, subject: Subject): Promise<Readonl
   return outcome.kind === "stale" ? "stale" : named;
 }
 
-async function findingOf({ objects }: World, key: string, { bytes, sha256 }: Attached): Promise<string | undefined> {
-  const hash = createHash("sha256");
-  let offset = 0;
+async function findingOf(world: World, key: string, attached: Attached): Promise<string | undefined> {
   try {
-    do {
-      const got = await objects.getRange(key, { offset, length: PART_BYTES });
-      if (got.kind === "absent") return "it is missing";
-      if (got.size !== bytes) return `it has ${got.size} bytes, and ${bytes} were stored`;
-      hash.update(got.body);
-      offset += got.body.length;
-    } while (offset < bytes);
+    for await (const _ of readAttachment(world, key, attached));
+    return undefined;
   } catch (error) {
     if (isTidemarkError(error) && error.kind === "repair") return error.message;
     throw error;
   }
-  return hash.digest("hex") === sha256 ? undefined : "its bytes are not those that were stored";
 }

@@ -173,9 +173,14 @@ export function parseIdMap(reply: Buffer): ReadonlyMap<number, number> {
   }
   const count = reply.readBigUInt64BE(8);
   if (BigInt(reply.length) !== 16n + 16n * count) throw badReply("the map of shard ids", `it has ${reply.length} bytes for ${count} pairs`);
-  return new Map(
-    Array.from({ length: Number(count) }, (_, pair) => [Number(reply.readBigUInt64BE(16 + 16 * pair)), Number(reply.readBigUInt64BE(24 + 16 * pair))]),
-  );
+  const id = (at: number): number => {
+    const given = Number(reply.readBigUInt64BE(at));
+    if (!Number.isSafeInteger(given)) throw badReply("the map of shard ids", `an id in it is ${reply.readBigUInt64BE(at)}`);
+    return given;
+  };
+  const ids = new Map(Array.from({ length: Number(count) }, (_, pair) => [id(16 + 16 * pair), id(24 + 16 * pair)]));
+  if (BigInt(ids.size) !== count) throw badReply("the map of shard ids", "it has an id twice");
+  return ids;
 }
 
 export function idMapReply(ids: ReadonlyMap<number, number>): Buffer {

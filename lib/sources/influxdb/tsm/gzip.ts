@@ -6,7 +6,6 @@ const HEADER_BYTES = 10;
 const TRAILER_BYTES = 8;
 /** gzip, deflate, no flags: all that Go's gzip writes unless it is asked for more. */
 const HEADER_START = 0x1f8b_0800;
-const CHUNK_BYTES = 64 * 1024;
 
 export type Member = { readonly kind: "member"; readonly unpacked: Buffer; readonly end: number } | { readonly kind: "too-large" };
 
@@ -27,7 +26,7 @@ export function unpackMember(bytes: Buffer, at: number, lengthMax: number): Memb
 
 function inflate(packed: Buffer, lengthMax: number): Member {
   // With `info`, Node gives the engine too, which knows how many bytes it took; its types leave that out.
-  const options: ZlibOptions = { info: true, chunkSize: CHUNK_BYTES, maxOutputLength: Math.max(lengthMax, 1) };
+  const options: ZlibOptions = { info: true, maxOutputLength: Math.max(lengthMax, 1) };
   try {
     const result = inflateRawSync(packed, options) as unknown as { readonly buffer: Buffer; readonly engine: { readonly bytesWritten: number } };
     if (result.buffer.length > lengthMax) return { kind: "too-large" };

@@ -2,6 +2,7 @@
 // exactly where one range covers it, and what is kept of a block's ascending times is a few runs, found by halving.
 
 import { TIME_MAX, TIME_MIN } from "./layout.ts";
+import { HIGH, LOW, pairsOf } from "./words.ts";
 
 /** Range n is from `firsts[n]` to `lasts[n]`. */
 export interface Ranges {
@@ -53,15 +54,23 @@ export function keptRuns({ firsts, lasts }: Ranges, times: BigInt64Array): reado
   let from = 0;
   for (let at = firstAtOrAbove(lasts, times[0], lasts.length); at < firsts.length && from < times.length; at++) {
     const end = firstAtOrAbove(times, firsts[at], times.length);
+    const next = firstAtOrAbove(times, lasts[at] + 1n, times.length);
+    // A range between two points removes none: the run goes on.
+    if (next === end) continue;
     if (end > from) runs.push(from, end);
-    from = Math.max(from, firstAtOrAbove(times, lasts[at] + 1n, times.length));
+    from = next;
   }
   if (from < times.length) runs.push(from, times.length);
   return runs;
 }
 
+/** By halves: every time of a block that is cut is looked at. */
 export function ascends(times: BigInt64Array): boolean {
-  for (let i = 1; i < times.length; i++) if (times[i - 1] > times[i]) return false;
+  const pairs = pairsOf(times);
+  for (let i = 2; i < pairs.length; i += 2) {
+    const rise = (pairs[i + HIGH] | 0) - (pairs[i - 2 + HIGH] | 0);
+    if (rise < 0 || (rise === 0 && pairs[i + LOW] < pairs[i - 2 + LOW])) return false;
+  }
   return true;
 }
 

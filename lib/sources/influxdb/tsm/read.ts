@@ -164,8 +164,8 @@ export function coalesced(blocks: readonly BlockEntry[]): readonly BlockRead[] {
   return reads;
 }
 
-/** The bytes of the blocks, in their order, each with its CRC, which holds. One read is made ahead. */
-export async function* readBlocks({ source }: TsmFile, blocks: readonly BlockEntry[]): AsyncGenerator<Buffer> {
+/** The bytes of the blocks, in their order, those of one read together; each with its CRC, which holds. One read is made ahead. */
+export async function* readBlocks({ source }: TsmFile, blocks: readonly BlockEntry[]): AsyncGenerator<readonly Buffer[]> {
   const large = blocks.find(({ length }) => length > BLOCK_BYTES_MAX);
   if (large !== undefined) throw tooLarge(source.name, `the block at ${large.offset} has ${large.length} bytes, above ${BLOCK_BYTES_MAX}`);
   const reads = coalesced(blocks);
@@ -174,12 +174,13 @@ export async function* readBlocks({ source }: TsmFile, blocks: readonly BlockEnt
     const bytes = await ahead;
     ahead = i + 1 < reads.length ? readAhead(source, reads[i + 1]) : undefined;
     if (bytes === undefined) return;
-    for (const { offset, length } of read.blocks) {
-      const block = bytes.subarray(offset - read.offset, offset - read.offset + length);
-      if (crc32(block.subarray(CHECKSUM_BYTES)) !== block.readUInt32BE()) throw damagedObject(source.name, `the block at ${offset} fails its CRC-32`);
-      yield block;
-    }
+    yield read.blocks.map(({ offset, length }) => checked(source, offset, bytes.subarray(offset - read.offset, offset - read.offset + length)));
   }
+}
+
+function checked({ name }: TsmSource, offset: number, block: Buffer): Buffer {
+  if (crc32(block.subarray(CHECKSUM_BYTES)) !== block.readUInt32BE()) throw damagedObject(name, `the block at ${offset} fails its CRC-32`);
+  return block;
 }
 
 function readAhead(source: TsmSource, { offset, length }: BlockRead): Promise<Buffer> {

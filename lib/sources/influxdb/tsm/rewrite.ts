@@ -76,11 +76,13 @@ async function cutInto(cuts: CutLog, file: TsmFile, plans: readonly KeyPlan[]): 
   const blocks = jobs.map(({ block }) => block);
   let changed = 0;
   let next = 0;
-  for await (const stored of readBlocks(file, blocks)) {
-    const { plan, block } = jobs[next++];
-    const cut = cutBlock(file, plan, block, stored);
-    cuts.push(cut);
-    if (cut.length > 0 && cut.stored !== stored) changed++;
+  for await (const together of readBlocks(file, blocks)) {
+    for (const stored of together) {
+      const { plan, block } = jobs[next++];
+      const cut = cutBlock(file, plan, block, stored);
+      cuts.push(cut);
+      if (cut.length > 0 && cut.stored !== stored) changed++;
+    }
   }
   return changed;
 }
@@ -129,21 +131,23 @@ async function* stream(file: TsmFile, removal: Removal, cuts: CutLog, byteLength
   assert(streamed === byteLength, "a new file has the size that was planned");
 }
 
-async function* partsOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<Buffer> {
-  yield HEADER;
+async function* partsOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<readonly Buffer[]> {
+  yield [HEADER];
   yield* blocksOf(file, removal, cuts);
   yield* indexOf(file, removal, cuts);
 }
 
-async function* blocksOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<Buffer> {
+async function* blocksOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<readonly Buffer[]> {
   const cursor = { at: 0 };
   for await (const plans of plansOf(file, removal)) {
     const jobs = plans.flatMap((plan) => settled(plan, cuts, cursor).map((block) => ({ plan, block })));
     const places = jobs.map(({ block }) => block.from);
     let next = 0;
-    for await (const stored of readBlocks(file, places)) {
-      const { plan, block } = jobs[next++];
-      yield block.from.isCut ? cutAgain(file, plan, block, stored) : stored;
+    for await (const together of readBlocks(file, places)) {
+      yield together.map((stored) => {
+        const { plan, block } = jobs[next++];
+        return block.from.isCut ? cutAgain(file, plan, block, stored) : stored;
+      });
     }
   }
 }
@@ -157,17 +161,17 @@ function cutAgain(file: TsmFile, plan: KeyPlan, block: SettledBlock, stored: Buf
 }
 
 /** The index and the footer. */
-async function* indexOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<Buffer> {
+async function* indexOf(file: TsmFile, removal: Removal, cuts: CutLog): AsyncGenerator<readonly Buffer[]> {
   const cursor = { at: 0 };
   let offset = HEADER.length;
   for await (const plans of plansOf(file, removal)) {
-    for (const plan of plans) {
+    yield plans.flatMap((plan) => {
       const blocks = settled(plan, cuts, cursor).map(({ first, last, length }) => {
         offset += length;
         return { first, last, length, offset: offset - length };
       });
-      if (blocks.length > 0) yield indexKey(plan.key, plan.type, blocks);
-    }
+      return blocks.length === 0 ? [] : [indexKey(plan.key, plan.type, blocks)];
+    });
   }
-  yield footer(offset);
+  yield [footer(offset)];
 }

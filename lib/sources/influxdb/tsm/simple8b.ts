@@ -62,13 +62,22 @@ export function pack(pairs: Uint32Array, from: number, end: number, out: Buffer,
   return at;
 }
 
-/** The first that takes the numbers from `from` on: the one with the most numbers. */
+/** The one that takes the most numbers. Where some fit, fewer of them do too, as they may be wider: so one look at each is enough. */
 function selectorFor(pairs: Uint32Array, from: number, end: number): number {
   const ones = onesFrom(pairs, from, Math.min(end, from + COUNTS[0]));
   if (ones === COUNTS[0]) return 0;
   if (ones >= COUNTS[1]) return 1;
-  let selector = 2;
-  while (!fits(pairs, from, end, selector)) selector++;
+  let selector = COUNTS.length - 1;
+  if (pairs[2 * from + HIGH] >= TOO_WIDE) throw new RangeError("a number has more than 60 bits");
+  if (pairs[2 * from + HIGH] !== 0) return selector;
+  let any = 0;
+  let seen = from;
+  for (; selector > 2; selector--) {
+    const to = from + COUNTS[selector - 1];
+    if (to > end) break;
+    for (; seen < to; seen++) any |= pairs[2 * seen + HIGH] !== 0 ? -1 : pairs[2 * seen + LOW];
+    if (32 - Math.clz32(any) > WIDTHS[selector - 1]) break;
+  }
   return selector;
 }
 
@@ -76,19 +85,6 @@ function onesFrom(pairs: Uint32Array, from: number, end: number): number {
   let at = from;
   while (at < end && pairs[2 * at + LOW] === 1 && pairs[2 * at + HIGH] === 0) at++;
   return at - from;
-}
-
-function fits(pairs: Uint32Array, from: number, end: number, selector: number): boolean {
-  const width = WIDTHS[selector];
-  const to = from + COUNTS[selector];
-  if (width === 60) {
-    if (pairs[2 * from + HIGH] >= TOO_WIDE) throw new RangeError("a number has more than 60 bits");
-    return true;
-  }
-  if (to > end) return false;
-  const bound = 2 ** width;
-  for (let i = from; i < to; i++) if (pairs[2 * i + HIGH] !== 0 || pairs[2 * i + LOW] >= bound) return false;
-  return true;
 }
 
 function packWord(pairs: Uint32Array, from: number, selector: number, out: Buffer, at: number): number {

@@ -8,6 +8,9 @@ const RATIO_MAX = 32;
 const FRAGMENT_BYTES = 64 * 1024;
 const COPY_MIN = 4;
 const COPY_MAX = 64;
+/** Copies of fewer bytes than this, from nearer than that, take two bytes. */
+const SHORT_END = 12;
+const NEAR_END = 2048;
 const HASH_BITS = 14;
 
 /** The bytes behind `at`, unpacked. Throws RangeError for what is not snappy's, or has more than `lengthMax` bytes. */
@@ -72,10 +75,11 @@ function packFragment(bytes: Buffer, start: number, end: number, out: Buffer, at
   // The longer nothing is found, the wider the steps.
   let misses = 32;
   while (from + COPY_MIN <= end) {
-    const hash = Math.imul(bytes.readUInt32LE(from), 0x1e35_a7bd) >>> (32 - HASH_BITS);
+    const four = bytes.readUInt32LE(from);
+    const hash = hashOf(four);
     const earlier = table[hash];
     table[hash] = from;
-    if (earlier < 0 || bytes.readUInt32LE(earlier) !== bytes.readUInt32LE(from)) {
+    if (earlier < 0 || bytes.readUInt32LE(earlier) !== four) {
       from += misses++ >>> 5;
       continue;
     }
@@ -85,9 +89,14 @@ function packFragment(bytes: Buffer, start: number, end: number, out: Buffer, at
     at = writeCopies(from - earlier, length, out, at);
     from += length;
     pending = from;
+    if (from + COPY_MIN <= end) table[hashOf(bytes.readUInt32LE(from - 1))] = from - 1;
     misses = 32;
   }
   return writeLiteral(bytes, pending, end, out, at);
+}
+
+function hashOf(four: number): number {
+  return Math.imul(four, 0x1e35_a7bd) >>> (32 - HASH_BITS);
 }
 
 function writeLiteral(bytes: Buffer, from: number, to: number, out: Buffer, at: number): number {
@@ -106,8 +115,14 @@ function writeLiteral(bytes: Buffer, from: number, to: number, out: Buffer, at: 
 
 function writeCopies(distance: number, length: number, out: Buffer, at: number): number {
   for (let left = length; left > 0; left -= COPY_MAX) {
-    out[at++] = ((Math.min(left, COPY_MAX) - 1) << 2) | 2;
-    at = out.writeUInt16LE(distance, at);
+    const count = Math.min(left, COPY_MAX);
+    if (count >= COPY_MIN && count < SHORT_END && distance < NEAR_END) {
+      out[at++] = ((distance >>> 8) << 5) | ((count - COPY_MIN) << 2) | 1;
+      out[at++] = distance;
+    } else {
+      out[at++] = ((count - 1) << 2) | 2;
+      at = out.writeUInt16LE(distance, at);
+    }
   }
   return at;
 }

@@ -13,6 +13,7 @@ const RUN = 2;
 const FIRST_END = 9;
 /** The largest power of ten that InfluxDB divides by. */
 const EXPONENT_MAX = 12;
+const POWERS = Array.from({ length: EXPONENT_MAX + 1 }, (_, exponent) => 10 ** exponent);
 
 export function timesBytesMax(count: number): number {
   return FIRST_END + packedBytesMax(count) + 2 * VARINT_BYTES_MAX;
@@ -92,7 +93,7 @@ export function encodeTimes(times: BigInt64Array, out: Buffer, at: number): numb
   if (times.length > 1 && areEqual(deltas)) return encodeRun(deltas, out, at);
   if (isWide(deltas)) return encodeRaw(deltas, out, at);
   const exponent = exponentOf(deltas);
-  if (exponent > 0) divide(deltas, 10 ** exponent);
+  if (exponent > 0) divide(deltas, POWERS[exponent]);
   out[at] = (PACKED << 4) | exponent;
   return pack(deltas, 1, times.length, out, writePair(deltas, 0, out, at + 1));
 }
@@ -120,7 +121,7 @@ function isWide(deltas: Uint32Array): boolean {
 function exponentOf(deltas: Uint32Array): number {
   let exponent = EXPONENT_MAX;
   for (let i = 1; 2 * i < deltas.length && exponent > 0; i++) {
-    while (exponent > 0 && !divides(deltas, i, 10 ** exponent)) exponent--;
+    while (exponent > 0 && !divides(deltas, i, POWERS[exponent])) exponent--;
   }
   return exponent;
 }

@@ -5,6 +5,10 @@
 //   3  (1.4)         00 00 15 03, then the records packed by gzip
 //   4  (from 1.5)    00 00 15 04, then a gzip member with records for each DELETE
 //
+// From 1.4 on, InfluxDB misreads version 2: it overwrites a key before it looks for it, so that it deletes nothing. Such a server
+// shows points again that one before 1.4 had deleted. Here version 2 deletes what it says; whoever wants the server's answers looks
+// at `version`.
+//
 // Guarantees: every record that a sum covers is read or an error; memory is bounded by what the caller allows unpacked. InfluxDB
 // itself takes a cut file as one that ends there, which would bring deleted points back: here it is damaged. A file of no bytes
 // deletes nothing, as InfluxDB has it: an old fault wrote such.
@@ -35,8 +39,11 @@ export interface Deletion extends TimeRange {
   readonly key: Buffer;
 }
 
+export type TombstoneVersion = 1 | 2 | 3 | 4;
+
 /** Deletions as records in the form of version 2, ordered by key. */
 export interface Tombstones {
+  readonly version: TombstoneVersion;
   readonly records: Buffer;
   /** Where each record begins. */
   readonly starts: Uint32Array;
@@ -45,13 +52,14 @@ export interface Tombstones {
 /** Parses a tombstone file; `name` names it in errors. */
 export function parseTombstones(name: string, bytes: Buffer, unpackedMax: number = TOMBSTONE_UNPACKED_BYTES_MAX): Tombstones {
   if (bytes.length > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${bytes.length} bytes, above ${TOMBSTONE_BYTES_MAX}`);
-  const records = recordsOf(name, bytes, unpackedMax);
+  const version = versionOf(name, bytes);
+  const records = recordsOf(name, bytes, version, unpackedMax);
   const starts = orDamaged(
     name,
     () => "its records",
     () => startsOf(records),
   );
-  return { records, starts: ordered(records, starts) };
+  return { version, records, starts: ordered(records, starts) };
 }
 
 /** All deletions, by key. */
@@ -73,8 +81,7 @@ export function deletedByKey({ records, starts }: Tombstones): (key: Buffer) => 
   };
 }
 
-function recordsOf(name: string, bytes: Buffer, unpackedMax: number): Buffer {
-  const version = versionOf(name, bytes);
+function recordsOf(name: string, bytes: Buffer, version: TombstoneVersion, unpackedMax: number): Buffer {
   switch (version) {
     case 1:
       return recordsOfLines(name, bytes, unpackedMax);
@@ -86,7 +93,7 @@ function recordsOf(name: string, bytes: Buffer, unpackedMax: number): Buffer {
   }
 }
 
-function versionOf(name: string, bytes: Buffer): 1 | 2 | 3 | 4 {
+function versionOf(name: string, bytes: Buffer): TombstoneVersion {
   // A key in text never begins with a zero byte.
   if (bytes.length < VERSION_BYTES || bytes[0] !== 0) return 1;
   const version = bytes.readUInt32BE() - VERSION_BASE;

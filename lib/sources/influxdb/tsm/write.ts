@@ -57,16 +57,18 @@ export function footer(indexStart: number): Buffer {
 }
 
 /** Small parts together are pieces that are worth handing on. */
-export async function* inPieces(parts: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+export async function* inPieces(parts: AsyncIterable<readonly Buffer[]>): AsyncGenerator<Buffer> {
   let waiting: Buffer[] = [];
   let length = 0;
-  for await (const part of parts) {
-    waiting.push(part);
-    length += part.length;
-    if (length < PIECE_BYTES) continue;
-    yield Buffer.concat(waiting, length);
-    waiting = [];
-    length = 0;
+  for await (const together of parts) {
+    for (const part of together) {
+      waiting.push(part);
+      length += part.length;
+      if (length < PIECE_BYTES) continue;
+      yield Buffer.concat(waiting, length);
+      waiting = [];
+      length = 0;
+    }
   }
   if (length > 0) yield Buffer.concat(waiting, length);
 }
