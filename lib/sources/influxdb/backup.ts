@@ -10,6 +10,8 @@ import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { createTable, findTable } from "../../jobs/tables.ts";
 import { isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
+import { groupsOf } from "../../model/groups.ts";
+import { KEEP_GENERATIONS } from "../../model/limits.ts";
 import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
@@ -26,12 +28,12 @@ import { checkSelection, isInside, type Range, selectShards, type Selection, who
 
 /** Shards that are read at a time. */
 const SHARDS_TOGETHER = 3;
+/** Notes that are written at a time. */
+const NOTES_TOGETHER = 25;
 /** Tries at a shard: a busy one answers nothing until its flush is done. */
 const ATTEMPTS_MAX = 7;
 const BACKOFF_MS = 500;
 const BACKOFF_MAX_MS = 10_000;
-/** Generations that a new backup keeps, where its table says nothing else. */
-export const KEEP_GENERATIONS = 30;
 
 export interface BackupRequest {
   readonly name: string;
@@ -151,7 +153,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
 
   async function oneShard(placed: PlacedShard): Promise<ShardResult> {
     const noted = notes.shard(placed.shard);
-    if (noted !== undefined) return { kind: "read", record: noted, isChanged: true };
+    if (noted !== undefined) return { kind: "read", record: noted, isChanged: noted.generation === generation };
     try {
       const result = await readPlaced(world, job, {
         placed,
@@ -178,7 +180,14 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
 
   await Promise.all(Array.from({ length: SHARDS_TOGETHER }, work));
   if (fatal !== undefined) throw fatal;
-  if (job.signal?.aborted === true) return { kind: "aborted", generation };
+  if (job.signal?.aborted === true) {
+    // Else a server whose unchanged shards take longer than one turn would be read for ever. Who is not stopped pays nothing for it.
+    const unchanged = results.flatMap((result) =>
+      result.kind === "read" && !result.isChanged && notes.shard(result.record.shard) === undefined ? [result.record] : [],
+    );
+    for (const some of groupsOf(unchanged, NOTES_TOGETHER)) await Promise.all(some.map((record) => notes.addShard(record)));
+    return { kind: "aborted", generation };
+  }
   const failed = results.filter((result) => result.kind === "failed");
   if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
 
