@@ -8,6 +8,7 @@ import { metastoreReply, pathsReply } from "../../lib/sources/influxdb/wire.ts";
 import { type Dialect, type Double, type SnapshotterRequest, startDouble } from "./double.ts";
 
 const DAY_NS = 86_400_000_000_000n;
+const EMPTY_ARCHIVE_BYTES = 1_024;
 const NODE = Buffer.from("null\n");
 
 export interface ModelFile {
@@ -57,7 +58,10 @@ export async function startModelServer(shards: readonly ModelShard[], { dialect 
       }
       case "shard": {
         const found = model.shards.get(Number(json.ShardID));
-        return found === undefined || model.unopened.has(found.shard) ? Buffer.alloc(0) : archiveOf(found, Date.parse(text("Since")));
+        if (found === undefined || model.unopened.has(found.shard)) return Buffer.alloc(0);
+        const reply = archiveOf(found, Date.parse(text("Since")));
+        // An old one has no bytes where it has no files.
+        return dialect === "1.0" && reply.length === EMPTY_ARCHIVE_BYTES ? Buffer.alloc(0) : reply;
       }
       default:
         return Buffer.alloc(0);

@@ -19,7 +19,7 @@ import { serve, type Serving } from "../../lib/sources/influxdb/serve.ts";
 import { verifyBackup } from "../../lib/sources/influxdb/verify.ts";
 import { backup, cleanUp, clientOf, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, hooked, NAME } from "./at-rest.ts";
 import { type Fault, type SnapshotterRequest, startProxy } from "./double.ts";
-import { type Influxd, startInfluxd } from "./influxd.ts";
+import { type Influxd, influxdVersion, startInfluxd } from "./influxd.ts";
 import { archive, type ArchiveEntry, modelShard, type ModelServer, startModelServer } from "./model-server.ts";
 import { missing } from "./obtain.ts";
 import { type Answers, answers, points } from "./points.ts";
@@ -73,7 +73,6 @@ describe("tidemark influxdb serve", () => {
     ["an archive that is cut in a file", update(1n, good.subarray(0, 513))],
     ["an archive that is cut before its end", update(1n, good.subarray(0, -1_024))],
     ["an archive that is cut in its end", update(1n, good.subarray(0, -1))],
-    ["an archive with something behind it", update(1n, Buffer.concat([good, Buffer.of(1)]))],
     ["no archive", update(1n, Buffer.alloc(0))],
     ["a name with ..", update(1n, archive([file(`db/policy/1/../10/${FIRST}`)]))],
     ["another shard's folder", update(1n, archive([file(`db/policy/10/${FIRST}`)]))],
@@ -181,12 +180,12 @@ function playFailures(): void {
           const failure = await bringBack(world, newDatabase, { client }).catch((error: unknown) => error);
           // A server does without a part of an archive's end: what it then gives back counts.
           const isWhole = place === -1_024 || place === -512;
-          if (isWhole && kind === "lost") expect(failure).toMatchObject({ databases: [{ resumed: false, shards: [{}, {}, {}] }] });
+          if (isWhole) expect(failure).toMatchObject({ databases: [{ resumed: false, shards: [{}, {}, {}] }] });
           else {
             expect(failure).toMatchObject({ kind: "retry", message: expect.stringMatching(/shard|connection/) });
             cutter.heal();
             const { databases } = await bringBack(world, newDatabase, { client });
-            expect(databases[0]).toMatchObject({ resumed: true, shards: [{ found: true }, { found: isWhole }, { found: false }] });
+            expect(databases[0]).toMatchObject({ resumed: true, shards: [{ found: true }, { found: false }, { found: false }] });
           }
         } else {
           expect((await bringBack(world, newDatabase, { client })).databases[0]).toMatchObject({ resumed: false, shards: [{}, {}, {}] });
@@ -306,26 +305,40 @@ function playFailures(): void {
     expect(series[0].values.map(([, v]) => v)).toEqual([at]);
   });
 
+  /** Below 0: behind the first byte. Up to 1 a part of the head, from there on, up to 2, of the metastore behind it. */
+  function placeIn(json: SnapshotterRequest["json"], part: number): number {
+    const headBytes = 2 + Buffer.byteLength(`${JSON.stringify(json)}\n`);
+    if (part < 0) return 1;
+    return Math.floor(part <= 1 ? headBytes * part : headBytes + Number(json.UploadSize) * (part - 1));
+  }
+
   test("a metastore in two segments is taken whole or refused clearly, wherever it is split, and the next try is right", async () => {
+    // More than a server reads at a time; what it reads at its second time is all that it takes.
+    await target.query('CREATE DATABASE "wide" WITH DURATION INF SHARD DURATION 1d NAME "policy"');
+    await target.write("wide", points({ seed: 22, points: 32, shardGroupMs: DAY_MS, groups: 16 }));
+    const wide = await answers(target, "wide");
     const codes = new Set<string>();
-    for (const bytes of [1, 2, 60, 300, 400, 500, 700]) {
-      const { world, newDatabase } = await prepared();
+    for (const part of [-1, 0.5, 1, 1.5, 1.95]) {
+      const { newDatabase } = await prepared();
+      const world = failureWorld(made);
+      await generationOf(backup(world, target.snapshotter, { selection: { database: "wide" } }));
       await behind(
-        ({ type, nthOfType }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "split", bytes } : undefined),
+        ({ type, nthOfType, json }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "split", bytes: placeIn(json, part) } : undefined),
         async (address) => {
-          const client = clientOf(address);
-          const outcome = await bringBack(world, newDatabase, { client }).catch((error: unknown) => error);
+          const about = { client: clientOf(address), database: "wide" };
+          const outcome = await bringBack(world, newDatabase, about).catch((error: unknown) => error);
           if (isTidemarkError(outcome)) {
             expect(outcome).toMatchObject({ kind: "retry", message: expect.stringMatching(/log tells why/) });
             codes.add(outcome.code);
-            await bringBack(world, newDatabase, { client });
+            await bringBack(world, newDatabase, about);
           }
-          expect(await answers(target, newDatabase)).toEqual(original);
+          expect(await answers(target, newDatabase)).toEqual(wide);
         },
       );
       await target.query(`DROP DATABASE "${newDatabase}"`);
     }
-    expect([...codes].every((code) => ["refused", "bad-reply"].includes(code))).toBe(true);
+    expect([...codes].filter((code) => code !== "refused")).toEqual([]);
+    if (/^1\.[5-7]\./.test(await influxdVersion())) expect([...codes]).toEqual(["refused"]);
   });
 
   test("a shard update in two segments, which the server may take for another shard's, is sent again", async () => {
@@ -360,18 +373,21 @@ function playFailures(): void {
     }
   });
 
-  test("a server that answers nothing when it is asked what it has: the error names the shard, and the same restore goes on", async () => {
-    for (const nth of [1, 3]) {
+  test("a server that answers nothing when it is asked what it has is asked again; where it never does the error names the shard, and the same restore goes on", async () => {
+    for (const silent of [[1], [2], [3, 4], [4, 5, 6, 7, 8, 9]]) {
       const { world, newDatabase } = await prepared();
       await behind(
-        ({ type, nthOfType }) => (type === SHARD_BACKUP && nthOfType === nth ? { kind: "nothing" } : undefined),
-        async (address) => {
+        ({ type, nthOfType }) => (type === SHARD_BACKUP && silent.includes(nthOfType) ? { kind: "nothing" } : undefined),
+        async (address, wellAgain) => {
           const client = clientOf(address);
-          await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({
-            kind: "retry",
-            message: expect.stringMatching(/shard \d+ of restored/),
-          });
-          expect((await bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(true);
+          if (silent.length > 2) {
+            await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({
+              kind: "retry",
+              message: expect.stringMatching(/shard \d+ of restored/),
+            });
+            wellAgain();
+            expect((await bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(true);
+          } else expect((await bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(false);
           expect(await answers(target, newDatabase)).toEqual(original);
         },
       );
