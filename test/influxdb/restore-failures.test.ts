@@ -1,26 +1,21 @@
-// What goes wrong between a backup and a server that it is restored to (influx-wire.md W8 to W11, features.md I26 to I36), and
-// between a client and `tidemark influxdb serve`: each ends with a clear error or with all points, never with a wrong success,
-// and what was stopped goes on.
+// What goes wrong between a backup and a server that it is restored to (docs/compared.md, I26 to I36): each ends with a clear error or with
+// all points, never with a wrong success, and what was stopped goes on.
 
-import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
-import { addressInWords } from "../../lib/sources/influxdb/connection.ts";
 import { exportBackup } from "../../lib/sources/influxdb/export.ts";
 import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
 import { restore, type RestoreReport, type RestoreRequest } from "../../lib/sources/influxdb/restore.ts";
-import { serve, type Serving } from "../../lib/sources/influxdb/serve.ts";
 import { verifyBackup } from "../../lib/sources/influxdb/verify.ts";
-import { backup, cleanUp, clientOf, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, hooked, NAME } from "./at-rest.ts";
+import { backup, cleanUp, clientOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, hooked, NAME } from "./at-rest.ts";
+import { startCutter } from "./cutter.ts";
 import { type Fault, type SnapshotterRequest, startProxy } from "./double.ts";
 import { type Influxd, influxdVersion, startInfluxd } from "./influxd.ts";
-import { archive, type ArchiveEntry, modelShard, type ModelServer, startModelServer } from "./model-server.ts";
 import { missing } from "./obtain.ts";
 import { type Answers, answers, points } from "./points.ts";
 
@@ -28,98 +23,6 @@ const SHARD_BACKUP = 0;
 const METASTORE_UPDATE = 6;
 const SHARD_UPDATE = 7;
 const DAY_MS = 86_400_000;
-const FIRST = "000000001-000000001.tsm";
-const SECOND = "000000002-000000001.tsm";
-
-describe("tidemark influxdb serve", () => {
-  let world: FailureWorld;
-  let server: ModelServer;
-  let serving: Serving;
-  let told: string[];
-  beforeEach(async () => {
-    world = failureWorld();
-    server = await startModelServer([modelShard(1, { [FIRST]: "one", [SECOND]: "two" }), modelShard(10, { [FIRST]: "ten" })]);
-    await backup(world, server.address);
-    told = [];
-    const onRequest = ({ error }: { readonly error?: string }) => void told.push(error ?? "done");
-    serving = await serve(world, { name: NAME, listen: { host: "127.0.0.1", port: 0 }, onRequest });
-  });
-  afterEach(async () => {
-    await serving.close();
-    await server[Symbol.asyncDispose]();
-  });
-
-  const CONTENT = { [`1/${FIRST}`]: "one", [`1/${SECOND}`]: "two", [`10/${FIRST}`]: "ten" };
-  const request = (type: number, json: object) => Buffer.concat([Buffer.of(3, type), Buffer.from(`${JSON.stringify(json)}\n`)]);
-  const update = (shard: bigint, bytes: Uint8Array) => {
-    const head = Buffer.from([3, SHARD_UPDATE, 0, 0, 0, 0, 0, 0, 0, 0]);
-    head.writeBigUInt64BE(shard, 2);
-    return Buffer.concat([head, bytes]);
-  };
-  const file = (name: string, bytes = "new"): ArchiveEntry => ({ name, bytes: Buffer.from(bytes) });
-  const good = archive([file("db/policy/1/000000003-000000001.tsm")]);
-
-  const bad: readonly [string, Buffer][] = [
-    ["an UploadSize below zero", request(METASTORE_UPDATE, { UploadSize: -5 })],
-    ["an UploadSize of 0", request(METASTORE_UPDATE, { UploadSize: 0 })],
-    ["an UploadSize beyond all memory", request(METASTORE_UPDATE, { UploadSize: 2 ** 50 })],
-    ["an UploadSize that is no whole number", request(METASTORE_UPDATE, { UploadSize: 1.5 })],
-    ["an UploadSize beyond whole numbers", Buffer.concat([Buffer.of(3, METASTORE_UPDATE), Buffer.from('{"UploadSize":1e300}\n')])],
-    ["a metastore that is shorter than it says", Buffer.concat([request(METASTORE_UPDATE, { UploadSize: 1_000 }), Buffer.alloc(20, 1)])],
-    ["a metastore that is none", Buffer.concat([request(METASTORE_UPDATE, { UploadSize: 20 }), Buffer.alloc(20, 0xff)])],
-    ["a shard that is not there", update(99n, good)],
-    ["a shard id beyond all numbers", update(2n ** 64n - 1n, good)],
-    ["a shard id that is cut", Buffer.from([3, SHARD_UPDATE, 0, 0])],
-    ["an archive that is cut in a file", update(1n, good.subarray(0, 513))],
-    ["an archive that is cut before its end", update(1n, good.subarray(0, -1_024))],
-    ["an archive that is cut in its end", update(1n, good.subarray(0, -1))],
-    ["no archive", update(1n, Buffer.alloc(0))],
-    ["a name with ..", update(1n, archive([file(`db/policy/1/../10/${FIRST}`)]))],
-    ["another shard's folder", update(1n, archive([file(`db/policy/10/${FIRST}`)]))],
-    ["an absolute name", update(1n, archive([file(`/etc/${FIRST}`)]))],
-    ["a directory", update(1n, archive([{ ...file("db/policy/1/"), type: "5", bytes: Buffer.alloc(0) }]))],
-    ["a link", update(1n, archive([{ ...file(`db/policy/1/${FIRST}`), type: "2", bytes: Buffer.alloc(0) }]))],
-    ["a name twice", update(1n, archive([file("db/policy/1/000000003-000000001.tsm", "a"), file("db/policy/1/000000003-000000001.tsm", "b")]))],
-    ["another first byte", Buffer.from('\x02\x01{"UploadSize":1}\n')],
-    ["a request of no type", request(9, {})],
-    ["a head without an end", Buffer.concat([Buffer.of(3, 1), Buffer.alloc(100_000, 0x20)])],
-  ];
-  test.for(bad)("takes nothing of %s, tells why, and goes on serving", async ([, bytes]) => {
-    expect(await exchange(addressInWords(serving.address), bytes)).toHaveLength(0);
-    expect(told).toHaveLength(1);
-    expect(told[0]).not.toBe("done");
-    expect(await generationsOf(world)).toEqual([1]);
-    await generationOf(backup(failureWorld(), addressInWords(serving.address)));
-    await exchange(addressInWords(serving.address), update(1n, good));
-    expect(told.at(-1)).toBe("done");
-    expect(await contentOf(world, 2)).toEqual({ ...CONTENT, "1/000000003-000000001.tsm": "new" });
-    await expectAtRest(world);
-  });
-
-  test("answers a backup of a backup, as its own server would, and nothing where its store is damaged: never a part", async () => {
-    const copy = failureWorld();
-    await generationOf(backup(copy, addressInWords(serving.address)));
-    expect(await contentOf(copy, 1)).toEqual(CONTENT);
-    world.objects.damage(keyOf(world, SECOND), (body) => body.fill(0x21));
-    const other = failureWorld();
-    const failure = await backup(other, addressInWords(serving.address)).catch((error: unknown) => error);
-    expect(failure).toMatchObject({ kind: "retry", message: expect.stringContaining("shard 1 of db/policy") });
-    expect(told.filter((error) => error !== "done").every((error) => error.includes("damaged"))).toBe(true);
-    expect(told).toContainEqual(expect.stringContaining(SECOND));
-    expect(await generationOf(backup(other, addressInWords(serving.address), { skipErrors: true }))).toMatchObject({
-      outcome: "partial",
-      failed: [{ shard: 1 }],
-    });
-    expect(await contentOf(other, 1)).toEqual({ [`10/${FIRST}`]: "ten" });
-  });
-});
-
-/** The key of the one attachment with that in its name. */
-function keyOf({ objects }: FailureWorld, name: string): string {
-  const keys = [...objects.objects.keys()].filter((key) => key.includes("/attached/") && key.includes(name));
-  expect(keys).toHaveLength(1);
-  return keys[0];
-}
 
 const lacks = await missing();
 if (lacks !== undefined) test("failures of a restore to a real InfluxDB are no wrong success", ({ skip }) => skip(lacks));
@@ -488,71 +391,4 @@ function playFailures(): void {
     expect(await generationsOf(world)).toEqual([3, 4]);
     await expect(openBackup(world, NAME, { generation: 1 })).rejects.toMatchObject({ code: "unknown-generation" });
   });
-}
-
-interface Cut {
-  /** `lost`: the server gets an end there, the client sees the server's. `reset`: both are reset. */
-  readonly kind: "lost" | "reset";
-  /** So many bytes of what the client sends come through; below 0, all but so many. */
-  readonly place: number;
-}
-
-/** A proxy that cuts what clients send to update shards. */
-async function startCutter(upstream: string, cut: (nthUpdate: number) => Cut | undefined) {
-  const [host, port] = upstream.split(":");
-  const sockets = new Set<Socket>();
-  let updates = 0;
-  let isHealed = false;
-  const listener = createServer({ allowHalfOpen: true }, (socket) => {
-    const server = connect({ host, port: Number(port), allowHalfOpen: true, noDelay: true });
-    for (const one of [socket, server]) {
-      sockets.add(one);
-      one.on("error", () => undefined).once("close", () => sockets.delete(one));
-    }
-    socket.once("data", (first: Buffer) => {
-      if (first[1] === SHARD_UPDATE) updates += 1;
-      const chosen = first[1] === SHARD_UPDATE && !isHealed ? cut(updates) : undefined;
-      if (chosen === undefined) {
-        server.write(first);
-        socket.pipe(server);
-        server.pipe(socket);
-        return;
-      }
-      const chunks = [first];
-      socket.on("data", (chunk: Buffer) => chunks.push(chunk));
-      socket.once("end", () => {
-        const bytes = Buffer.concat(chunks);
-        server.end(bytes.subarray(0, chosen.place < 0 ? bytes.length + chosen.place : chosen.place));
-        if (chosen.kind === "reset") server.once("end", () => socket.resetAndDestroy());
-        else server.pipe(socket);
-        server.resume();
-      });
-    });
-  });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const bound = listener.address();
-  if (bound === null || typeof bound === "string") throw new Error("a server that listens has a port");
-  return {
-    address: `127.0.0.1:${bound.port}`,
-    heal: () => {
-      isHealed = true;
-    },
-    [Symbol.asyncDispose]: async () => {
-      const closed = once(listener, "close");
-      listener.close();
-      for (const socket of sockets) socket.destroy();
-      await closed;
-    },
-  };
-}
-
-/** What comes back for these bytes and an end. */
-async function exchange(address: string, bytes: Buffer): Promise<Buffer> {
-  const [host, port] = address.split(":");
-  const socket = connect({ host, port: Number(port), allowHalfOpen: true });
-  socket.end(bytes);
-  const chunks: Buffer[] = [];
-  for await (const chunk of socket) chunks.push(chunk);
-  return Buffer.concat(chunks);
 }

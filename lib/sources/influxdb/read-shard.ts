@@ -143,7 +143,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   }
 }
 
-/** Whether the server has no file that is newer than all of these; those of the last second come along, and are compared. */
+/** Whether the server has changed no file later than a second behind all of these: an archive's times are rounded. What comes along is compared. */
 async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files: readonly FileRecord[]): Promise<boolean> {
   // A server before 1.5 answers nothing both where there is nothing and where it failed; of a range no newer files can be asked for.
   if (request.range !== undefined || files.length === 0 || (await deps.client.dialect()) === "1.0") return false;
