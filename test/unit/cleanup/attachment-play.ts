@@ -43,7 +43,7 @@ export async function playSeed(seed: number): Promise<Met> {
   const met: Met = { deleted: 0, commits: 0, reads: 0, kills: 0, lost: 0 };
   const stage = openStage({ random, onEffect: async (effect) => observe(effect) });
   const log = logOf(stage);
-  let failure: unknown;
+  let failure: Error | undefined;
 
   function observe({ step: { method, args }, outcome }: Effect): void {
     if (method === "createIfAbsent" && (outcome as { readonly kind: string }).kind === "created") log.created(String(args[0]), args[1] as Buffer);
@@ -115,7 +115,7 @@ export async function playSeed(seed: number): Promise<Met> {
         await work(process.world);
       } catch (error) {
         // What is refused is tried again; what is damaged or broken is a failure of the promise.
-        if (!isTidemarkError(error) || error.kind === "repair" || error.kind === "bug") failure ??= error;
+        if (!isTidemarkError(error) || error.kind === "repair" || error.kind === "bug") failure ??= error as Error;
       }
     }
   }

@@ -45,7 +45,7 @@ afterEach(async () => {
 });
 
 /** Calls once the whole request is there. */
-function whenAsked(socket: Socket, then: (request: Buffer) => void, bytes = REQUEST.length): void {
+function whenAsked(socket: Socket, then: (request: Buffer) => unknown, bytes = REQUEST.length): void {
   const chunks: Buffer[] = [];
   socket.on("data", (chunk) => {
     chunks.push(chunk);
@@ -282,11 +282,12 @@ describe("an upload", () => {
     const { line, isAllClosed } = await serving((socket) => {
       socket.on("data", (chunk) => got.push(chunk));
       socket.removeAllListeners("end");
-      socket.once("end", async () => {
-        await sleep(50);
-        order.push("server");
-        socket.end("done");
-      });
+      socket.once("end", () =>
+        setTimeout(() => {
+          order.push("server");
+          socket.end("done");
+        }, 50),
+      );
     });
     const large = Buffer.alloc(1024 * 1024, 5);
     const reply = await upload(line, head, body(Buffer.from("first"), large, Buffer.from("last")));
