@@ -44,7 +44,8 @@ async function committed(world: World, generation: number, files: Awaited<Return
   const next: Backup = { ...head, shards: new Map([[7, aShard({ shard: 7, generation, files })]]) };
   const times = { startedAtMs: START_MS, finishedAtMs: START_MS };
   const record = generationRecord(head, next, { generation, isFull: false, job, server: "x", selection: {}, changedShards: 1, failed: [], ...times });
-  return commitGeneration(world, id, { head, next, record, oldestIndex });
+  const { incarnation } = await openShard(world, id, world.clock.now());
+  return commitGeneration(world, { id, incarnation }, { head, next, record, oldestIndex });
 }
 
 /** So many generations, each with another file, each captured. */

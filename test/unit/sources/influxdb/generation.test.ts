@@ -6,6 +6,7 @@ import type { World } from "../../../../lib/ports/world.ts";
 import { commitGeneration, type GenerationAbout, generationRecord } from "../../../../lib/sources/influxdb/generation.ts";
 import { listGenerations, readNewest } from "../../../../lib/sources/influxdb/open-backup.ts";
 import { type Backup, digestOf, EMPTY_BACKUP } from "../../../../lib/sources/influxdb/records.ts";
+import { openShard } from "../../../../lib/checkpoint/control.ts";
 import { id, START_MS, withObjects, noAnswer, worldWithTable } from "../../jobs/world.ts";
 import { aFile, aGeneration, aShard } from "./samples.ts";
 
@@ -75,10 +76,15 @@ describe("the record of a generation", () => {
   });
 });
 
+async function lifeOf(world: World) {
+  const { incarnation } = await openShard(world, id, world.clock.now());
+  return { id, incarnation };
+}
+
 async function committed(world: World, generation: number, job: string, next: Backup): Promise<boolean> {
   const { backup: head, oldestIndex } = await readNewest(world, id.table);
   const state = { ...next, generations: head.generations };
-  return commitGeneration(world, id, { head, next: state, record: generationRecord(head, state, { ...about, generation, job }), oldestIndex });
+  return commitGeneration(world, await lifeOf(world), { head, next: state, record: generationRecord(head, state, { ...about, generation, job }), oldestIndex });
 }
 
 describe("a generation that is committed", () => {
@@ -99,9 +105,10 @@ describe("a generation that is committed", () => {
 
   test("of two with one number is the first; the other changes nothing, and is told", async () => {
     const world = await worldWithTable({ source: "influxdb" });
+    const life = await lifeOf(world);
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const commit = (job: string, next: Backup) =>
-      commitGeneration(world, id, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job }), oldestIndex });
+      commitGeneration(world, life, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job }), oldestIndex });
     expect([await commit("a", one), await commit("b", two)]).toEqual([true, false]);
     const { backup } = await readNewest(world, id.table);
     expect([[...backup.shards], [...backup.generations.values()].map(({ job }) => job)]).toEqual([[...one.shards], ["a"]]);
@@ -110,12 +117,13 @@ describe("a generation that is committed", () => {
 
   test("of many at once is one, and the state is its", async () => {
     const world = await worldWithTable({ source: "influxdb" });
+    const life = await lifeOf(world);
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const jobs = ["a", "b", "c", "d"];
     const states = jobs.map((_, place) => stateOf({ shard: place + 1 }));
     const won = await Promise.all(
       states.map((next, place) =>
-        commitGeneration(world, id, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job: jobs[place] }), oldestIndex }),
+        commitGeneration(world, life, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job: jobs[place] }), oldestIndex }),
       ),
     );
     expect(won.filter(Boolean)).toEqual([true]);
@@ -143,10 +151,11 @@ describe("a generation that is committed", () => {
   test("to a table that was deleted is refused in words", async () => {
     const world = await worldWithTable({ source: "influxdb" });
     await committed(world, 1, "a", one);
+    const life = await lifeOf(world);
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const record = generationRecord(head, two, { ...about, generation: 2 });
     await deleteTable(world, id.table);
-    await expect(commitGeneration(world, id, { head, next: two, record, oldestIndex })).rejects.toMatchObject({ kind: "call" });
+    await expect(commitGeneration(world, life, { head, next: two, record, oldestIndex })).rejects.toMatchObject({ kind: "call" });
   });
 
   test("lets those go from the list that can no longer be brought back", async () => {
