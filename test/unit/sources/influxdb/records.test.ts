@@ -176,7 +176,7 @@ describe("the digest of a state", () => {
   });
 
   test.each<[string, Pick<Backup, "metastore" | "shards">]>([
-    ["a file's SHA-256", base([aFile({ content: 5 })])],
+    ["a file's SHA-256", base([{ ...aFile(), sha256: sha(5) }])],
     ["a file's name", base([aFile({ name: "000000002-000000001.tsm" })])],
     ["a file's bytes", base([{ ...aFile(), bytes: 99 }])],
     ["one file fewer", base([])],
