@@ -6,7 +6,7 @@ import { Alarm, ComparisonOperator, type IMetric, TreatMissingData } from "aws-c
 import type { Function as LambdaFunction } from "aws-cdk-lib/aws-lambda";
 import type { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
-import { pipelineMetric } from "./metrics.ts";
+import { pipelineMetric, tableMetric } from "./metrics.ts";
 import type { AlarmsProps } from "./props.ts";
 
 export interface Watched {
@@ -16,6 +16,13 @@ export interface Watched {
   readonly ingest: LambdaFunction;
   /** By what they hold, as in `Snapshot`. */
   readonly deadLetters: Readonly<Record<string, IQueue>>;
+  /** By their names. */
+  readonly sources: Readonly<Record<string, WatchedSource>>;
+}
+
+export interface WatchedSource {
+  readonly every: Duration;
+  readonly deadLetters: IQueue;
 }
 
 interface AlarmRequest {
@@ -34,7 +41,10 @@ const DAY_SECONDS = 86_400;
 
 export function pipelineAlarms(scope: Construct, watched: Watched, { actions = [], checkpointLag = CHECKPOINT_LAG }: AlarmsProps): readonly Alarm[] {
   const folder = new Construct(scope, "Alarms");
-  const alarms = Object.entries(requests(watched, checkpointLag)).map(([id, request]) => alarm(folder, id, request));
+  const alarms = [
+    ...Object.entries(requests(watched, checkpointLag)).map(([id, request]) => alarm(folder, id, request)),
+    ...Object.entries(watched.sources).flatMap(([name, source]) => sourceAlarms(folder, watched.pipelineName, name, source)),
+  ];
   for (const made of alarms) {
     made.addAlarmAction(...actions);
     made.addOkAction(...actions);
@@ -121,17 +131,38 @@ function ingestAlarms({ ingest }: Watched): Readonly<Record<string, AlarmRequest
 }
 
 function deadLetterAlarms({ deadLetters }: Watched): Readonly<Record<string, AlarmRequest>> {
-  return Object.fromEntries(
-    Object.entries(deadLetters).map(([id, queue]) => [
-      `${id}DeadLetters`,
-      {
-        metric: queue.metricApproximateNumberOfMessagesVisible({ statistic: "Maximum" }),
-        when: "above",
-        threshold: 0,
-        description: `A message of ${id.toLowerCase()} was given up after its last try. Read it in the dead-letter queue, where its reason is; cure that, then send it back.`,
-      } as const,
-    ]),
-  );
+  return Object.fromEntries(Object.entries(deadLetters).map(([id, queue]) => [`${id}DeadLetters`, deadLetterAlarm(id.toLowerCase(), queue)]));
+}
+
+function deadLetterAlarm(of: string, queue: IQueue): AlarmRequest {
+  return {
+    metric: queue.metricApproximateNumberOfMessagesVisible({ statistic: "Maximum" }),
+    when: "above",
+    threshold: 0,
+    description: `A message of ${of} was given up after its last try. Read it in the dead-letter queue, where its reason is; cure that, then send it back.`,
+  };
+}
+
+function sourceAlarms(folder: Construct, pipeline: string, name: string, { every, deadLetters }: WatchedSource): readonly Alarm[] {
+  const scope = new Construct(folder, name);
+  const all: Readonly<Record<string, AlarmRequest>> = {
+    BackupOverdue: {
+      metric: tableMetric(pipeline, "BackupsCompleted", name, { period: halfOf(every) }),
+      when: "below",
+      threshold: 1,
+      periods: 5,
+      missing: TreatMissingData.BREACHING,
+      description: `No backup of ${name} was completed for two and a half of its periods; what came since is only on the server. Look first at its function's log, whether the server answers, and whether the schedule is enabled. For a new source it ends with the first backup.`,
+    },
+    BackupsPartial: {
+      metric: tableMetric(pipeline, "BackupsPartial", name),
+      when: "above",
+      threshold: 0,
+      description: `Shards of ${name} could not be read: in the newest backup they are as they were before. Look first at its function's log, which names them and the errors, then at the server's.`,
+    },
+    BackupDeadLetters: deadLetterAlarm(`the backups of ${name}`, deadLetters),
+  };
+  return Object.entries(all).map(([id, request]) => alarm(scope, id, request));
 }
 
 function alarm(

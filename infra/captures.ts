@@ -2,7 +2,7 @@
 // shard that is due; each message is one capture, each capture sends one for its cleanup. A second schedule cleans all.
 
 import { Duration } from "aws-cdk-lib";
-import { RecursiveLoop } from "aws-cdk-lib/aws-lambda";
+import { type IFunction, RecursiveLoop } from "aws-cdk-lib/aws-lambda";
 import { SqsEventSource } from "aws-cdk-lib/aws-lambda-event-sources";
 import type { Construct } from "constructs";
 import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./functions.ts";
@@ -58,9 +58,18 @@ export function captures(scope: Construct, settings: FunctionSettings, { plan, s
   };
   functions.snapshot.addEventSource(shardSource(queues.snapshot, snapshot?.maxConcurrency ?? SNAPSHOT_CONCURRENCY));
   functions.cleanup.addEventSource(shardSource(queues.cleanup, cleanup?.maxConcurrency ?? CLEANUP_CONCURRENCY));
-  schedule(scope, "Plan", { target: functions.plan, every: plan?.every ?? PLAN_EVERY, input: { kind: "plan" }, description: "Captures what is due" });
-  schedule(scope, "Cleanup", { target: functions.cleanup, every: cleanup?.every ?? CLEANUP_EVERY, input: { kind: "pass" }, description: "Cleans all shards" });
+  schedule(scope, "Plan", { target: callOf(functions.plan), every: plan?.every ?? PLAN_EVERY, input: { kind: "plan" }, description: "Captures what is due" });
+  schedule(scope, "Cleanup", {
+    target: callOf(functions.cleanup),
+    every: cleanup?.every ?? CLEANUP_EVERY,
+    input: { kind: "pass" },
+    description: "Cleans all shards",
+  });
   return { functions, queues };
+}
+
+function callOf({ functionArn }: IFunction) {
+  return { arn: functionArn, action: "lambda:InvokeFunction" } as const;
 }
 
 /** One shard a call: a capture may take all of its time. */

@@ -3,9 +3,12 @@
 
 import { type Duration, Token } from "aws-cdk-lib";
 import { callError } from "../lib/model/errors.ts";
+import { checkTableName } from "../lib/model/names.ts";
 import { checkTable } from "../lib/model/table.ts";
-import type { PipelineTable, SnapshotPipelineProps } from "./props.ts";
-import { tableSettings } from "./tables.ts";
+import { functionName } from "./functions.ts";
+import { isHost } from "./influxdb.ts";
+import type { InfluxdbSource, PipelineTable, SnapshotPipelineProps } from "./props.ts";
+import { sourceTableSettings, tableSettings } from "./tables.ts";
 
 /** Lambda's limits. */
 const TIMEOUT_SECONDS_MAX = 900;
@@ -18,13 +21,18 @@ const CONCURRENCY_MAX = 1_000;
 
 const MINUTE_SECONDS = 60;
 const PLAN_SECONDS_MAX = 3_600;
-/** The alarm on a stalled cleanup looks back two and a half periods, and CloudWatch looks back seven days. */
+/** The alarms on a stalled cleanup and an overdue backup look back two and a half periods, and CloudWatch looks back seven days. */
 const CLEANUP_SECONDS_MAX = 2 * 86_400;
+const BACKUP_SECONDS_MAX = 2 * 86_400;
+const PORT_MAX = 65_535;
+/** Of a function's name. */
+const FUNCTION_NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 
 /** @throws {TidemarkError} `call`, naming the prop and what it may be */
 export function checkProps(props: SnapshotPipelineProps): void {
   checkPrefix(props.prefix);
   checkTables(props.tables ?? []);
+  checkSources(props);
   checkRate("plan.every", props.plan?.every, PLAN_SECONDS_MAX);
   checkRate("cleanup.every", props.cleanup?.every, CLEANUP_SECONDS_MAX);
   for (const name of ["snapshot", "cleanup", "ingest"] as const) checkFunction(name, props[name]);
@@ -65,6 +73,42 @@ function checkTables(tables: readonly PipelineTable[]): void {
   const names = tables.map(({ name }) => name);
   const twice = names.find((name, at) => names.indexOf(name) < at);
   if (twice !== undefined) throw wrongProp("tables", twice, "it is there twice: name each table once");
+}
+
+function checkSources(props: SnapshotPipelineProps): void {
+  const { influxdb = [], tables = [] } = props;
+  for (const [at, source] of influxdb.entries()) {
+    const { name, host, port, every } = source;
+    checkTableName(name);
+    const of = (prop: string): string => `influxdb ${name}: ${prop}`;
+    if (influxdb.findIndex((other) => other.name === name) < at) throw wrongProp("influxdb", name, "it is there twice: name each source once");
+    if (tables.some((table) => table.name === name))
+      throw wrongProp("influxdb", name, "a table has that name, and a source makes one of its own: choose another");
+    if (!isHost(host)) throw wrongProp(of("host"), host, "write the server's name or IP address alone, and its port as port");
+    checkWhole(of("port"), port, 1, PORT_MAX);
+    checkRate(of("every"), every, BACKUP_SECONDS_MAX);
+    checkTable({ ...sourceTableSettings(source), createdAtMs: 0, state: "live" });
+    checkSelection(source, of("selection"));
+    checkFunction(`influxdb ${name}`, source);
+    checkWhole(of("silentFor in ms"), source.silentFor?.toMilliseconds({ integral: false }), 1_000, TIMEOUT_SECONDS_MAX * 1_000);
+    if (source.vpc === undefined && props.vpc === undefined && (source.vpcSubnets !== undefined || source.securityGroups !== undefined)) {
+      throw wrongProp(of("vpcSubnets or securityGroups"), "given", "they need vpc: give it, or leave them away");
+    }
+    checkFunctionName(props.functionNamePrefix, name);
+  }
+}
+
+function checkSelection({ selection }: InfluxdbSource, prop: string): void {
+  if (selection === undefined) return;
+  if (selection.database === "" || selection.policy === "") throw wrongProp(prop, selection, "write the name of a database, and of a policy of it or none");
+}
+
+function checkFunctionName(prefix: string | undefined, source: string): void {
+  if (prefix === undefined || Token.isUnresolved(prefix)) return;
+  const name = functionName(prefix, { name: "influxdb", of: source });
+  if (FUNCTION_NAME.test(name)) return;
+  const remedy = `the function of influxdb ${source} would be ${name}: choose shorter names, without dots, or leave functionNamePrefix away`;
+  throw wrongProp("functionNamePrefix", prefix, remedy);
 }
 
 function checkFunction(name: string, props: { readonly timeout?: Duration; readonly memorySize?: number } | undefined): void {

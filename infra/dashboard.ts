@@ -12,9 +12,11 @@ export interface Shown {
   readonly queues: readonly IQueue[];
   readonly deadLetters: readonly IQueue[];
   readonly functions: readonly LambdaFunction[];
+  /** Whether there are backups to show. */
+  readonly backups: boolean;
 }
 
-export function pipelineDashboard(scope: Construct, { pipelineName, queues, deadLetters, functions }: Shown): Dashboard {
+export function pipelineDashboard(scope: Construct, { pipelineName, queues, deadLetters, functions, backups }: Shown): Dashboard {
   const own = (...names: readonly PipelineMetric[]) => names.map((name) => pipelineMetric(pipelineName, name));
   return new Dashboard(scope, "Dashboard", {
     defaultInterval: Duration.hours(12),
@@ -27,6 +29,17 @@ export function pipelineDashboard(scope: Construct, { pipelineName, queues, dead
       [graph("Captures", own("SnapshotsCompleted", "SnapshotsFailed")), graph("Bytes sent by captures", own("SnapshotBytesSent"))],
       [graph("Capture (ms)", own("SnapshotMs")), graph("Appended", own("MutationsAppended", "RedoFilesAppended"))],
       [graph("Cleanup", own("CleanupPasses", "CleanupsFailed", "ObjectsExpired")), graph("Messages waiting", depths(queues))],
+      ...(backups
+        ? [
+            [
+              graph(
+                "Backups",
+                (["BackupsCompleted", "BackupsPartial", "BackupsFailed"] as const).map((name) => metricOfTables(pipelineName, name)),
+              ),
+              graph("Bytes stored by backups", [metricOfTables(pipelineName, "BackupBytesStored")]),
+            ],
+          ]
+        : []),
       [
         graph("Dead letters", depths(deadLetters)),
         graph(

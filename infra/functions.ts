@@ -17,7 +17,7 @@ import type { SnapshotPipelineProps } from "./props.ts";
 import { RUNTIME_ENVIRONMENT } from "./runtime.ts";
 import type { Storage } from "./storage.ts";
 
-export const FUNCTION_NAMES = ["plan", "snapshot", "cleanup", "ingest", "ingest-queue", "requests", "events", "tables"] as const;
+export const FUNCTION_NAMES = ["plan", "snapshot", "cleanup", "ingest", "ingest-queue", "requests", "events", "tables", "influxdb"] as const;
 
 export type FunctionName = (typeof FUNCTION_NAMES)[number];
 
@@ -36,12 +36,21 @@ export interface FunctionSettings {
   readonly logLevel: string;
   readonly tracing: boolean;
   readonly namePrefix: string | undefined;
-  readonly network: { readonly vpc?: IVpc; readonly vpcSubnets?: SubnetSelection; readonly securityGroups?: ISecurityGroup[] };
+  readonly network: Network;
+}
+
+/** Where functions run. */
+export interface Network {
+  readonly vpc?: IVpc;
+  readonly vpcSubnets?: SubnetSelection;
+  readonly securityGroups?: ISecurityGroup[];
 }
 
 /** What one function has of its own. */
 export interface FunctionRequest {
   readonly name: FunctionName;
+  /** Whose it is, where there are several of that name. */
+  readonly of?: string;
   readonly timeout: Duration;
   /** In MiB. */
   readonly memorySize: number;
@@ -49,12 +58,13 @@ export interface FunctionRequest {
   readonly environment?: Readonly<Record<string, string>>;
   readonly reservedConcurrency?: number | undefined;
   readonly recursiveLoop?: RecursiveLoop;
+  /** Default: that of all functions. */
+  readonly network?: Network;
   /** How long an asynchronous call may wait, and how often it is repeated. */
   readonly asynchronous?: { readonly maxEventAge: Duration; readonly retryAttempts: number };
 }
 
 export function functionSettings(storage: Storage, pipelineName: string, props: SnapshotPipelineProps): FunctionSettings {
-  const { vpc, vpcSubnets, securityGroups } = props;
   return {
     storage,
     pipelineName,
@@ -63,19 +73,29 @@ export function functionSettings(storage: Storage, pipelineName: string, props: 
     logLevel: props.logLevel ?? "INFO",
     tracing: props.tracing ?? false,
     namePrefix: props.functionNamePrefix,
-    network: { ...(vpc && { vpc }), ...(vpcSubnets && { vpcSubnets }), ...(securityGroups && { securityGroups }) },
+    network: networkOf(props),
   };
 }
 
+export function networkOf({ vpc, vpcSubnets, securityGroups }: Network): Network {
+  return { ...(vpc && { vpc }), ...(vpcSubnets && { vpcSubnets }), ...(securityGroups && { securityGroups }) };
+}
+
+/** As `functionNamePrefix` has it. */
+export function functionName(prefix: string, { name, of }: Pick<FunctionRequest, "name" | "of">): string {
+  return [prefix, name, ...(of === undefined ? [] : [of])].join("-");
+}
+
 export function pipelineFunction(scope: Construct, settings: FunctionSettings, request: FunctionRequest): LambdaFunction {
-  const { storage, network } = settings;
+  const { storage } = settings;
+  const { network = settings.network } = request;
   const id = pascal(request.name);
   const logGroup = new LogGroup(scope, `${id}Logs`, { retention: settings.logRetention, removalPolicy: RemovalPolicy.DESTROY });
   const role = functionRole(scope, `${id}Role`, { logGroup, usesVpc: network.vpc !== undefined });
   allow(role, request.permissions);
   return new LambdaFunction(scope, `${id}Function`, {
-    ...(settings.namePrefix !== undefined && { functionName: `${settings.namePrefix}-${request.name}` }),
-    description: `Tidemark ${settings.pipelineName}: ${request.name}`,
+    ...(settings.namePrefix !== undefined && { functionName: functionName(settings.namePrefix, request) }),
+    description: `Tidemark ${settings.pipelineName}: ${request.name}${request.of === undefined ? "" : ` of ${request.of}`}`,
     runtime: Runtime.NODEJS_24_X,
     architecture: Architecture.ARM_64,
     code: Code.fromAsset(bundleOf(settings.bundles, request.name)),

@@ -28,12 +28,22 @@ const STATISTICS = {
   RedoFilesAppended: Stats.SUM,
 } as const;
 
-/** Those that a table alone has, and no pipeline as a whole. */
+/** Those that a table alone has, a source's among them, and no pipeline as a whole. */
 const TABLE_STATISTICS = {
   /** Seconds that a recovery of the table's dirty shard with the most to recover is expected to take. */
   ExpectedRecoveryTime: Stats.MAXIMUM,
   /** Bytes stored, in redo files and by captures, for each byte appended. */
   WriteAmplification: Stats.MAXIMUM,
+  /** Backups of a source that are whole, those with nothing new among them. */
+  BackupsCompleted: Stats.SUM,
+  /** Backups in which some shards stayed as they were. */
+  BackupsPartial: Stats.SUM,
+  /** Tries at a backup that failed. */
+  BackupsFailed: Stats.SUM,
+  /** Bytes of files that backups stored anew. */
+  BackupBytesStored: Stats.SUM,
+  /** Duration of a backup's last invocation, in ms. */
+  BackupMs: Stats.AVERAGE,
 } as const;
 
 export type PipelineMetric = keyof typeof STATISTICS;

@@ -1,4 +1,4 @@
-// Who may do what, and nothing beyond. Objects are named {prefix}{table}/{shard}/{incarnation}/redo/… or …/snapshots/…,
+// Who may do what, and nothing beyond. Objects are named {prefix}{table}/{shard}/{incarnation}/redo/…, …/snapshots/… or …/attached/…,
 // so that rights are given by kind of object. Only cleanup and an operator delete; nobody else could, by mistake or not.
 
 import { Stack } from "aws-cdk-lib";
@@ -56,13 +56,32 @@ export function snapshotPermissions(storage: Storage): Permissions {
   };
 }
 
+/** Stores attachments and appends the batches that refer to them, of one table alone. */
+export function backupPermissions(storage: Storage, table: string): Permissions {
+  const mine = { ...storage, prefix: `${storage.prefix}${table}/` };
+  const kinds = { redo: redoFiles(mine, ""), snapshots: snapshots(mine, ""), attachments: attachments(mine, "") };
+  // A shard is opened only if its table is there: that is checked with the write.
+  const ofTable = { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": [`shard#${table}/*`] } };
+  return {
+    statements: [
+      { actions: ["s3:PutObject"], resources: [...kinds.redo, ...kinds.attachments] },
+      { actions: ["s3:GetObject"], resources: [...kinds.redo, ...kinds.snapshots, ...kinds.attachments] },
+      listObjects(mine),
+      { actions: [...READ_ITEMS, "dynamodb:ConditionCheckItem"], resources: items(storage) },
+      { actions: WRITE_ITEMS, resources: items(storage), conditions: ofTable },
+    ],
+    keys: writeBoth(storage),
+  };
+}
+
 /** Deletes objects, uploads and items; creates no object. */
 export function cleanupPermissions(storage: Storage): Permissions {
   return {
     statements: [
       { actions: ["s3:GetObject", "s3:DeleteObject"], resources: objects(storage) },
+      { actions: ["s3:DeleteObject"], resources: attachments(storage) },
       { actions: ["s3:GetObject"], resources: storeObject(storage) },
-      { actions: ["s3:AbortMultipartUpload"], resources: snapshots(storage) },
+      { actions: ["s3:AbortMultipartUpload"], resources: [...snapshots(storage), ...attachments(storage)] },
       listObjects(storage),
       listUploads(storage),
       { actions: [...READ_ITEMS, ...WRITE_ITEMS, "dynamodb:DeleteItem"], resources: items(storage) },
@@ -144,7 +163,7 @@ export function streamPermissions(storage: Storage, streamArn: string): Permissi
 export function readPermissions(storage: Storage): Permissions {
   return {
     statements: [
-      { actions: ["s3:GetObject"], resources: objects(storage) },
+      { actions: ["s3:GetObject"], resources: [...objects(storage), ...attachments(storage)] },
       listObjects(storage),
       { actions: READ_ITEMS, resources: items(storage) },
       { actions: ["dynamodb:PutItem"], resources: items(storage), conditions: OF_SHARDS },
@@ -160,7 +179,7 @@ export function readPermissions(storage: Storage): Permissions {
 export function operatePermissions(storage: Storage): Permissions {
   return {
     statements: [
-      { actions: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], resources: objects(storage) },
+      { actions: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], resources: [...objects(storage), ...attachments(storage)] },
       { actions: ["s3:GetObject", "s3:PutObject"], resources: storeObject(storage) },
       listObjects(storage),
       listUploads(storage),
@@ -204,12 +223,18 @@ function writeBoth({ objectKey, itemKey }: Storage): Permissions["keys"] {
   return keys.map((key) => ({ key, use: "write" }));
 }
 
-function redoFiles({ bucket, prefix }: Storage): readonly string[] {
-  return [bucket.arnForObjects(`${prefix}*/*/*/redo/*.redo`)];
+/** `table`: the part of the pattern that stands for the table, empty where the prefix has it already. */
+function redoFiles({ bucket, prefix }: Storage, table = "*/"): readonly string[] {
+  return [bucket.arnForObjects(`${prefix}${table}*/*/redo/*.redo`)];
 }
 
-function snapshots({ bucket, prefix }: Storage): readonly string[] {
-  return [bucket.arnForObjects(`${prefix}*/*/*/snapshots/*.parquet`)];
+function snapshots({ bucket, prefix }: Storage, table = "*/"): readonly string[] {
+  return [bucket.arnForObjects(`${prefix}${table}*/*/snapshots/*.parquet`)];
+}
+
+/** What the records of a source refer to. */
+function attachments({ bucket, prefix }: Storage, table = "*/"): readonly string[] {
+  return [bucket.arnForObjects(`${prefix}${table}*/*/attached/*`)];
 }
 
 function storeObject({ bucket, prefix }: Storage): readonly string[] {

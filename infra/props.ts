@@ -32,6 +32,8 @@ export interface SnapshotPipelineProps {
   readonly securityGroups?: ISecurityGroup[];
   /** The tables to make, and to change when this list changes. One that leaves the list is kept: nothing here deletes a table. Default: none. */
   readonly tables?: readonly PipelineTable[];
+  /** InfluxDB 1.x servers to back up, each into a table of its name. One that leaves the list is backed up no more; what is backed up is kept. Default: none. */
+  readonly influxdb?: readonly InfluxdbSource[];
   readonly plan?: PlanProps;
   readonly snapshot?: SnapshotProps;
   readonly cleanup?: CleanupProps;
@@ -86,6 +88,48 @@ export interface PipelineTable {
   };
   /** Keeps so many mutations behind the checkpoint in any case. Default: 0. */
   readonly compactionOverhead?: number;
+}
+
+/** One InfluxDB 1.x server, or a part of what it holds, and the table that its backups go to. */
+export interface InfluxdbSource {
+  /** Of the backup and its table; as of a table, and no table's. */
+  readonly name: string;
+  /** Name or IP address of the server, as the function finds it. */
+  readonly host: string;
+  /** Of its snapshotter, `bind-address` in its settings, not that of its HTTP API. Default: 8088. */
+  readonly port?: number;
+  /** How often it is backed up: whole minutes, at most 2 days. */
+  readonly every: Duration;
+  /** Default: all but `_internal`. */
+  readonly selection?: {
+    /** This database alone. */
+    readonly database: string;
+    /** This retention policy of it alone. Default: all of them. */
+    readonly policy?: string;
+  };
+  /** Default: the last 30 backups. */
+  readonly keep?: {
+    /** Keeps so many backups; at least 2. Default: 30. */
+    readonly last?: number;
+    /** Keeps every backup of so long a time. Default: none. */
+    readonly for?: Duration;
+  };
+  /** Goes on behind shards that fail: they stay as they were, and the backup is partial. Default: true. */
+  readonly skipErrors?: boolean;
+  /** Leaves users and their passwords' hashes out. Default: false. */
+  readonly withoutUsers?: boolean;
+  /** Where its function runs; it needs ways to the server, S3, DynamoDB and SQS. Default: that of all functions. */
+  readonly vpc?: IVpc;
+  /** The subnets within that VPC. Default: its private ones, or those of all functions. */
+  readonly vpcSubnets?: SubnetSelection;
+  /** The security groups within that VPC. Default: one for the function, all outbound, or those of all functions. */
+  readonly securityGroups?: ISecurityGroup[];
+  /** Of one invocation, at most 15 minutes; a longer backup is continued by the next, but has to read its largest shard twice in one. Default: 15 minutes. */
+  readonly timeout?: Duration;
+  /** How long the server may say nothing. Default: 2 minutes. */
+  readonly silentFor?: Duration;
+  /** In MiB; processor and network grow with it. Default: 1769, one whole processor. */
+  readonly memorySize?: number;
 }
 
 export interface PlanProps {

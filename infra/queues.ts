@@ -21,9 +21,13 @@ export interface QueueWithDeadLetters {
   readonly deadLetters: Queue;
 }
 
-/** A standard queue, one message a shard. `id` is a word, as in `Snapshot`. */
-export function shardQueue(scope: Construct, id: string, { consumerTimeout }: { readonly consumerTimeout: Duration }): QueueWithDeadLetters {
-  return withDeadLetters(scope, id, { ...SETTINGS, encryption: QueueEncryption.SQS_MANAGED }, visibility(consumerTimeout));
+/** A standard queue, one message a shard, whose consumer holds a lease of so long. `id` is a word, as in `Snapshot`. */
+export function shardQueue(
+  scope: Construct,
+  id: string,
+  { consumerTimeout, leaseMs = LEASE_TTL_MS }: { readonly consumerTimeout: Duration; readonly leaseMs?: number },
+): QueueWithDeadLetters {
+  return withDeadLetters(scope, id, { ...SETTINGS, encryption: QueueEncryption.SQS_MANAGED }, visibility(consumerTimeout, leaseMs));
 }
 
 /**
@@ -65,9 +69,9 @@ function withDeadLetters(scope: Construct, id: string, props: QueueProps, visibi
   return { queue, deadLetters };
 }
 
-/** A capture that was killed at its timeout has renewed its lease until then: a delivery before that lapses is rejected and wasted. */
-function visibility(consumerTimeout: Duration): Duration {
+/** Work that was killed at its timeout has renewed its lease until then: a delivery before that lapses is rejected and wasted. */
+function visibility(consumerTimeout: Duration, leaseMs = LEASE_TTL_MS): Duration {
   const timeoutSeconds = consumerTimeout.toSeconds();
-  const leaseSeconds = LEASE_TTL_MS / 1_000;
+  const leaseSeconds = leaseMs / 1_000;
   return Duration.seconds(Math.max(TIMEOUTS_PER_VISIBILITY * timeoutSeconds, timeoutSeconds + leaseSeconds + LEASE_MARGIN_SECONDS));
 }

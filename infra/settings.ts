@@ -28,10 +28,32 @@ const TABLE = z.strictObject({
   compactionOverhead: z.number().optional(),
 });
 
+const idOf = (kind: "vpc" | "subnet" | "sg") => text(`an id such as ${kind}-0123456789abcdef0`, new RegExp(`^${kind}-[0-9a-f]{8,17}$`));
+
+const SOURCE = z.strictObject({
+  name: z.string(),
+  host: z.string(),
+  port: z.number().optional(),
+  everyMinutes: z.number(),
+  database: z.string().optional(),
+  policy: z.string().optional(),
+  keepLast: z.number().optional(),
+  keepForSeconds: z.number().optional(),
+  skipErrors: z.boolean().optional(),
+  withoutUsers: z.boolean().optional(),
+  vpcId: idOf("vpc").optional(),
+  subnetIds: z.array(idOf("subnet")).optional(),
+  securityGroupIds: z.array(idOf("sg")).optional(),
+  timeoutSeconds: z.number().optional(),
+  silentSeconds: z.number().optional(),
+  memoryMb: z.number().optional(),
+});
+
 const SETTINGS = z.strictObject({
   stackName: text(`a letter, then letters, digits and "-", as in "Tidemark"`, /^[a-zA-Z][a-zA-Z0-9-]{0,127}$/).default("Tidemark"),
   prefix: text(`a prefix of keys that ends with a slash, as in "states/"`, /^[^/].*\/$/).optional(),
   tables: z.union([z.array(TABLE), z.string()]).default([]),
+  influxdb: z.union([z.array(SOURCE), z.string()]).default([]),
   bucketName: text("a name for the bucket, 3 to 63 characters", /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/).optional(),
   tableName: text("a name for the DynamoDB table, 3 to 255 characters", /^[a-zA-Z0-9_.-]{3,255}$/).optional(),
   existingBucket: text("the name of a bucket that exists", /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/).optional(),
@@ -64,7 +86,12 @@ const SETTINGS = z.strictObject({
   bundles: z.string({ error: "the folder with the built functions" }).min(1, { error: "the folder with the built functions" }).optional(),
 });
 
-export type Settings = Omit<z.infer<typeof SETTINGS>, "tables"> & { readonly tables: readonly z.infer<typeof TABLE>[] };
+export type TableSetting = z.infer<typeof TABLE>;
+export type SourceSetting = z.infer<typeof SOURCE>;
+export type Settings = Omit<z.infer<typeof SETTINGS>, "tables" | "influxdb"> & {
+  readonly tables: readonly TableSetting[];
+  readonly influxdb: readonly SourceSetting[];
+};
 
 /** @throws {TidemarkError} `call` "bad-setting", naming the context key */
 export function parseSettings(context: Readonly<Record<string, unknown>>): Settings {
@@ -72,7 +99,12 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   const own = Object.fromEntries(Object.entries(context).filter(([name]) => /^[a-zA-Z]+$/.test(name)));
   const parsed = SETTINGS.safeParse(own);
   if (!parsed.success) throw badSetting(parsed.error.issues[0], own);
-  const settings = { ...parsed.data, tables: parseTables(parsed.data.tables) };
+  const settings = {
+    ...parsed.data,
+    tables: parseList(TABLE, parsed.data.tables, { setting: "tables", like: '[{"name":"players","shards":4}]' }),
+    influxdb: parseList(SOURCE, parsed.data.influxdb, { setting: "influxdb", like: '[{"name":"metrics","host":"10.0.0.5","everyMinutes":60}]' }),
+  };
+  for (const source of settings.influxdb) checkSource(source);
   refuseTogether(settings, "bucketName", "existingBucket");
   // Cleanup believes the table: beside an empty one it takes every object of the bucket for what a deleted table left.
   needTogether(settings, "existingBucket", "existingTable");
@@ -85,32 +117,48 @@ export function parseSettings(context: Readonly<Record<string, unknown>>): Setti
   return settings;
 }
 
-function parseTables(tables: Settings["tables"] | string): Settings["tables"] {
-  if (typeof tables !== "string") return tables;
-  const isText = tables.trimStart().startsWith("[");
-  const parsed = z.array(TABLE).safeParse(readJson(isText ? tables : readTables(tables), isText ? "-c tables" : tables));
-  if (parsed.success) return parsed.data;
-  const [{ path, message }] = parsed.error.issues;
-  throw callError("bad-setting", `-c tables: ${path.length === 0 ? "it" : path.join(".")}: ${message}: write a list such as [{"name":"players","shards":4}]`);
+interface ListSetting {
+  readonly setting: "tables" | "influxdb";
+  readonly like: string;
 }
 
-function readTables(path: string): string {
+function parseList<Entry>(schema: z.ZodType<Entry>, given: readonly Entry[] | string, about: ListSetting): readonly Entry[] {
+  if (typeof given !== "string") return given;
+  const { setting, like } = about;
+  const isText = given.trimStart().startsWith("[");
+  const parsed = z.array(schema).safeParse(readJson(isText ? given : readList(given, about), isText ? `-c ${setting}` : given, like));
+  if (parsed.success) return parsed.data;
+  const [{ path, message }] = parsed.error.issues;
+  throw callError("bad-setting", `-c ${setting}: ${path.length === 0 ? "it" : path.join(".")}: ${message}: write a list such as ${like}`);
+}
+
+function readList(path: string, { setting, like }: ListSetting): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
     throw callError(
       "bad-setting",
-      `-c tables=${path}: no such file, nor a JSON list: write -c tables='[{"name":"players"}]' or name a file with such a list`,
+      `-c ${setting}=${path}: no such file, nor a JSON list: write -c ${setting}='${like}' or name a file with such a list`,
       error,
     );
   }
 }
 
-function readJson(json: string, where: string): unknown {
+function readJson(json: string, where: string, like: string): unknown {
   try {
     return JSON.parse(json);
   } catch (error) {
-    throw callError("bad-setting", `${where} is not JSON: write a list such as [{"name":"players","shards":4}]`, error);
+    throw callError("bad-setting", `${where} is not JSON: write a list such as ${like}`, error);
+  }
+}
+
+function checkSource({ name, vpcId, subnetIds = [], securityGroupIds = [], database, policy }: SourceSetting): void {
+  const isInVpc = vpcId !== undefined;
+  if (isInVpc !== subnetIds.length > 0 || (!isInVpc && securityGroupIds.length > 0)) {
+    throw callError("bad-setting", `-c influxdb: ${name}: vpcId and subnetIds belong together, and securityGroupIds to them: give them, or none`);
+  }
+  if (policy !== undefined && database === undefined) {
+    throw callError("bad-setting", `-c influxdb: ${name}: policy is one of a database: give database, too`);
   }
 }
 

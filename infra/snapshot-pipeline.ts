@@ -16,6 +16,7 @@ import { checkProps } from "./checks.ts";
 import { pipelineDashboard } from "./dashboard.ts";
 import { eventsOf } from "./events.ts";
 import { defaultPipelineName, functionSettings } from "./functions.ts";
+import { influxdbSources, type PipelineSource } from "./influxdb.ts";
 import { ingestDoors } from "./ingest.ts";
 import { type PipelineMetric, pipelineMetric, tableMetric } from "./metrics.ts";
 import { appendPermissions, callPermissions, grant, operatePermissions, readPermissions, sendPermissions, together } from "./permissions.ts";
@@ -25,8 +26,19 @@ import { requestsDoor } from "./requests.ts";
 import { pipelineStorage, type Storage } from "./storage.ts";
 import { tablesOf } from "./tables.ts";
 
+export type { PipelineSource } from "./influxdb.ts";
 export type { PipelineMetric } from "./metrics.ts";
-export type { AlarmsProps, CleanupProps, EventsProps, IngestProps, PipelineTable, PlanProps, SnapshotPipelineProps, SnapshotProps } from "./props.ts";
+export type {
+  AlarmsProps,
+  CleanupProps,
+  EventsProps,
+  InfluxdbSource,
+  IngestProps,
+  PipelineTable,
+  PlanProps,
+  SnapshotPipelineProps,
+  SnapshotProps,
+} from "./props.ts";
 
 /** `ingestQueue`, `events` and `tables` are there where the props ask for them. */
 export interface PipelineFunctions {
@@ -58,6 +70,8 @@ export class SnapshotPipeline extends Construct {
   readonly pipelineName: string;
   readonly functions: PipelineFunctions;
   readonly queues: PipelineQueues;
+  /** What backs InfluxDB servers up, by the names of the sources. */
+  readonly influxdb: Readonly<Record<string, PipelineSource>>;
   readonly ingestUrl: FunctionUrl;
   readonly requestsUrl: FunctionUrl;
   /** Where events go, if they are sent. */
@@ -85,6 +99,7 @@ export class SnapshotPipeline extends Construct {
 
     this.functions = { ...capturing.functions, ...ingest.functions, ...requests.functions, ...events?.functions, ...tables?.functions };
     this.queues = { ...capturing.queues, ...ingest.queues, ...events?.queues };
+    this.influxdb = influxdbSources(this, settings, { props, captures: this.queues.snapshot.queue, tables: tables?.resource });
     this.ingestUrl = ingest.url;
     this.requestsUrl = requests.url;
     this.eventBus = events?.bus;
@@ -143,6 +158,21 @@ export class SnapshotPipeline extends Construct {
     return tableMetric(this.pipelineName, "WriteAmplification", table, options);
   }
 
+  /** Backups of a source that are whole, those with nothing new among them; the sum. */
+  metricBackupsCompleted(source: string, options?: MetricOptions): Metric {
+    return tableMetric(this.pipelineName, "BackupsCompleted", source, options);
+  }
+
+  /** Backups of a source in which some shards stayed as they were; the sum. */
+  metricBackupsPartial(source: string, options?: MetricOptions): Metric {
+    return tableMetric(this.pipelineName, "BackupsPartial", source, options);
+  }
+
+  /** Tries at a backup of a source that failed; the sum. */
+  metricBackupsFailed(source: string, options?: MetricOptions): Metric {
+    return tableMetric(this.pipelineName, "BackupsFailed", source, options);
+  }
+
   /** Captures that made a snapshot; the sum. */
   metricSnapshotsCompleted(options?: MetricOptions): Metric {
     return this.metric("SnapshotsCompleted", options);
@@ -176,17 +206,20 @@ export class SnapshotPipeline extends Construct {
         ...(ingest && { Ingest: ingest.deadLetters }),
         ...(eventsDeadLetters && { Events: eventsDeadLetters }),
       },
+      sources: this.influxdb,
     };
   }
 
   #shown() {
     const { snapshot, cleanup, ingest } = this.queues;
-    const withDeadLetters = [snapshot, cleanup, ...(ingest ? [ingest] : [])];
+    const sources = Object.values(this.influxdb);
+    const withDeadLetters = [snapshot, cleanup, ...(ingest ? [ingest] : []), ...sources];
     return {
       pipelineName: this.pipelineName,
       queues: withDeadLetters.map(({ queue }) => queue),
-      deadLetters: Object.values(this.#watched({}).deadLetters),
-      functions: Object.values(this.functions).filter((one) => one !== undefined),
+      deadLetters: [...Object.values(this.#watched({}).deadLetters), ...sources.map(({ deadLetters }) => deadLetters)],
+      functions: [...Object.values(this.functions).filter((one) => one !== undefined), ...sources.map((source) => source.function)],
+      backups: sources.length > 0,
     };
   }
 }

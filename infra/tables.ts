@@ -5,14 +5,16 @@ import { CustomResource, Duration } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import { POLICY_DEFAULTS, type TablePolicy } from "../lib/model/table.ts";
 import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./functions.ts";
+import { tableOfSource } from "./influxdb.ts";
 import { tablesPermissions } from "./permissions.ts";
-import type { PipelineTable, SnapshotPipelineProps } from "./props.ts";
+import type { InfluxdbSource, PipelineTable, SnapshotPipelineProps } from "./props.ts";
 
 /** What the function is sent for each table, with every setting: one that was taken off goes back to its default. */
 export interface TableSettings extends TablePolicy {
   readonly name: string;
   readonly shards: number;
   readonly codec: "json" | "bytes";
+  readonly source?: "influxdb";
 }
 
 export function tableSettings(table: PipelineTable): TableSettings {
@@ -31,6 +33,11 @@ export function tableSettings(table: PipelineTable): TableSettings {
   };
 }
 
+/** The table of a source's backups. */
+export function sourceTableSettings(source: InfluxdbSource): TableSettings {
+  return { ...tableSettings(tableOfSource(source)), source: "influxdb" };
+}
+
 /** Whole hundredths, where a share cannot be one exactly: 0.29 is 28.999999999999996 of them. A share with more digits is refused with the table. */
 function percentOf(share: number | undefined): number | undefined {
   if (share === undefined) return undefined;
@@ -38,16 +45,17 @@ function percentOf(share: number | undefined): number | undefined {
   return Math.abs(share * 100 - percent) < 1e-6 ? percent : share * 100;
 }
 
-export function tablesOf(scope: Construct, settings: FunctionSettings, { tables = [] }: SnapshotPipelineProps) {
-  if (tables.length === 0) return undefined;
+export function tablesOf(scope: Construct, settings: FunctionSettings, { tables = [], influxdb = [] }: SnapshotPipelineProps) {
+  const all = [...tables.map(tableSettings), ...influxdb.map(sourceTableSettings)];
+  if (all.length === 0) return undefined;
   const permissions = tablesPermissions(settings.storage);
   const handler = pipelineFunction(scope, settings, { name: "tables", timeout: TIMEOUT.work, memorySize: MEMORY_MIB.small, permissions });
-  new CustomResource(scope, "Tables", {
+  const resource = new CustomResource(scope, "Tables", {
     resourceType: "Custom::TidemarkTables",
     serviceToken: handler.functionArn,
     serviceTimeout: Duration.minutes(5),
     // One JSON text, for CloudFormation makes texts of the numbers in properties.
-    properties: { Tables: JSON.stringify(tables.map(tableSettings)) },
+    properties: { Tables: JSON.stringify(all) },
   });
-  return { functions: { tables: handler } };
+  return { functions: { tables: handler }, resource };
 }

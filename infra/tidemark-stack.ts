@@ -4,15 +4,16 @@ import { CfnOutput, Duration, Stack } from "aws-cdk-lib";
 import type { IAlarmAction } from "aws-cdk-lib/aws-cloudwatch";
 import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import { type CfnTable, Table } from "aws-cdk-lib/aws-dynamodb";
+import { SecurityGroup, Subnet, Vpc } from "aws-cdk-lib/aws-ec2";
 import { EventBus } from "aws-cdk-lib/aws-events";
 import { Alias, type IKey, Key } from "aws-cdk-lib/aws-kms";
 import { Bucket, type CfnBucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
 import { Topic } from "aws-cdk-lib/aws-sns";
 import { EmailSubscription } from "aws-cdk-lib/aws-sns-subscriptions";
-import type { Construct } from "constructs";
-import { pascal } from "./functions.ts";
-import type { Settings } from "./settings.ts";
-import { type PipelineTable, SnapshotPipeline, type SnapshotPipelineProps } from "./snapshot-pipeline.ts";
+import { Construct } from "constructs";
+import { type Network, pascal } from "./functions.ts";
+import type { Settings, SourceSetting, TableSetting } from "./settings.ts";
+import { type InfluxdbSource, type PipelineTable, SnapshotPipeline, type SnapshotPipelineProps } from "./snapshot-pipeline.ts";
 
 export class TidemarkStack extends Stack {
   readonly pipeline: SnapshotPipeline;
@@ -21,7 +22,7 @@ export class TidemarkStack extends Stack {
     super(scope, settings.stackName, { description: "Tidemark: snapshots of keyed state on object storage" });
     this.pipeline = new SnapshotPipeline(this, "Pipeline", pipelineProps(this, settings));
     nameResources(this.pipeline, settings);
-    for (const [name, value] of Object.entries(outputs(this.pipeline, this.region))) new CfnOutput(this, name, { value });
+    for (const [name, value] of Object.entries(outputs(this, this.pipeline))) new CfnOutput(this, name, { value });
   }
 }
 
@@ -39,6 +40,7 @@ function pipelineProps(stack: Stack, settings: Settings): SnapshotPipelineProps 
     ...(settings.kms !== undefined && { encryptionKey: encryptionKey(stack, settings.kms) }),
     ...(objectLockDays !== undefined && { objectLock: ObjectLockRetention.governance(Duration.days(objectLockDays)) }),
     tables: settings.tables.map(pipelineTable),
+    influxdb: settings.influxdb.map((source) => influxdbSource(stack, source)),
     plan: { every: Duration.minutes(settings.planEveryMinutes), reserveConcurrency: settings.planReservedConcurrency },
     snapshot: {
       timeout: Duration.seconds(settings.snapshotTimeoutSeconds),
@@ -59,7 +61,7 @@ function pipelineProps(stack: Stack, settings: Settings): SnapshotPipelineProps 
   };
 }
 
-function pipelineTable(table: Settings["tables"][number]): PipelineTable {
+function pipelineTable(table: TableSetting): PipelineTable {
   const { name, shards, codec, captureLogShare: logShare, captureAfterMutations: afterMutations, capturesTogether: together, keepLast: last } = table;
   const [every, recoverWithin, keepFor] = [table.captureEverySeconds, table.recoverWithinSeconds, table.keepForSeconds].map(secondsLong);
   return {
@@ -71,6 +73,35 @@ function pipelineTable(table: Settings["tables"][number]): PipelineTable {
     keep: { last, ...(keepFor && { for: keepFor }) },
     compactionOverhead: table.compactionOverhead,
   };
+}
+
+function influxdbSource(stack: Stack, source: SourceSetting): InfluxdbSource {
+  const { name, host, port, everyMinutes, database, policy, keepLast: last, skipErrors, withoutUsers, memoryMb: memorySize } = source;
+  const [keepFor, timeout, silentFor] = [source.keepForSeconds, source.timeoutSeconds, source.silentSeconds].map(secondsLong);
+  return {
+    name,
+    host,
+    port,
+    every: Duration.minutes(everyMinutes),
+    ...(database !== undefined && { selection: { database, policy } }),
+    keep: { last, ...(keepFor && { for: keepFor }) },
+    skipErrors,
+    withoutUsers,
+    ...(timeout && { timeout }),
+    ...(silentFor && { silentFor }),
+    memorySize,
+    ...networkOfSource(stack, source),
+  };
+}
+
+/** By ids alone: to look a VPC up, the command would have to know the account. */
+function networkOfSource(stack: Stack, { name, vpcId, subnetIds = [], securityGroupIds = [] }: SourceSetting): Network {
+  if (vpcId === undefined) return {};
+  const scope = new Construct(stack, `NetworkOf-${name}`);
+  const vpc = Vpc.fromVpcAttributes(scope, "Vpc", { vpcId, availabilityZones: [`${stack.region}a`] });
+  const subnets = subnetIds.map((id) => Subnet.fromSubnetId(scope, id, id));
+  const groups = securityGroupIds.map((id) => SecurityGroup.fromSecurityGroupId(scope, id, id));
+  return { vpc, vpcSubnets: { subnets }, ...(groups.length > 0 && { securityGroups: groups }) };
 }
 
 function secondsLong(seconds: number | undefined): Duration | undefined {
@@ -96,7 +127,12 @@ function nameResources({ bucket, table }: SnapshotPipeline, { bucketName, tableN
   if (tableName !== undefined) (table.node.defaultChild as CfnTable).tableName = tableName;
 }
 
-function outputs(pipeline: SnapshotPipeline, region: string): Readonly<Record<string, string>> {
+function outputs(stack: Stack, pipeline: SnapshotPipeline): Readonly<Record<string, string>> {
+  const { region } = stack;
+  const sources = Object.entries(pipeline.influxdb).map(([name, source]) => [
+    name,
+    { function: source.function.functionName, queue: source.queue.queueUrl, deadLetters: source.deadLetters.queueUrl },
+  ]);
   const { bucket, table, prefix, queues, eventBus } = pipeline;
   const names = Object.entries(pipeline.functions).map(([name, { functionName }]) => [`${pascal(name)}FunctionName`, functionName]);
   return {
@@ -113,5 +149,6 @@ function outputs(pipeline: SnapshotPipeline, region: string): Readonly<Record<st
     ...(queues.eventsDeadLetters && { EventsDeadLetterQueueUrl: queues.eventsDeadLetters.queueUrl }),
     ...(eventBus && { EventBusName: eventBus.eventBusName }),
     ...Object.fromEntries(names),
+    ...(sources.length > 0 && { InfluxdbSources: stack.toJsonString(Object.fromEntries(sources)) }),
   };
 }

@@ -4,6 +4,7 @@
 import * as z from "zod/mini";
 import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
+import { SOURCES } from "../../lib/model/table.ts";
 import type { StoreWorld } from "../../lib/ports/world.ts";
 import { faultsOf, loggable } from "../runtime/faults.ts";
 import type { Respond } from "../runtime/respond.ts";
@@ -37,6 +38,7 @@ const TABLES = z.array(
     name: z.string(),
     shards: whole,
     codec: z.exactOptional(z.enum(["json", "bytes"])),
+    source: z.exactOptional(z.enum(SOURCES)),
     captureLogPercent: whole,
     recoverWithinMs: whole,
     captureAfterMutations: whole,

@@ -2,7 +2,7 @@
 // for a table that is gone.
 
 import * as z from "zod/mini";
-import { CAPTURE_TURNS_MAX, SECTIONS_MAX, SHARDS_MAX } from "../../lib/model/limits.ts";
+import { BACKUP_TURNS_MAX, CAPTURE_TURNS_MAX, SECTIONS_MAX, SHARDS_MAX } from "../../lib/model/limits.ts";
 import { isTableName } from "../../lib/model/names.ts";
 
 const table = z.string().check(z.refine(isTableName, "is not a table name"));
@@ -29,6 +29,27 @@ export const SNAPSHOT_MESSAGE = z.strictObject({
 /** As it is sent, and as it is taken. */
 export type SnapshotMessage = z.input<typeof SNAPSHOT_MESSAGE>;
 export type TakenMessage = z.output<typeof SNAPSHOT_MESSAGE>;
+
+export const BACKUP_MESSAGE = z.strictObject({
+  /** What is backed up, by its name. */
+  source: table,
+  /** Names the backup: a message that comes again, or goes on, does the rest of the same one. */
+  job: z.string().check(z.regex(/^[A-Za-z0-9._:-]{1,64}$/, "must be 1 to 64 letters, digits, and . _ : -")),
+  /** How many invocations have worked on it before. */
+  turn: z._default(
+    z.int().check(
+      z.gte(0),
+      z.refine(
+        (turn) => turn <= BACKUP_TURNS_MAX,
+        "has gone too far, the backup took too many invocations: give the function more time or memory, or back up by the command line",
+      ),
+    ),
+    0,
+  ),
+});
+
+export type BackupMessage = z.input<typeof BACKUP_MESSAGE>;
+export type TakenBackupMessage = z.output<typeof BACKUP_MESSAGE>;
 
 export const CLEANUP_MESSAGE = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("after"), table, shard }),

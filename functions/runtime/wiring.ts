@@ -13,7 +13,7 @@ import { systemClock } from "../../lib/adapters/local/clock.ts";
 import { cryptoRandom } from "../../lib/adapters/local/random.ts";
 import type { ItemWorld, World } from "../../lib/ports/world.ts";
 import type { Clock } from "../../lib/ports/clock.ts";
-import { needed, readEnvironment } from "./environment.ts";
+import { type InfluxdbSource, needed, readEnvironment } from "./environment.ts";
 import { type EventBus, eventBridgeBus } from "./event-bus.ts";
 import type { DeadLetters, Queue } from "./queue.ts";
 import { queueMadeAt, sqsDeadLetters, sqsQueue } from "./sqs.ts";
@@ -48,6 +48,11 @@ export function openItems(): ItemWorld {
   };
 }
 
+/** The server that this function backs up. */
+export function influxdbSource(): InfluxdbSource {
+  return needed(environment, "TIDEMARK_INFLUXDB");
+}
+
 export function clock(): Clock {
   return systemClock();
 }
@@ -56,7 +61,7 @@ export function openBus(): EventBus {
   return eventBridgeBus(tracer.captureAWSv3Client(new EventBridgeClient({})), { bus: needed(environment, "TIDEMARK_EVENT_BUS"), logger });
 }
 
-export function openQueue(name: "TIDEMARK_SNAPSHOT_QUEUE" | "TIDEMARK_CLEANUP_QUEUE"): Queue {
+export function openQueue(name: "TIDEMARK_SNAPSHOT_QUEUE" | "TIDEMARK_CLEANUP_QUEUE" | "TIDEMARK_BACKUP_QUEUE"): Queue {
   return sqsQueue(sqs(), { url: needed(environment, name), logger });
 }
 

@@ -1,5 +1,5 @@
-// Every value that some state has which can still be brought back: those in the oldest kept generation, and all that the log
-// behind it puts. An attachment that none of them refers to is needed by no recovery.
+// Every value that some state has which can still be brought back: those in the oldest kept generation, and all that batches
+// which apply (I3) put in the log behind it. An attachment that none of them refers to is needed by no recovery.
 
 import { rowsCollector } from "../machines/keyed/collect.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
@@ -43,11 +43,12 @@ export async function eachKeptValue(deps: StateDeps, { id, control, rows }: Kept
         if (told === "tail") return { kind: "read", sequence: highest(sessions) };
         break;
       }
-      visitRecords(step.file.records, visit);
-      let at = border.next - 1;
+      let done = 0;
       for (const { count, mark } of step.file.header.batches) {
-        at += count;
-        if (mark !== undefined) sessions.apply(mark, toIndex(at));
+        // One that does not apply is of no state.
+        const applies = mark === undefined || sessions.apply(mark, toIndex(border.next + done + count - 1)) === "applies";
+        if (applies) visitRecords(step.file.records, { from: done, to: done + count }, visit);
+        done += count;
       }
       border = step.border;
     }
@@ -63,8 +64,12 @@ function visitRows(rows: Rows, visit: (value: Buffer) => void): void {
   releaseRows(rows);
 }
 
-function visitRecords({ count, bytes, kinds, valueStarts, valueLengths }: LogRecords, visit: (value: Buffer) => void): void {
-  for (let at = 0; at < count; at++) {
+function visitRecords(
+  { bytes, kinds, valueStarts, valueLengths }: LogRecords,
+  { from, to }: { readonly from: number; readonly to: number },
+  visit: (value: Buffer) => void,
+): void {
+  for (let at = from; at < to; at++) {
     if (kinds[at] !== RECORD_DELETE) visit(bytes.subarray(valueStarts[at], valueStarts[at] + valueLengths[at]));
   }
 }

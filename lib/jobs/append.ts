@@ -1,13 +1,12 @@
 // Appends batches to a table: each mutation to its key's shard, each shard's share of a batch all or nothing.
 
 import { callError } from "../model/errors.ts";
-import { checkMutations, type Mutation, type ValueCodec } from "../model/mutation.ts";
-import type { ShardId } from "../model/names.ts";
+import { checkMutations, type Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
 import { sessionsAt } from "../recovery/sessions.ts";
-import { type BatchOutcome, type BatchRequest, shardWriter, type Writer } from "../redo-log/writer.ts";
+import { type BatchOutcome, type BatchRequest, shardWriter, type Writer, type WriterOptions } from "../redo-log/writer.ts";
 
 export interface TableWriterOptions {
   /** How long a batch waits for company, in ms; 0 by default. */
@@ -63,7 +62,7 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
 }
 
 /** A writer of one shard, wired to the world. */
-export function openWriter(world: World, options: { readonly id: ShardId; readonly codec: ValueCodec; readonly lingerMs?: number }): Writer {
+export function openWriter(world: World, options: WriterOptions): Writer {
   return shardWriter({ ...world, sessionsAt: (life, border) => sessionsAt(world, life, border) }, options);
 }
 

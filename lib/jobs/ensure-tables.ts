@@ -11,6 +11,7 @@ export interface WantedTable extends Partial<TablePolicy> {
   readonly name: string;
   readonly shards?: number;
   readonly codec?: Table["codec"];
+  readonly source?: NonNullable<Table["source"]>;
 }
 
 export interface EnsuredTable {
@@ -47,11 +48,12 @@ function checkList(tables: readonly Settings[]): void {
 
 /** What makes `found` the table that is wanted. */
 function stepTo(wanted: Settings, found: Table | undefined): Step {
-  const { name, shards, codec, ...policy } = wanted;
+  const { name, shards, codec, source, ...policy } = wanted;
   if (found === undefined) return { kind: "create", table: wanted };
   if (found.state === "deleting") throw callError("table-being-deleted", `table ${name} is being deleted: wait until it is gone, then deploy again`);
   if (found.shards !== shards) throw fixed(name, "shards", { is: found.shards, wanted: shards });
   if (found.codec !== codec) throw fixed(name, "codec", { is: found.codec, wanted: codec });
+  if (found.source !== source) throw otherSource(name, found.source, source);
   const changed = SETTINGS.filter((setting) => found[setting] !== policy[setting]);
   if (changed.length === 0) return { kind: "keep", name };
   return { kind: "update", name, policy: Object.fromEntries(changed.map((setting) => [setting, policy[setting]])) };
@@ -64,6 +66,12 @@ function fixed(name: string, setting: string, { is, wanted }: { readonly is: str
     "fixed-setting",
     `table ${name} was made with ${setting} ${is} and cannot get ${setting} ${wanted}: keys lie by it. Take the change back, or make a table under another name`,
   );
+}
+
+/** What producers have put into a table, a source cannot take over, nor the other way round. */
+function otherSource(name: string, is: Table["source"], wanted: Table["source"]): Error {
+  const words = (source: Table["source"]): string => (source === undefined ? "records of producers" : `backups of ${source}`);
+  return callError("fixed-setting", `table ${name} holds ${words(is)} and cannot hold ${words(wanted)}: choose another name`);
 }
 
 async function take(world: StoreWorld, step: Step): Promise<EnsuredTable> {

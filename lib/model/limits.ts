@@ -98,8 +98,16 @@ export const ASKS_AT_ONCE = 8;
 /** How long the outcome of a request can be asked for. */
 export const REQUEST_KEPT_MS = 7 * 24 * 3_600_000;
 
+// Sources
+/** Who gathers a source's generation holds it so long, and renews that while it works. */
+export const GATHERING_TTL_MS = 5 * 60_000;
+/** Invocations that one backup may take, each going on at the shard where the one before was stopped. */
+export const BACKUP_TURNS_MAX = 100;
+
 // Retention: two verified generations can always recover the head (I6).
 export const KEEP_SNAPSHOTS_MIN = 2;
+/** Generations that a backup keeps, where its table says nothing else. */
+export const KEEP_GENERATIONS = 30;
 
 // Retries and pages: every loop ends.
 export const CONTROL_ATTEMPTS_MAX = 20;

@@ -23,6 +23,8 @@ export interface WriterOptions {
   readonly codec: ValueCodec;
   /** How long the first of several waiting batches waits for company, in ms; 0, the default, appends at once. */
   readonly lingerMs?: number;
+  /** The life that the batches are meant for; by default the one that the first of them finds. */
+  readonly incarnation?: string;
 }
 
 /** A batch as a caller hands it in; without `mark` it is appended at least once, with it exactly once (I3). */
@@ -54,7 +56,7 @@ interface Waiting {
   readonly fail: (error: unknown) => void;
 }
 
-export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: WriterOptions): Writer {
+export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarnation }: WriterOptions): Writer {
   const waiting: Waiting[] = [];
   /** Batches that find no room among those that wait. None passes another: a producer's order is that of its calls. */
   const outside: Waiting[] = [];
@@ -150,6 +152,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
     const asked = group.map(({ batch }) => batch);
     try {
       belief ??= await firstBelief(deps, id, deps.clock.now());
+      if (incarnation !== undefined && belief.incarnation !== incarnation) return seal(group);
       for (const entry of group) entry.batch = stamped(entry.batch, belief);
       const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, stampsAnew });
       if (outcome.kind === "misled") {
@@ -168,8 +171,7 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
           report(group, outcome.first, outcome.bytes);
           return;
         case "sealed":
-          sealed = true;
-          for (const { settle } of group) settle({ kind: "sealed" });
+          seal(group);
           return;
         case "forgotten":
           turnAway(group, new Set(outcome.batches));
@@ -182,6 +184,11 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0 }: Write
       for (const { batch } of refused ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
       for (const { fail } of group) fail(error);
     }
+  }
+
+  function seal(group: readonly Waiting[]): void {
+    sealed = true;
+    for (const { settle } of group) settle({ kind: "sealed" });
   }
 
   function acknowledge(group: readonly Waiting[], first: Index, timeMs: number): void {

@@ -41,6 +41,13 @@ test("tables that lack are made, with every setting", async () => {
   expect(await listTables(world)).toMatchObject([other, PLAYERS]);
 });
 
+test("the table of a source is made as one", async () => {
+  const world = memoryWorld();
+  expect(await deployment(world).deploy("Create", [{ ...PLAYERS, source: "influxdb" }])).toMatchObject({ Status: "SUCCESS" });
+  expect(await getTable(world, "players")).toMatchObject({ source: "influxdb" });
+  expect(await deployment(world).deploy("Update", [PLAYERS])).toMatchObject({ Status: "FAILED", Reason: expect.stringContaining("choose another name") });
+});
+
 test("a change of the list changes policies, and a delivery that comes again changes nothing", async () => {
   const world = await worldWithTable();
   const { deploy } = deployment(world);

@@ -1,6 +1,7 @@
 // The documents tell of what is deployed, and of nothing else.
 
 import { readFileSync } from "node:fs";
+import { Duration } from "aws-cdk-lib";
 import { expect, test } from "vitest";
 import { parseSettings } from "../../infra/settings.ts";
 import { synthesize } from "./scene.ts";
@@ -8,7 +9,8 @@ import { synthesize } from "./scene.ts";
 const read = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), "utf8");
 
 test("docs/operations.md tells each alarm, and what to do", () => {
-  const alarms = synthesize().pipeline.alarms.map(({ node }) => node.id);
+  const influxdb = [{ name: "metrics", host: "10.0.0.5", every: Duration.hours(1) }];
+  const alarms = synthesize({ influxdb }).pipeline.alarms.map(({ node }) => node.id);
   expect(namesIn(rowsOf(read("operations.md"), "| alarm | means |")).toSorted()).toEqual(alarms.toSorted());
 });
 

@@ -7,7 +7,9 @@ import { statementsOf } from "./policies.ts";
 import { propertiesOf, synthesize } from "./scene.ts";
 
 const FUNCTION = "AWS::Lambda::Function";
-const plain = synthesize({ tables: [{ name: "players" }] });
+const SOURCE = { name: "metrics", host: "10.0.0.5", every: Duration.hours(1) };
+const EVERYTHING = { tables: [{ name: "players" }], influxdb: [SOURCE] };
+const plain = synthesize(EVERYTHING);
 
 function functionsOf(scene: Parameters<typeof propertiesOf>[0]) {
   return FUNCTION_NAMES.map((name) => [name, propertiesOf(scene, FUNCTION, `${pascal(name)}Function`)] as const);
@@ -21,7 +23,7 @@ describe("every function", () => {
   });
 
   test("is traced where that is asked for, and not otherwise", () => {
-    const traced = synthesize({ tables: [{ name: "players" }], tracing: true });
+    const traced = synthesize({ ...EVERYTHING, tracing: true });
     for (const [, properties] of functionsOf(traced)) {
       expect(properties).toMatchObject({ TracingConfig: { Mode: "Active" }, Environment: { Variables: { POWERTOOLS_TRACE_ENABLED: "true" } } });
     }
@@ -65,6 +67,7 @@ describe("every function", () => {
       requests: ["TIDEMARK_SNAPSHOT_QUEUE"],
       events: ["TIDEMARK_EVENT_BUS"],
       tables: [],
+      influxdb: ["TIDEMARK_BACKUP_QUEUE", "TIDEMARK_SNAPSHOT_QUEUE", "TIDEMARK_DEAD_LETTER_QUEUE", "TIDEMARK_RECEIVES_MAX"],
     });
   });
 
@@ -72,7 +75,7 @@ describe("every function", () => {
     const retentions = [plain, synthesize({ logRetention: RetentionDays.ONE_WEEK })].map(({ template }) =>
       Object.values(template.findResources("AWS::Logs::LogGroup")).map(({ Properties }) => Properties.RetentionInDays),
     );
-    expect(retentions).toEqual([Array(8).fill(30), Array(7).fill(7)]);
+    expect(retentions).toEqual([Array(9).fill(30), Array(7).fill(7)]);
   });
 
   test("has the time and memory that it is given", () => {
@@ -129,7 +132,7 @@ describe("one function and another", () => {
 
   test("those that send messages to themselves are not ended as loops", () => {
     const allowed = functionsOf(plain).flatMap(([name, { RecursiveLoop }]) => (RecursiveLoop === "Allow" ? [name] : []));
-    expect(allowed).toEqual(["snapshot", "cleanup"]);
+    expect(allowed).toEqual(["snapshot", "cleanup", "influxdb"]);
   });
 
   test("both function URLs ask for a signature, and no other site's page may call them", () => {

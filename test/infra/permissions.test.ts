@@ -1,5 +1,6 @@
 // Each function's rights, exactly: one that lacks and one too many both fail.
 
+import { Duration } from "aws-cdk-lib";
 import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Key } from "aws-cdk-lib/aws-kms";
 import { describe, expect, test } from "vitest";
@@ -9,6 +10,7 @@ import { type Scene, synthesize } from "./scene.ts";
 const RESOURCES = {
   redo: "<Bucket.Arn>/players/3/00000000000000aa/redo/0000000000000057.redo",
   snapshots: "<Bucket.Arn>/players/3/00000000000000aa/snapshots/0000000000000057-e3.parquet",
+  attached: "<Bucket.Arn>/players/3/00000000000000aa/attached/0000000000000007/5/000000001-000000001.tsm-00000000000000bb",
   "other objects": "<Bucket.Arn>/players/3/00000000000000aa/else/0000000000000057.redo",
   bucket: "<Bucket.Arn>",
   items: "<Table.Arn>",
@@ -21,6 +23,8 @@ const RESOURCES = {
   "ingest queue": "<IngestQueue.Arn>",
   "ingest dead letters": "<IngestDeadLetterQueue.Arn>",
   "events dead letters": "<EventsDeadLetterQueue.Arn>",
+  "backup queue": "<BackupQueue.Arn>",
+  "backup dead letters": "<BackupDeadLetterQueue.Arn>",
   "store object": "<Bucket.Arn>/_store.json",
   bus: "arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:event-bus/default",
   plan: "<PlanFunction.Arn>",
@@ -44,6 +48,7 @@ const ACTIONS = [
 ];
 
 const READ = ["dynamodb:GetItem", "dynamodb:Query"];
+const CHECK = ["dynamodb:ConditionCheckItem", ...READ];
 const WRITE = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"];
 const DELETE = ["dynamodb:ConditionCheckItem", "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"];
 const SEND = ["sqs:SendMessage"];
@@ -67,6 +72,7 @@ const ROLES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     redo: ["s3:DeleteObject", "s3:GetObject"],
     "store object": ["s3:GetObject"],
     snapshots: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject"],
+    attached: ["s3:AbortMultipartUpload", "s3:DeleteObject"],
     bucket: ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
     items: DELETE,
     "cleanup queue": CONSUME_AND_SEND,
@@ -81,16 +87,21 @@ const ROLES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     "events dead letters": ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"],
   },
   TablesRole: { "store object": ["s3:GetObject", "s3:PutObject"], bucket: ["s3:ListBucket"] },
+  // What it may do with its own table is below.
+  InfluxdbRole: { bucket: ["s3:ListBucket"], items: CHECK, "backup queue": CONSUME_AND_SEND, "backup dead letters": SEND, "snapshot queue": SEND },
+  BackupScheduleRole: { "backup queue": SEND },
   PlanScheduleRole: { plan: ["lambda:InvokeFunction"] },
   CleanupScheduleRole: { cleanup: ["lambda:InvokeFunction"] },
 };
 
 const TABLES = [{ name: "players" }];
+const INFLUXDB = [{ name: "metrics", host: "10.0.0.5", every: Duration.hours(1) }];
+const PROPS = { tables: TABLES, influxdb: INFLUXDB };
 const OF_SHARDS = { "dynamodb:LeadingKeys": ["shard#players/3"] };
 const OF_TABLES = { "dynamodb:LeadingKeys": ["tables"] };
 const BY_URL = { "lambda:InvokedViaFunctionUrl": ["true"], "lambda:FunctionUrlAuthType": ["AWS_IAM"] };
 
-const scene = synthesize({ tables: TABLES });
+const scene = synthesize(PROPS);
 
 function allowed({ template }: Scene, role: string, context = {}): Readonly<Record<string, readonly string[]>> {
   return permissions(template, role, RESOURCES, ACTIONS, { ...OF_SHARDS, ...context });
@@ -115,7 +126,7 @@ describe("each role may do exactly what its work needs", () => {
     const everywhere = ({ template }: Scene) =>
       Object.keys(ROLES).flatMap((role) => statementsOf(template, role).flatMap(({ actions, resources }) => (resources.includes("*") ? actions : [])));
     expect(everywhere(scene)).toEqual([]);
-    expect(new Set(everywhere(synthesize({ tables: TABLES, tracing: true })))).toEqual(new Set(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]));
+    expect(new Set(everywhere(synthesize({ ...PROPS, tracing: true })))).toEqual(new Set(["xray:PutTelemetryRecords", "xray:PutTraceSegments"]));
   });
 
   test("a function writes to its own log group and to no other", () => {
@@ -134,6 +145,27 @@ describe("rights that depend on the item or the object", () => {
     for (const partition of ["tables", "store"]) {
       expect(allowed(scene, "TablesRole", { "dynamodb:LeadingKeys": [partition] })).toEqual({ ...ROLES.TablesRole, items: WRITE });
     }
+  });
+
+  test("the function of a source stores, appends and writes items in its own table alone", () => {
+    const place = "<Bucket.Arn>/metrics/0/00000000000000aa";
+    const own = {
+      redo: `${place}/redo/0000000000000057.redo`,
+      snapshots: `${place}/snapshots/0000000000000057-e3.parquet`,
+      attached: `${place}/attached/0000000000000007/5/000000001-000000001.tsm-00000000000000bb`,
+      items: "<Table.Arn>",
+    };
+    expect(permissions(scene.template, "InfluxdbRole", own, ACTIONS, { "dynamodb:LeadingKeys": ["shard#metrics/0"] })).toEqual({
+      redo: ["s3:GetObject", "s3:PutObject"],
+      snapshots: ["s3:GetObject"],
+      attached: ["s3:GetObject", "s3:PutObject"],
+      items: WRITE,
+    });
+    expect(allowed(scene, "InfluxdbRole", OF_TABLES).items).toEqual(CHECK);
+    const listing = ["metrics/0/", "players/0/"].map((prefix) =>
+      may(scene.template, "InfluxdbRole", "s3:ListBucket", "<Bucket.Arn>", { "s3:prefix": [prefix] }),
+    );
+    expect(listing).toEqual([true, false]);
   });
 
   test("the planner reads the settings of tables and does not change them", () => {
@@ -162,7 +194,7 @@ describe("rights that depend on the item or the object", () => {
 
 describe("a key is granted to those who use what it encrypts", () => {
   const use = ["kms:Decrypt", "kms:GenerateDataKey"];
-  const withKey = synthesize((stack) => ({ tables: TABLES, encryptionKey: new Key(stack, "Key") }));
+  const withKey = synthesize((stack) => ({ ...PROPS, encryptionKey: new Key(stack, "Key") }));
 
   test.each(Object.keys(ROLES).filter((role) => !role.endsWith("ScheduleRole")))("%s", (role) => {
     expect(allowed(withKey, role).key).toEqual(role === "EventsRole" ? ["kms:Decrypt"] : use);
@@ -175,6 +207,7 @@ describe("a grant gives exactly what it is for", () => {
     grantRead: {
       redo: ["s3:GetObject"],
       snapshots: ["s3:GetObject"],
+      attached: ["s3:GetObject"],
       bucket: ["s3:ListBucket"],
       items: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"],
     },
@@ -184,6 +217,7 @@ describe("a grant gives exactly what it is for", () => {
       "store object": ["s3:GetObject", "s3:PutObject"],
       redo: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
       snapshots: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+      attached: ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
       bucket: ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
       items: DELETE,
       "dirty index": ["dynamodb:Query"],

@@ -9,9 +9,20 @@ import { expect, test } from "vitest";
 import { BUNDLES, synthesizeApp } from "./scene.ts";
 
 const TABLES = [{ name: "players", shards: 4 }];
+const INFLUXDB = [
+  { name: "metrics", host: "10.0.0.5", everyMinutes: 60 },
+  {
+    name: "other",
+    host: "db",
+    everyMinutes: 5,
+    vpcId: "vpc-0123456789abcdef0",
+    subnetIds: ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+    securityGroupIds: ["sg-0123456789abcdef0"],
+  },
+];
 const CHOICES: readonly (readonly [string, Readonly<Record<string, unknown>>])[] = [
   ["by default", {}],
-  ["with everything", { tables: TABLES, prefix: "a/", kms: "new", objectLockDays: 7, alarmEmail: "ops@example.com", dashboard: true }],
+  ["with everything", { tables: TABLES, influxdb: INFLUXDB, prefix: "a/", kms: "new", objectLockDays: 7, alarmEmail: "ops@example.com", dashboard: true }],
   ["with a key by alias", { kms: "alias/states" }],
   ["with as little as there can be", { ingestQueue: false, events: false, alarms: false }],
   ["with storage that exists", { existingBucket: "states", existingTable: "arn:aws:dynamodb:eu-west-1:123456789012:table/own" }],
@@ -31,7 +42,7 @@ function runApp(context: Readonly<Record<string, unknown>>) {
 }
 
 test("the app that cdk runs synthesizes without a finding or a warning", () => {
-  expect(runApp({ tables: TABLES, "@aws-cdk/core:validateAgainstDefaultRules": true })).toEqual({ status: 0, stderr: "" });
+  expect(runApp({ tables: TABLES, influxdb: INFLUXDB, "@aws-cdk/core:validateAgainstDefaultRules": true })).toEqual({ status: 0, stderr: "" });
 });
 
 test("a wrong setting ends the app with its message and no stack trace", () => {

@@ -11,6 +11,7 @@ describe("settings", () => {
     expect(parseSettings({})).toEqual({
       stackName: "Tidemark",
       tables: [],
+      influxdb: [],
       logRetentionDays: 30,
       logLevel: "INFO",
       tracing: false,
@@ -50,6 +51,28 @@ describe("settings", () => {
     ]);
   });
 
+  test("each setting of a source comes to its prop", () => {
+    const all = {
+      ...{ name: "metrics", host: "10.0.0.5", port: 8099, everyMinutes: 30, database: "telegraf", policy: "autogen", keepLast: 5, keepForSeconds: 60 },
+      ...{ skipErrors: false, withoutUsers: true, timeoutSeconds: 60, silentSeconds: 30, memoryMb: 512 },
+      ...{ vpcId: "vpc-0123456789abcdef0", subnetIds: ["subnet-0123456789abcdef0"], securityGroupIds: ["sg-0123456789abcdef0"] },
+    };
+    const { template } = synthesizeApp({ influxdb: [all] });
+    const { Environment, ...properties } = propertiesOf({ template }, "AWS::Lambda::Function", "InfluxdbFunction");
+    expect(JSON.parse(Object(Environment).Variables.TIDEMARK_INFLUXDB)).toEqual({
+      ...{ name: "metrics", host: "10.0.0.5", port: 8099, selection: { database: "telegraf", policy: "autogen" } },
+      ...{ skipErrors: false, withoutUsers: true, silentMs: 30_000 },
+    });
+    expect(properties).toMatchObject({
+      Timeout: 60,
+      MemorySize: 512,
+      VpcConfig: { SubnetIds: ["subnet-0123456789abcdef0"], SecurityGroupIds: ["sg-0123456789abcdef0"] },
+    });
+    const [{ Properties }] = Object.values(template.findResources("Custom::TidemarkTables"));
+    expect(JSON.parse(Properties.Tables)).toMatchObject([{ name: "metrics", source: "influxdb", keepSnapshots: 5, keepForMs: 60_000 }]);
+    expect(Object.keys(template.findOutputs("InfluxdbSources"))).toEqual(["InfluxdbSources"]);
+  });
+
   test("tables can lie in a file", () => {
     const path = join(BUNDLES, "tables.json");
     writeFileSync(path, '[{ "name": "players", "captureEverySeconds": 300 }]');
@@ -62,6 +85,14 @@ describe("settings", () => {
 
   const WRONG: readonly (readonly [Readonly<Record<string, unknown>>, string])[] = [
     [{ tabels: "[]" }, "-c tabels is no setting: use one of stackName, prefix, tables,"],
+    [{ influxdb: "[{}]" }, "-c influxdb: 0.name: "],
+    [{ influxdb: "/nowhere" }, '-c influxdb=/nowhere: no such file, nor a JSON list: write -c influxdb=\'[{"name":"metrics"'],
+    [
+      { influxdb: '[{"name":"metrics","host":"db","everyMinutes":5,"vpcId":"vpc-0123456789abcdef0"}]' },
+      "-c influxdb: metrics: vpcId and subnetIds belong together",
+    ],
+    [{ influxdb: '[{"name":"metrics","host":"db","everyMinutes":5,"vpcId":"none"}]' }, "-c influxdb: 0.vpcId: an id such as vpc-0123456789abcdef0"],
+    [{ influxdb: '[{"name":"metrics","host":"db","everyMinutes":5,"policy":"p"}]' }, "-c influxdb: metrics: policy is one of a database"],
     [{ prefix: "states" }, '-c prefix="states" cannot be used: write a prefix of keys that ends with a slash, as in "states/"'],
     [{ planEveryMinutes: "0" }, '-c planEveryMinutes="0" cannot be used: write a whole number from 1 to 60'],
     [{ snapshotTimeoutSeconds: "901" }, "write a whole number from 1 to 900"],

@@ -1,7 +1,9 @@
 // What the functions do is what they may do: each job runs with the rights of its function's role, and no others. LocalStack
 // checks none, so a right that a job lacks would show on AWS alone.
 
+import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
+import { Duration } from "aws-cdk-lib";
 import { Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { planPass, runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
@@ -16,12 +18,17 @@ import { shardStatus } from "../../lib/jobs/status.ts";
 import { createTable, deleteTable, getTable } from "../../lib/jobs/tables.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import type { World } from "../../lib/ports/world.ts";
+import { backUp } from "../../lib/sources/influxdb/backup.ts";
+import { influxClient } from "../../lib/sources/influxdb/client.ts";
+import { parseAddress } from "../../lib/sources/influxdb/connection.ts";
+import { verifyBackup } from "../../lib/sources/influxdb/verify.ts";
+import { type Shards, startShards } from "../influxdb/shards.ts";
 import { sharedStore } from "./guarded-world.ts";
 import { may } from "./policies.ts";
 import { synthesize } from "./scene.ts";
 
 const GRANTS = ["grantAppend", "grantRead", "grantOperate"] as const;
-const { template } = synthesize({ tables: [{ name: "players" }] }, (pipeline) => {
+const { template } = synthesize({ tables: [{ name: "players" }], influxdb: [{ name: "metrics", host: "10.0.0.5", every: Duration.hours(1) }] }, (pipeline) => {
   for (const name of GRANTS) pipeline[name](new Role(pipeline, name, { assumedBy: new ServicePrincipal("ecs-tasks.amazonaws.com") }));
 });
 
@@ -113,6 +120,31 @@ test("an operator repairs, and what is in quarantine goes with its table, by who
   await operator.checkpoints.write([{ item: { partition: "tables", sort: "players" }, when: [], set: { state: "deleting" } }]);
   for (const task of await planPass(as("CleanupRole"))) await runCleanupTask(as("CleanupRole"), task, FOREVER);
   expect((await operator.objects.list({ prefix: "" })).objects.map(({ key }) => key)).toEqual(["_store.json"]);
+});
+
+test("a server is backed up, captured and cleaned by those functions, and read by a reader", async ({ onTestFinished }) => {
+  const { as } = store();
+  await ensureTables(as("TablesRole"), [{ name: "metrics", source: "influxdb", keepSnapshots: 2 }]);
+  const shards: Shards = new Map([
+    [1, "small"],
+    [2, randomBytes(8 * 1024 * 1024).toString("hex")],
+  ]);
+  const server = await startShards(shards);
+  onTestFinished(() => server[Symbol.asyncDispose]());
+  const backup = { name: "metrics", client: influxClient({ address: parseAddress(server.address) }) };
+  const metrics = { table: "metrics", shard: 0 };
+  for (let generation = 1; generation <= 4; generation++) {
+    expect(await backUp(as("InfluxdbRole"), backup)).toMatchObject({ kind: "completed", generation: { generation } });
+    expect(await captureShard(as("SnapshotRole"), { id: metrics })).toMatchObject({ outcome: { kind: "completed" }, next: "cleanup" });
+    const { cleaned } = await runCleanupTask(as("CleanupRole"), { kind: "after", ...metrics }, FOREVER);
+    expect(cleaned).toMatchObject([{ report: { kind: "cleaned", failed: [] } }]);
+    shards.set(1, `small ${generation}`);
+  }
+  const kept = await as("grantRead").objects.list({ prefix: "metrics/" });
+  expect(kept.objects.filter(({ key }) => /attached.[0-9]+.1.000/.test(key))).toHaveLength(2);
+  expect(await verifyBackup(as("grantRead"), "metrics")).toMatchObject({ generations: 2, findings: [] });
+  await expect(backUp(as("SnapshotRole"), backup)).rejects.toThrow("denied: s3:PutObject");
+  await expect(append(as("InfluxdbRole"), 1)).rejects.toThrow("denied");
 });
 
 test("a part is copied by who may read its source and upload, which of the functions only the capture's may", async () => {

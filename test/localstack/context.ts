@@ -1,10 +1,27 @@
 // The settings that the tests' stack is deployed with.
 
-/** Short, so that a function can be killed at its limit within a test. */
-export const SNAPSHOT_TIMEOUT_SECONDS = 25;
+import type { InfluxdbHere } from "./influxdb.ts";
 
-export const CONTEXT: Readonly<Record<string, string>> = {
-  // Due at once: the schedule that comes each minute captures it.
-  tables: JSON.stringify([{ name: "players", shards: 2, captureEverySeconds: 1 }]),
-  snapshotTimeoutSeconds: String(SNAPSHOT_TIMEOUT_SECONDS),
-};
+/** Short, so that a function can be killed at its limit within a test. */
+const TIMEOUT_SECONDS = 25;
+
+export type StackContext = Readonly<Record<string, string>>;
+
+export function contextWith(influxdb: InfluxdbHere): StackContext {
+  return {
+    // Due at once: the schedule that comes each minute captures it.
+    tables: JSON.stringify([{ name: "players", shards: 2, captureEverySeconds: 1 }]),
+    snapshotTimeoutSeconds: String(TIMEOUT_SECONDS),
+    ...(influxdb.kind === "runs" && { influxdb: JSON.stringify(sourcesOf(influxdb.snapshotter)) }),
+  };
+}
+
+/** One that its schedule backs up each minute, and one that it does once, as soon as it is there. */
+function sourcesOf(snapshotter: string): readonly object[] {
+  const [host, port] = snapshotter.split(":");
+  const server = { host, port: Number(port) };
+  return [
+    { ...server, name: "metrics", everyMinutes: 1, database: "metrics", keepLast: 2 },
+    { ...server, name: "slow", everyMinutes: 2_880, database: "slow", timeoutSeconds: TIMEOUT_SECONDS },
+  ];
+}

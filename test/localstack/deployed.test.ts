@@ -1,14 +1,22 @@
 // What is deployed does what it is for. One stack for all: the side by side tests first, then an update, then its end.
 
-import { describe, expect, inject, test } from "vitest";
+import { describe, expect, inject, test, type TestContext } from "vitest";
 import { DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
 import { badCallsAreRefused, aRequestedCaptureTellsItsOutcome } from "./deployed/doors.ts";
 import { eventsAreSent } from "./deployed/events.ts";
+import { killedInABackupItGoesOn, theScheduleBacksUp } from "./deployed/influxdb.ts";
 import { aPoisonedMessageEndsWithItsReason, killedInAnUploadItGoesOn } from "./deployed/killed.ts";
 import { cloudformation } from "./clients.ts";
 import { cleanupExpires, recordsGoInByBothDoors, theScheduleCaptures, theStateIsTheModels } from "./deployed/story.ts";
 import { deploy, destroy } from "./deployment.ts";
-import { CONTEXT } from "./context.ts";
+
+function withInfluxdb(work: () => Promise<void>) {
+  return async ({ skip }: Pick<TestContext, "skip">): Promise<void> => {
+    const influxdb = inject("influxdb");
+    if (influxdb.kind === "lacks") skip(influxdb.why);
+    await work();
+  };
+}
 
 describe.concurrent("side by side", () => {
   test("records go in by both doors, the schedule captures them, cleanup expires what is superseded, and recovery by the CLI equals a model", async () => {
@@ -22,19 +30,21 @@ describe.concurrent("side by side", () => {
   test("bad calls and events are refused, and nothing is written", badCallsAreRefused);
   test("a requested capture tells its outcome", aRequestedCaptureTellsItsOutcome);
   test("every commit, expiry and failure sends its event", eventsAreSent);
+  test("the schedule backs an InfluxDB up, then what is new of it, and cleanup expires what is superseded", withInfluxdb(theScheduleBacksUp));
+  test("killed in a backup, the function goes on at the shard where it was", withInfluxdb(killedInABackupItGoesOn));
 });
 
 describe("at the end", () => {
-  const { stackName, endpoint } = inject("localstack");
+  const { stackName, endpoint, context } = inject("localstack");
 
   test("the state survives an update of the stack", async () => {
-    const updated = await deploy({ localstack: { endpoint }, stackName, context: { ...CONTEXT, dashboard: "true", snapshotMemoryMb: "2048" } });
+    const updated = await deploy({ localstack: { endpoint }, stackName, context: { ...context, dashboard: "true", snapshotMemoryMb: "2048" } });
     expect(updated.outputs).toEqual(inject("localstack").outputs);
     await theStateIsTheModels();
   });
 
   test("without the stack, the data is still there", async () => {
-    await destroy({ localstack: { endpoint }, stackName, context: CONTEXT });
+    await destroy({ localstack: { endpoint }, stackName, context });
     await expect(cloudformation().send(new DescribeStacksCommand({ StackName: stackName }))).rejects.toThrow(/does not exist/);
     await theStateIsTheModels();
   });

@@ -10,8 +10,11 @@ import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { createTable, findTable } from "../../jobs/tables.ts";
 import { isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
-import { attachmentReference, incarnationPrefix, type ShardId, shardName } from "../../model/names.ts";
+import { groupsOf } from "../../model/groups.ts";
+import { KEEP_GENERATIONS } from "../../model/limits.ts";
+import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
+import type { Life } from "../../redo-log/read.ts";
 import { lastSequence } from "../../recovery/sessions.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
@@ -25,12 +28,12 @@ import { checkSelection, isInside, type Range, selectShards, type Selection, who
 
 /** Shards that are read at a time. */
 const SHARDS_TOGETHER = 3;
+/** Notes that are written at a time. */
+const NOTES_TOGETHER = 25;
 /** Tries at a shard: a busy one answers nothing until its flush is done. */
 const ATTEMPTS_MAX = 7;
 const BACKOFF_MS = 500;
 const BACKOFF_MAX_MS = 10_000;
-/** Generations that a new backup keeps, where its table says nothing else. */
-export const KEEP_GENERATIONS = 30;
 
 export interface BackupRequest {
   readonly name: string;
@@ -78,7 +81,7 @@ export async function backUp(world: World, request: BackupRequest): Promise<Back
   const begun = await beginGathering(world, id, job);
   if (begun.kind === "rejected") return begun;
   try {
-    const outcome = await gather(world, { ...request, id, job, prefix: incarnationPrefix(id, incarnation) }, begun.gathering);
+    const outcome = await gather(world, { ...request, id, incarnation, job, prefix: incarnationPrefix(id, incarnation) }, begun.gathering);
     if (outcome.kind !== "aborted") await endGathering(world, id, job);
     return outcome;
   } finally {
@@ -102,8 +105,7 @@ export async function ensureSource(world: World, name: string): Promise<void> {
   await checkSource(world, name);
 }
 
-interface Job extends BackupRequest {
-  readonly id: ShardId;
+interface Job extends BackupRequest, Life {
   readonly job: string;
   readonly prefix: string;
 }
@@ -116,8 +118,9 @@ type ShardResult =
 
 async function gather(world: World, job: Job, gathering: Gathering): Promise<BackupOutcome> {
   const { client, id } = job;
-  const { backup: head, oldestIndex } = await readNewest(world, job.name);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, job.name);
   const range = wholeRange(job.range ?? {});
   const { meta } = await client.metastore();
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
@@ -150,7 +153,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
 
   async function oneShard(placed: PlacedShard): Promise<ShardResult> {
     const noted = notes.shard(placed.shard);
-    if (noted !== undefined) return { kind: "read", record: noted, isChanged: true };
+    if (noted !== undefined) return { kind: "read", record: noted, isChanged: noted.generation === generation };
     try {
       const result = await readPlaced(world, job, {
         placed,
@@ -177,7 +180,14 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
 
   await Promise.all(Array.from({ length: SHARDS_TOGETHER }, work));
   if (fatal !== undefined) throw fatal;
-  if (job.signal?.aborted === true) return { kind: "aborted", generation };
+  if (job.signal?.aborted === true) {
+    // Else a server whose unchanged shards take longer than one turn would be read for ever. Who is not stopped pays nothing for it.
+    const unchanged = results.flatMap((result) =>
+      result.kind === "read" && !result.isChanged && notes.shard(result.record.shard) === undefined ? [result.record] : [],
+    );
+    for (const some of groupsOf(unchanged, NOTES_TOGETHER)) await Promise.all(some.map((record) => notes.addShard(record)));
+    return { kind: "aborted", generation };
+  }
   const failed = results.filter((result) => result.kind === "failed");
   if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
 
@@ -198,7 +208,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
     changedShards: results.filter((result) => result.kind === "read" && result.isChanged).length,
     failed: failed.map(({ placed: { shard, database, policy }, error }) => ({ shard, database, policy, error: messageOf(error) })),
   });
-  if (!(await commitGeneration(world, job.id, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
+  if (!(await commitGeneration(world, job, { head, next, record, oldestIndex }))) return { kind: "outOfDate", generation };
   const vanished = results.flatMap((result) =>
     result.kind === "read"
       ? (result.reading?.vanished ?? []).map((file) => `${result.record.database}/${result.record.policy}/${result.record.shard}/${file}`)
@@ -225,6 +235,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
   const { placed, generation, before, notes } = about;
   const { database, policy, shard } = placed;
   const known = [...notes.filesOf(shard)];
+  const missed = new Set<string>();
   const comparable = job.full !== true && before !== undefined && JSON.stringify(before.range) === JSON.stringify(about.range) ? before : undefined;
   let { range } = about;
   for (let attempt = 1; ; attempt++) {
@@ -240,7 +251,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
             await notes.addFile(shard, file);
           },
         },
-        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known },
+        { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known, missed },
       );
       if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
       const record: ShardRecord = {
@@ -257,7 +268,7 @@ async function readPlaced(world: World, job: Job, about: Reading): Promise<Shard
       return { kind: "read", record, isChanged: true, reading };
     } catch (error) {
       if (!isPassing(error)) throw error;
-      if (await isGone(job, placed)) return { kind: "dropped", shard };
+      if (await isGone(job, placed, before)) return { kind: "dropped", shard };
       if (attempt === ATTEMPTS_MAX) throw error;
       // A server cannot export a shard with tombstones: it breaks off at the first. All of the shard holds the range too.
       if (range !== undefined && attempt >= 2 && isTidemarkError(error) && error.code !== "unreachable") range = undefined;
@@ -272,13 +283,19 @@ function isPassing(error: unknown): boolean {
   return isTidemarkError(error) && error.kind === "retry" && !["interrupted", "lost-lease", "unreachable"].includes(error.code);
 }
 
-async function isGone({ client }: Job, { database, policy, shard }: PlacedShard): Promise<boolean> {
+/**
+ * Whether the server has the shard no more. One of which its metastore knows, but which it does not list, may have been made ahead
+ * of its points; where there were files of it before, the server could not open it, and all of it is still to come. Where
+ * the server does not tell, it is not gone.
+ */
+async function isGone({ client }: Job, { database, policy, shard }: PlacedShard, before: ShardRecord | undefined): Promise<boolean> {
   try {
-    return !(await client.shardIds({ database, policy })).includes(shard);
-  } catch (error) {
-    if (!isTidemarkError(error) || error.code !== "empty-reply") throw error;
     const { parsed } = await client.metastore();
-    return !allShards(parsed).includes(shard);
+    if (!allShards(parsed).includes(shard)) return true;
+    return (before?.files ?? []).length === 0 && !(await client.shardIds({ database, policy })).includes(shard);
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+    return false;
   }
 }
 

@@ -46,6 +46,7 @@ export function influxClient({ address, silentMs = SILENT_MS, signal }: ClientOp
   let known: Dialect | undefined;
 
   async function detect(): Promise<Dialect> {
+    let isSilent = true;
     for (const dialect of ["1.5", "1.0"] as const) {
       const reply = await exchangeAll(line, requestFrame(dialect, { kind: "metastore" }), METASTORE_BYTES_MAX).catch((error: unknown) => {
         // One that is no snapshotter may also end the connection rudely.
@@ -53,9 +54,11 @@ export function influxClient({ address, silentMs = SILENT_MS, signal }: ClientOp
         throw error;
       });
       if (isMetastoreReply(reply)) return dialect;
+      isSilent &&= isMetastoreReply(reply, reply.length);
     }
+    // A snapshotter that fails says nothing either; what speaks otherwise is none.
     throw new TidemarkError(
-      "call",
+      isSilent ? "retry" : "call",
       "no-snapshotter",
       `${addressInWords(address)} does not answer as InfluxDB 1.x's snapshotter: name its "bind-address", port 8088 by default, not that of its HTTP API`,
     );

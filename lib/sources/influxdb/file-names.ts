@@ -30,16 +30,24 @@ export function fileOfEntry(entry: string, { database, policy, shard }: ShardPla
 }
 
 /**
- * Files of an earlier list that a later one lacks, and that no compaction since accounts for: such a one leaves a new file of
- * the same or a higher generation behind. A tombstone goes with its file.
+ * Files of an earlier list that a later one lacks, and that no compaction since accounts for. A flush makes a file of sequence 1
+ * and takes none away; a compaction makes one of a higher sequence, of the highest of the generations that it takes away,
+ * which follow on each other. A tombstone goes with its file, and not before.
  * @param seen all that was there before the later list: a file among them that comes back was made by no compaction since
  */
 export function unexplained(earlier: readonly string[], later: readonly string[], seen: ReadonlySet<string> = new Set(earlier)): readonly string[] {
   const kept = new Set(later);
-  const made = later.filter((name) => !seen.has(name) && name.endsWith(".tsm")).map(parseFileName);
+  const left = earlier.filter((name) => kept.has(name) && name.endsWith(".tsm")).map(parseFileName);
+  const compacted = later.filter((name) => !seen.has(name) && name.endsWith(".tsm")).map(parseFileName);
   const isExplained = (name: string): boolean => {
-    const { generation, sequence } = parseFileName(name);
-    return made.some((file) => file.generation > generation || (file.generation === generation && file.sequence > sequence));
+    const { generation, sequence, kind } = parseFileName(name);
+    if (kind === "tombstone") return !kept.has(name.replace(/\.tombstone$/, ".tsm"));
+    return compacted.some(
+      (file) =>
+        file.sequence > 1 &&
+        (file.generation > generation || (file.generation === generation && file.sequence > sequence)) &&
+        !left.some((one) => one.generation >= generation && one.generation <= file.generation),
+    );
   };
   return earlier.filter((name) => !kept.has(name) && !isExplained(name));
 }

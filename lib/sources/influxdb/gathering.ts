@@ -1,15 +1,14 @@
 // Who gathers the next generation of a backup, and what was gathered of it so far. The lease only spares two jobs the same
 // work: that one generation wins is kept by its sequence (I3), whoever holds the lease. Notes let a job that was killed go on.
 
-import { z } from "zod";
+import * as z from "zod";
 import { queryAll } from "../../checkpoint/control.ts";
 import { gatheringItem, noteItem, noteSort, parseNoteItem } from "../../checkpoint/items.ts";
-import { DYNAMODB_ITEM_BYTES_MAX } from "../../model/limits.ts";
+import { DYNAMODB_ITEM_BYTES_MAX, GATHERING_TTL_MS } from "../../model/limits.ts";
 import type { ShardId } from "../../model/names.ts";
 import type { ItemWorld } from "../../ports/world.ts";
 import { type FileRecord, type ShardRecord, FILE_RECORD, SHARD_RECORD } from "./records.ts";
 
-export const GATHERING_TTL_MS = 5 * 60_000;
 const OWNER_DIGITS = 16;
 /** A shard's note has room beside what else an item holds; one with more files is read again by who goes on. */
 const NOTE_BYTES_MAX = DYNAMODB_ITEM_BYTES_MAX - 16 * 1024;

@@ -3,9 +3,10 @@
 import { storedBytes } from "../../attachments/attach.ts";
 import { openWriter } from "../../jobs/append.ts";
 import { callError } from "../../model/errors.ts";
-import { attachmentReference, type ShardId } from "../../model/names.ts";
+import { attachmentReference } from "../../model/names.ts";
 import type { Index } from "../../model/position.ts";
 import type { World } from "../../ports/world.ts";
+import type { Life } from "../../redo-log/read.ts";
 import { recover } from "../../recovery/recover.ts";
 import { type Backup, digestOf, type GenerationRecord, generationKey, mutationsBetween, parseGeneration, PRODUCER, totalsOf } from "./records.ts";
 
@@ -40,17 +41,17 @@ export function generationRecord(head: Backup, next: Backup, about: GenerationAb
 }
 
 /**
- * Appends it as one batch, with its number as the sequence: of two with one number the first applies, and the other changes
+ * Appends it as one batch to the life of the table that its attachments were stored for, with its number as the sequence: of two with one number the first applies, and the other changes
  * nothing (I3). False where another one's came first.
  */
 export async function commitGeneration(
   world: World,
-  id: ShardId,
+  { id, incarnation }: Life,
   about: { readonly head: Backup; readonly next: Backup; readonly record: GenerationRecord; readonly oldestIndex: Index },
 ): Promise<boolean> {
   const { head, next, record } = about;
   const mutations = mutationsBetween(head, next, { generation: record, oldestIndex: about.oldestIndex });
-  const writer = openWriter(world, { id, codec: "json" });
+  const writer = openWriter(world, { id, codec: "json", incarnation });
   try {
     const outcome = await writer.append({ mutations, mark: { producer: PRODUCER, sequence: BigInt(record.generation) } });
     if (outcome.kind !== "appended") throw callError("deleted-table", `table ${id.table} was deleted or made anew meanwhile: begin again`);

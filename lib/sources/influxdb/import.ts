@@ -14,6 +14,7 @@ import { openShard } from "../../checkpoint/control.ts";
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
 import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
+import type { Life } from "../../redo-log/read.ts";
 import { lastSequence } from "../../recovery/sessions.ts";
 import { ensureSource } from "./backup.ts";
 import { fileOfEntry, parseFileName } from "./file-names.ts";
@@ -65,7 +66,7 @@ export async function importBackup(world: World, { name, directory, signal }: Im
   for (const manifest of manifests) {
     if (before.some(({ job }) => job === jobOf(manifest))) continue;
     if (signal?.aborted === true) throw new TidemarkError("retry", "interrupted", "interrupted: the same import goes on where this one was stopped");
-    generations.push(await importManifest(world, { id, folder, manifest, prefix: incarnationPrefix(id, incarnation) }));
+    generations.push(await importManifest(world, { id, incarnation, folder, manifest, prefix: incarnationPrefix(id, incarnation) }));
   }
   return { generations, found: manifests.length - generations.length };
 }
@@ -100,8 +101,7 @@ function jsonOf(bytes: Buffer, place: string): unknown {
   }
 }
 
-interface Importing {
-  readonly id: ReturnType<typeof idOf>;
+interface Importing extends Life {
   readonly folder: string;
   readonly manifest: Manifest;
   readonly prefix: string;
@@ -110,8 +110,9 @@ interface Importing {
 async function importManifest(world: World, about: Importing): Promise<GenerationRecord> {
   const { id, folder, manifest } = about;
   const startedAtMs = world.clock.now();
-  const { backup: head, oldestIndex } = await readNewest(world, id.table);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, id.table);
   const meta = await readMeta(join(folder, manifest.meta.fileName));
   const placed = new Map(shardsOf(parseMeta(meta)).map((shard) => [shard.shard, shard]));
   const shards = new Map(head.shards);
@@ -146,7 +147,7 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
     changedShards: manifest.files.length,
     failed: [],
   });
-  if (!(await commitGeneration(world, id, { head, next, record, oldestIndex }))) {
+  if (!(await commitGeneration(world, about, { head, next, record, oldestIndex }))) {
     throw new TidemarkError("retry", "contended", `another job has made generation ${generation} of ${id.table} meanwhile: import again`);
   }
   return record;

@@ -2,17 +2,18 @@
 // its SHA-256, never by a clock. A file streams through; what is known already is only hashed on its way.
 //
 // The protocol has no status. An archive that was cut off lacks its end (tar.ts). One that lacks files, because the server
-// failed between two of them, looks whole: so a shard counts as read only once two readings agree, or, where nothing seems
-// to have changed, once the server says that nothing newer is there.
+// failed between two of them, looks whole: so a shard counts as read only once a second reading lacks no file of the first, or,
+// where nothing seems to have changed, once the server says that nothing newer is there.
 
 import { createHash } from "node:crypto";
 import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
-import { isTidemarkError, TidemarkError } from "../../model/errors.ts";
+import { TidemarkError } from "../../model/errors.ts";
 import { attachmentReference } from "../../model/names.ts";
 import type { Random } from "../../ports/random.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
+import { ofShard } from "./shard-fault.ts";
 import { tarEntries, type TarEntry } from "./tar.ts";
 import type { ShardPlace } from "./wire.ts";
 
@@ -41,6 +42,8 @@ export interface ReadShardRequest {
   readonly before?: readonly FileRecord[] | undefined;
   /** Files that an earlier attempt has stored. */
   readonly known: readonly FileRecord[];
+  /** Names of files that an attempt has seen and, without a compaction that accounts for it, not seen again; added to. */
+  readonly missed?: Set<string>;
 }
 
 export interface ShardReading {
@@ -49,28 +52,42 @@ export interface ShardReading {
   readonly storedFiles: number;
   readonly storedBytes: number;
   readonly readings: number;
-  /** Files of the generation before that are gone, without a compaction that accounts for it: their rows were all deleted. */
+  /** Files of the generation before, or of an earlier attempt, that are gone, and no compaction accounts for it: their rows were all deleted. */
   readonly vanished: readonly string[];
 }
 
-/** @throws {TidemarkError} `retry` where the server failed, or its answers differ */
+/** @throws {TidemarkError} `retry` where the server failed, or its answers differ; the message names the shard */
 export async function readShard(deps: ReadShardDeps, request: ReadShardRequest): Promise<ShardReading> {
+  try {
+    return await readSteadily(deps, request);
+  } catch (error) {
+    throw ofShard(error, request.place);
+  }
+}
+
+async function readSteadily(deps: ReadShardDeps, request: ReadShardRequest): Promise<ShardReading> {
   const { before } = request;
   const stored: FileRecord[] = [];
   const pool = (): readonly FileRecord[] => [...(before ?? []), ...request.known, ...stored];
   let last = await readOnce(deps, request, pool(), stored);
   if (before !== undefined && isSame(before, last) && (await isUnchanged(deps, request, last))) return reading(last, 1);
+  let missed: readonly string[] = [];
   const seen = new Set<string>();
   for (let readings = 2; readings <= READINGS_MAX; readings++) {
     for (const name of namesOf(last)) seen.add(name);
     const next = await readOnce(deps, request, pool(), stored);
-    if (unexplained(namesOf(last), namesOf(next), seen).length === 0) return reading(next, readings);
+    missed = unexplained([...new Set([...missed, ...namesOf(last)])], namesOf(next), seen);
+    // A compaction takes files away, and may hide one that the server failed at: the reading behind it tells. A server that
+    // compacts all the time is believed in the end.
+    const isSteady = namesOf(last).every((name) => namesOf(next).includes(name));
+    if (missed.length === 0 && (isSteady || readings === READINGS_MAX)) return reading(next, readings);
     last = next;
   }
+  for (const name of missed) request.missed?.add(name);
   throw new TidemarkError(
     "retry",
     "unsteady-shard",
-    `${READINGS_MAX} readings of shard ${request.place.shard} differ by files that no compaction accounts for: the server fails now and then; its log tells why`,
+    `${READINGS_MAX} readings of it differ by files that no compaction accounts for: the server fails now and then; its log tells why`,
   );
 
   function reading(files: readonly FileRecord[], readings: number): ShardReading {
@@ -80,7 +97,7 @@ export async function readShard(deps: ReadShardDeps, request: ReadShardRequest):
       storedFiles: fresh.length,
       storedBytes: fresh.reduce((sum, file) => sum + storedBytes(file), 0),
       readings,
-      vanished: unexplained(namesOf(before ?? []), namesOf(files)),
+      vanished: unexplained([...new Set([...namesOf(before ?? []), ...(request.missed ?? [])])], namesOf(files)),
     };
   }
 }
@@ -126,7 +143,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   }
 }
 
-/** Whether the server has no file that is newer than all of these; those of the last second come along, and are compared. */
+/** Whether the server has changed no file later than a second behind all of these: an archive's times are rounded. What comes along is compared. */
 async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files: readonly FileRecord[]): Promise<boolean> {
   // A server before 1.5 answers nothing both where there is nothing and where it failed; of a range no newer files can be asked for.
   if (request.range !== undefined || files.length === 0 || (await deps.client.dialect()) === "1.0") return false;
@@ -146,16 +163,11 @@ async function hashOf(entry: TarEntry): Promise<string> {
   return hash.digest("hex");
 }
 
-async function* entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
-  try {
-    yield* tarEntries(told(deps, place, deps.client.shard(place, range ?? { since: NEVER, ...which })));
-  } catch (error) {
-    if (!isTidemarkError(error)) throw error;
-    throw new TidemarkError(error.kind, error.code, `shard ${place.shard} of ${place.database}/${place.policy}: ${error.message}`, { cause: error });
-  }
+function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
+  return tarEntries(told(deps, deps.client.shard(place, range ?? { since: NEVER, ...which })));
 }
 
-async function* told(deps: ReadShardDeps, place: ShardPlace, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let bytes = 0;
   for await (const chunk of chunks) {
     bytes += chunk.length;
@@ -163,9 +175,5 @@ async function* told(deps: ReadShardDeps, place: ShardPlace, chunks: AsyncIterab
     yield chunk;
   }
   if (bytes > 0) return;
-  throw new TidemarkError(
-    "retry",
-    "empty-reply",
-    `the server answered nothing: it is busy with a flush of shard ${place.shard}, does not have it, or failed; its log tells why`,
-  );
+  throw new TidemarkError("retry", "empty-reply", "the server answered nothing: it is busy with a flush of it, does not have it, or failed; its log tells why");
 }

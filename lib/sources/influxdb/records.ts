@@ -2,7 +2,7 @@
 // generation. docs/format-influxdb.md is the same in words. A record names the attachments that have the bytes.
 
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import type { Content } from "../../attachments/attach.ts";
 import { damagedItem, TidemarkError } from "../../model/errors.ts";
 import { VALUE_BYTES_MAX } from "../../model/limits.ts";

@@ -18,6 +18,7 @@ import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
 import { shardArchive } from "./shard-archive.ts";
+import { ofShard } from "./shard-fault.ts";
 import { tarEntries } from "./tar.ts";
 
 const SHARD_ATTEMPTS_MAX = 4;
@@ -226,14 +227,14 @@ async function restoreShard(world: World, request: DatabaseRequest, target: Shar
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     rewritten: files.filter(({ isRewritten }) => isRewritten).length,
   };
-  const before = await filesThere(client, target);
-  // Names would be taken: what a server wrote itself since the database was made would be lost.
-  if (target.isNew && before.size > 0) throw foreignFiles(target);
-  if (files.length === 0) return { ...about, found: false };
-  if (!target.isNew && (await holds(before, target, files))) return { ...about, found: true };
   for (let attempt = 1; ; attempt++) {
     if (signal?.aborted === true) throw new TidemarkError("retry", "interrupted", "interrupted: the same restore goes on where this one was stopped");
     try {
+      const before = await filesThere(client, target);
+      // Names would be taken: what a server wrote itself since the database was made would be lost.
+      if (target.isNew && attempt === 1 && before.size > 0) throw foreignFiles(target);
+      if (files.length === 0) return { ...about, found: false };
+      if (await holds(before, target, files)) return { ...about, found: true };
       await client.updateShard(newShard, shardArchive(`${place.database}/${place.policy}/${newShard}`, files));
       if (await holds(await filesThere(client, target), target, files)) return { ...about, found: false };
       throw new TidemarkError(
@@ -252,10 +253,15 @@ async function restoreShard(world: World, request: DatabaseRequest, target: Shar
 /** What the server's shard has, read whole: the SHA-256 of each file, by name. */
 async function filesThere(client: InfluxClient, { newShard, place }: ShardTarget): Promise<ReadonlyMap<string, string>> {
   const there = new Map<string, string>();
-  for await (const entry of tarEntries(client.shard({ ...place, shard: newShard }))) {
-    const hash = createHash("sha256");
-    for await (const chunk of entry.body) hash.update(chunk);
-    there.set(fileOfEntry(entry.name, { ...place, shard: newShard }), hash.digest("hex"));
+  const shard = { ...place, shard: newShard };
+  try {
+    for await (const entry of tarEntries(client.shard(shard))) {
+      const hash = createHash("sha256");
+      for await (const chunk of entry.body) hash.update(chunk);
+      there.set(fileOfEntry(entry.name, shard), hash.digest("hex"));
+    }
+  } catch (error) {
+    throw ofShard(error, shard);
   }
   return there;
 }

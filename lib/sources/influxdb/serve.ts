@@ -16,12 +16,14 @@ import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { ShardRecord } from "./records.ts";
 import { readMetastore } from "./restore.ts";
 import { shardArchive } from "./shard-archive.ts";
-import { nanosecondsOf } from "./select.ts";
+import { nanosecondsOf, wholeRange } from "./select.ts";
 import { addFiles, addDatabases } from "./take-in.ts";
 import { idMapReply, METASTORE_BYTES_MAX, metastoreReply, MUX_HEADER, pathsReply, REQUEST_TYPES } from "./wire.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
 const SILENT_MS = 120_000;
+/** Each may hold some tens of megabytes of an archive under way. */
+const CONNECTIONS_MAX = 16;
 /** What was restored is captured once nothing more has come for so long. */
 const CAPTURE_AFTER_MS = 5_000;
 const NO_NODE = Buffer.from("null\n");
@@ -81,6 +83,7 @@ export async function serve(world: World, request: ServeRequest): Promise<Servin
     const work = answer(world, { ...request, inTurn, changed }, socket).finally(() => inFlight.delete(work));
     inFlight.add(work);
   });
+  server.maxConnections = CONNECTIONS_MAX;
   const address = await listen(server, request.listen);
   return {
     address,
@@ -271,11 +274,18 @@ async function filesFor(
   { kind, fields }: Extract<Head, { readonly fields: unknown }>,
 ): Promise<readonly PreparedFile[]> {
   if (kind === "shard-export") {
-    const keep = { min: nanosecondsOf(fields.ExportStart), max: nanosecondsOf(fields.ExportEnd) };
+    // No start, and no end, are open ones; a server takes no end for one before all of its points.
+    const { start, end } = wholeRange({ ...given("start", fields.ExportStart), ...given("end", fields.ExportEnd) }) ?? {};
+    if (start === undefined || end === undefined) return prepareFiles(backup, record, { tombstones: "applied" });
+    const keep = { min: nanosecondsOf(start), max: nanosecondsOf(end) };
     return prepareFiles(backup, record, { tombstones: "applied", keep });
   }
   const files = await prepareFiles(backup, record, { tombstones: "kept" });
   return fields.Since.startsWith(NO_TIME_YEAR) ? files : files.filter(({ modifiedS }) => BigInt(modifiedS) * 1_000_000_000n > nanosecondsOf(fields.Since));
+}
+
+function given(name: "start" | "end", time: string): { readonly start?: string; readonly end?: string } {
+  return time.startsWith(NO_TIME_YEAR) ? {} : { [name]: time };
 }
 
 function refused(finding: string): TidemarkError {

@@ -86,8 +86,9 @@ export async function addFiles(
   const before = head.shards.get(shard);
   if (before === undefined) throw callError("unknown-shard", `${name} has no shard ${shard}`);
   const files: FileRecord[] = [];
-  for await (const entry of tarEntries(archive)) {
+  for await (const entry of tarEntries(archive, { goesOn: true })) {
     const file = fileOfEntry(entry.name, before);
+    if (files.some(({ name: known }) => known === file)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${file} twice`);
     const object = attachmentReference(generation, `${shard}/${file}-${world.random.id(SUFFIX_DIGITS)}`);
     files.push({ name: file, ...(await attach(world, `${change.prefix}${object}`, entry.body)), modifiedS: entry.modifiedS, object });
   }
@@ -107,8 +108,9 @@ async function beginChange(world: World, name: string): Promise<Change> {
   const id = idOf(name);
   const startedAtMs = world.clock.now();
   const { incarnation } = await openShard(world, id, startedAtMs);
-  const { backup: head, oldestIndex } = await readNewest(world, name);
+  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
   const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, name);
   const job = world.random.id(SUFFIX_DIGITS);
   return {
     head,
@@ -118,7 +120,7 @@ async function beginChange(world: World, name: string): Promise<Change> {
       const inOrder: Backup = { ...next, shards: new Map([...next.shards].sort(([a], [b]) => a - b)) };
       const about = { generation, isFull: false, job, server: "restored to tidemark influxdb serve", startedAtMs, finishedAtMs: world.clock.now() };
       const record = generationRecord(head, inOrder, { ...about, selection: {}, changedShards: 1, failed: [] });
-      if (!(await commitGeneration(world, id, { head, next: inOrder, record, oldestIndex }))) {
+      if (!(await commitGeneration(world, { id, incarnation }, { head, next: inOrder, record, oldestIndex }))) {
         throw new TidemarkError("retry", "contended", `another job has made generation ${generation} of ${name} meanwhile`);
       }
     },

@@ -21,15 +21,21 @@ export interface TarEntry {
   readonly body: AsyncIterable<Buffer>;
 }
 
+export interface TarOptions {
+  /** Whether the chunks may go on behind the archive's end, and are not waited for: a client may keep its side of a connection open. */
+  readonly goesOn?: boolean;
+}
+
 /**
  * The regular files of an archive, in its order. Chunks are done with when the next is asked for, and so are those of bodies. Who
  * stops early, or is refused, ends the chunks too: a connection behind them does not stay open.
  * @throws {TidemarkError} `retry` "cut-archive", "bad-archive"
  */
-export async function* tarEntries(chunks: AsyncIterable<Buffer>): AsyncGenerator<TarEntry> {
+export async function* tarEntries(chunks: AsyncIterable<Buffer>, { goesOn = false }: TarOptions = {}): AsyncGenerator<TarEntry> {
   const source = byteSource(chunks);
   try {
     yield* entriesIn(source);
+    if (!goesOn && (await source.piece(1)) !== undefined) throw badArchive("something follows its end");
   } finally {
     await source.end();
   }
@@ -41,7 +47,6 @@ async function* entriesIn(source: ByteSource): AsyncGenerator<TarEntry> {
     const block = await source.take(BLOCK, "a header");
     if (isZero(block)) {
       if (!isZero(await source.take(BLOCK, "its end"))) throw badArchive("a lone zero block stands in it");
-      if ((await source.piece(1)) !== undefined) throw badArchive("something follows its end");
       return;
     }
     const header = parseHeader(block);

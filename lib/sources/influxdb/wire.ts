@@ -9,6 +9,7 @@ import { TidemarkError } from "../../model/errors.ts";
 /** First byte of every request: which of the services behind one port is meant. */
 export const MUX_HEADER = 0x03;
 export const METASTORE_MAGIC = 0x59590101n;
+const MAGIC_BYTES = 8;
 /** That of a million shards has about so many. */
 export const METASTORE_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -110,9 +111,10 @@ function frame(type: number, json: object): Buffer {
   return Buffer.concat([Buffer.of(MUX_HEADER, type), Buffer.from(`${JSON.stringify(json)}\n`)]);
 }
 
-/** Whether a reply begins as that to a metastore request, in the dialect it was asked in. */
-export function isMetastoreReply(reply: Buffer): boolean {
-  return reply.length >= 8 && reply.readBigUInt64BE(0) === METASTORE_MAGIC;
+/** Whether a reply begins as that to a metastore request, in the dialect it was asked in; of one that was cut off so many bytes may do. */
+export function isMetastoreReply(reply: Buffer, bytes = MAGIC_BYTES): boolean {
+  const compared = Math.min(bytes, MAGIC_BYTES);
+  return reply.length >= compared && reply.subarray(0, compared).equals(uint64(METASTORE_MAGIC).subarray(0, compared));
 }
 
 /** The metastore's protobuf text (meta.ts) and the node's JSON text. */

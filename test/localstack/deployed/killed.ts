@@ -3,14 +3,14 @@
 
 import { randomBytes } from "node:crypto";
 import { expect, inject } from "vitest";
-import { GetFunctionConfigurationCommand, UpdateFunctionConfigurationCommand } from "@aws-sdk/client-lambda";
 import { ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { listObjects, listUploads } from "../../../lib/cleanup/sweep.ts";
 import { tableWriter } from "../../../lib/jobs/append.ts";
 import { createTable } from "../../../lib/jobs/tables.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
-import { lambda, s3, sqs } from "../clients.ts";
+import { s3, sqs } from "../clients.ts";
+import { overrideEnvironment } from "./override.ts";
 import { deployedWorld, output, until } from "./stack.ts";
 import { startProxy } from "./proxy.ts";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
@@ -36,7 +36,7 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
   await writer.close();
 
   const proxy = await startProxy(inject("localstack").endpoint);
-  const restore = await overrideS3(output("SnapshotFunctionName"), proxy.url);
+  const restore = await overrideEnvironment(output("SnapshotFunctionName"), () => ({ AWS_ENDPOINT_URL_S3: proxy.url }));
   try {
     proxy.keepReplyOf((request) => partNumber(request) === LOST_PART);
     await sqs().send(
@@ -70,21 +70,6 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
 function partNumber(request: string): number | undefined {
   const number = request.startsWith("PUT") && request.includes(`/${TABLE}/0/`) ? /partNumber=([0-9]+)/.exec(request)?.[1] : undefined;
   return number === undefined ? undefined : Number(number);
-}
-
-/** Sends a function's calls of S3 elsewhere; returns what puts its settings back. */
-async function overrideS3(FunctionName: string, url: string): Promise<() => Promise<void>> {
-  const { Environment } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
-  const change = async (Variables: Record<string, string>): Promise<void> => {
-    await lambda().send(new UpdateFunctionConfigurationCommand({ FunctionName, Environment: { Variables } }));
-    await until("the changed function", 120_000, async () => {
-      const { LastUpdateStatus } = await lambda().send(new GetFunctionConfigurationCommand({ FunctionName }));
-      return LastUpdateStatus === "Successful" || undefined;
-    });
-  };
-  const before = Environment?.Variables ?? {};
-  await change({ ...before, AWS_ENDPOINT_URL_S3: url });
-  return () => change(before);
 }
 
 export async function aPoisonedMessageEndsWithItsReason(): Promise<void> {

@@ -22,7 +22,7 @@ import { openBackup, readNewest } from "../../../lib/sources/influxdb/open-backu
 import { attachmentsOf, type Backup, PRODUCER, type ShardRecord } from "../../../lib/sources/influxdb/records.ts";
 import { type Effect, type Process, stage as openStage, type Stage } from "../../simulation/stage.ts";
 import { id } from "../jobs/world.ts";
-import { aShard, sha } from "../sources/influxdb/samples.ts";
+import { aShard, lifeOf, sha } from "../sources/influxdb/samples.ts";
 
 const STEPS = 1_500;
 const FILE = "000000001-000000001.tsm";
@@ -76,7 +76,7 @@ export async function playSeed(seed: number): Promise<Met> {
     const next: Backup = { ...head, shards };
     const times = { startedAtMs: world.clock.now(), finishedAtMs: world.clock.now() };
     const record = generationRecord(head, next, { generation, isFull: false, job, server: "x", selection: {}, changedShards: 1, failed: [], ...times });
-    if (await commitGeneration(world, id, { head, next, record, oldestIndex })) met.commits++;
+    if (await commitGeneration(world, await lifeOf(world), { head, next, record, oldestIndex })) met.commits++;
   }
 
   async function read(world: World): Promise<void> {
@@ -115,7 +115,7 @@ export async function playSeed(seed: number): Promise<Met> {
         await work(process.world);
       } catch (error) {
         // What is refused is tried again; what is damaged or broken is a failure of the promise.
-        if (!isTidemarkError(error) || error.kind === "repair" || error.kind === "bug") failure ??= error as Error;
+        if (!isTidemarkError(error) || error.kind === "repair" || error.kind === "bug") failure ??= error instanceof Error ? error : new Error(String(error));
       }
     }
   }

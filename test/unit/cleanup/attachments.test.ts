@@ -14,7 +14,7 @@ import { commitGeneration, generationRecord } from "../../../lib/sources/influxd
 import { readNewest } from "../../../lib/sources/influxdb/open-backup.ts";
 import type { Backup } from "../../../lib/sources/influxdb/records.ts";
 import { appendEach, id, itemsOf, keysOf, type MemoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
-import { aShard } from "../sources/influxdb/samples.ts";
+import { aShard, lifeOf } from "../sources/influxdb/samples.ts";
 import { playSeed } from "./attachment-play.ts";
 
 const request = { id, policy: POLICY_DEFAULTS };
@@ -44,7 +44,7 @@ async function committed(world: World, generation: number, files: Awaited<Return
   const next: Backup = { ...head, shards: new Map([[7, aShard({ shard: 7, generation, files })]]) };
   const times = { startedAtMs: START_MS, finishedAtMs: START_MS };
   const record = generationRecord(head, next, { generation, isFull: false, job, server: "x", selection: {}, changedShards: 1, failed: [], ...times });
-  return commitGeneration(world, id, { head, next, record, oldestIndex });
+  return commitGeneration(world, await lifeOf(world), { head, next, record, oldestIndex });
 }
 
 /** So many generations, each with another file, each captured. */

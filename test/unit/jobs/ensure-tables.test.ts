@@ -26,6 +26,18 @@ test("a setting that is taken off goes back to its default", async () => {
   expect(await getTable(world, "players")).toMatchObject({ keepSnapshots: 9, keepForMs: 0 });
 });
 
+test("the table of a source is made as one, its policy changes, and neither takes over the other's", async () => {
+  const world = await worldWithTable();
+  const metrics = { name: "metrics", source: "influxdb" } as const;
+  expect(await ensureTables(world, [metrics])).toEqual([{ table: "metrics", kind: "created" }]);
+  expect(await ensureTables(world, [metrics])).toEqual([{ table: "metrics", kind: "unchanged" }]);
+  expect(await ensureTables(world, [{ ...metrics, keepSnapshots: 9 }])).toEqual([{ table: "metrics", kind: "updated" }]);
+  expect(await getTable(world, "metrics")).toMatchObject({ source: "influxdb", keepSnapshots: 9 });
+  await expect(ensureTables(world, [{ name: "metrics" }])).rejects.toThrow("table metrics holds backups of influxdb and cannot hold records of producers");
+  await expect(ensureTables(world, [{ ...metrics, name: "players" }])).rejects.toThrow("table players holds records of producers and cannot hold backups");
+  await expect(ensureTables(world, [{ ...metrics, name: "wide", shards: 2 }])).rejects.toMatchObject({ code: "bad-setting" });
+});
+
 test("of a list that cannot be kept nothing is written", async () => {
   const world = await worldWithTable({ shards: 4 });
   await createTable(world, { name: "going" });

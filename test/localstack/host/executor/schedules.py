@@ -1,19 +1,21 @@
 """Fires the schedules of EventBridge Scheduler, which LocalStack's community edition stores and never runs.
 
 Only rates, and only functions and queues as targets: what the project deploys. As on AWS, a rate fires at its start and then
-once each interval; a disabled schedule does not.
+once each interval; a disabled schedule does not. Of what AWS puts into the input, the execution's id alone.
 """
 
 import logging
 import re
 import threading
 import time
+import uuid
 
 from localstack.aws.connect import connect_to
 from moto.scheduler.models import Schedule, scheduler_backends
 
 LOG = logging.getLogger(__name__)
 RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+EXECUTION_ID = "<aws.scheduler.execution-id>"
 UNIT_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
 TICK_SECONDS = 0.5
 
@@ -55,7 +57,7 @@ def _interval(schedule: Schedule, now: float) -> int | None:
 
 def _fire(schedule: Schedule, account: str, region: str) -> None:
     target = schedule.target
-    arn, text = target["Arn"], target.get("Input") or "{}"
+    arn, text = target["Arn"], (target.get("Input") or "{}").replace(EXECUTION_ID, str(uuid.uuid4()))
     clients = connect_to(region_name=region, aws_access_key_id=account)
     service = arn.split(":")[2]
     try:

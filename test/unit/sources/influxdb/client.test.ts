@@ -49,13 +49,14 @@ describe("the dialect", () => {
     expect([await client.dialect(), asked.length]).toEqual(["1.0", 2]);
   });
 
-  test.each<[string, Buffer | "reset"]>([
-    ["no byte", nothing],
-    ["a reset", "reset"],
-    ["an error of HTTP", Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n")],
-  ])("of who answers both with %s is none: the address is wrong", async (_, other) => {
+  test.each<[string, Buffer | "reset", string]>([
+    ["no byte", nothing, "retry"],
+    ["a reset", "reset", "retry"],
+    ["the first bytes of a metastore", metastore.subarray(0, 7), "retry"],
+    ["an error of HTTP", Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n"), "call"],
+  ])("of who answers both with %s is none: the server fails, or the address is wrong", async (_, other, kind) => {
     const { client } = await clientOf(() => other);
-    await expect(client.dialect()).rejects.toMatchObject({ kind: "call", code: "no-snapshotter" });
+    await expect(client.dialect()).rejects.toMatchObject({ kind, code: "no-snapshotter" });
   });
 
   test("is asked for again where it was not learnt", async () => {

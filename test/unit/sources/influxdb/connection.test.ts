@@ -282,12 +282,12 @@ describe("an upload", () => {
     const { line, isAllClosed } = await serving((socket) => {
       socket.on("data", (chunk) => got.push(chunk));
       socket.removeAllListeners("end");
-      socket.once("end", () =>
+      socket.once("end", () => {
         setTimeout(() => {
           order.push("server");
           socket.end("done");
-        }, 50),
-      );
+        }, 50);
+      });
     });
     const large = Buffer.alloc(1024 * 1024, 5);
     const reply = await upload(line, head, body(Buffer.from("first"), large, Buffer.from("last")));

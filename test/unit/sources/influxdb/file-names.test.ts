@@ -57,6 +57,8 @@ describe("a file that a later list lacks", () => {
     ["is explained by a new file of a higher generation, which a compaction of several makes", [a1, b1, name(3, 1)], [c4], []],
     ["is not explained by a file of a lower generation", [b1], [a2], [b1]],
     ["is not explained by a lower sequence", [a2], [a1], [a2]],
+    ["is not explained by a flush, which takes nothing away", [a1], [b1], [a1]],
+    ["is not explained by a compaction across a file that is left", [a1, b1], [b1, c4], [a1]],
     ["is not explained by a file that was there before", [a1, c4], [c4], [a1]],
     ["is not explained by a new tombstone", [a1], [name(2, 1, "tombstone")], [a1]],
     ["takes its tombstone along when it is compacted", [a1, name(1, 1, "tombstone")], [a2], []],
@@ -68,7 +70,8 @@ describe("a file that a later list lacks", () => {
   });
 
   test("is not explained by one that was seen before and has come back", () => {
-    expect([unexplained([a1], [b1]), unexplained([a1], [b1], new Set([a1, b1]))]).toEqual([[], [a1]]);
+    const b2 = name(2, 2);
+    expect([unexplained([a1], [b2]), unexplained([a1], [b2], new Set([a1, b2]))]).toEqual([[], [a1]]);
   });
 
   const names = fc.uniqueArray(
@@ -76,14 +79,12 @@ describe("a file that a later list lacks", () => {
     { maxLength: 8 },
   );
 
-  test("is one of the earlier list, never of the later; a list explains itself; what a list explains, one with more does", () => {
+  test("is one of the earlier list, never of the later; a list explains itself", () => {
     fc.assert(
-      fc.property(names, names, names, (earlier, later, more) => {
+      fc.property(names, names, (earlier, later) => {
         const found = unexplained(earlier, later);
         for (const one of found) expect([earlier.includes(one), later.includes(one)]).toEqual([true, false]);
         expect(unexplained(earlier, earlier)).toEqual([]);
-        const fewer = unexplained(earlier, [...new Set([...later, ...more])]);
-        expect(fewer.filter((one) => !found.includes(one))).toEqual([]);
       }),
     );
   });

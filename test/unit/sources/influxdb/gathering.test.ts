@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { gatheringItem, noteItem, parseNoteItem, restoreItem } from "../../../../lib/checkpoint/items.ts";
-import { beginGathering, endGathering, GATHERING_TTL_MS, type GatheringOutcome, readNotes } from "../../../../lib/sources/influxdb/gathering.ts";
+import { beginGathering, endGathering, type GatheringOutcome, readNotes } from "../../../../lib/sources/influxdb/gathering.ts";
+import { GATHERING_TTL_MS } from "../../../../lib/model/limits.ts";
 import { id, itemsOf, memoryWorld, START_MS, withCheckpoints } from "../../jobs/world.ts";
 import { aFile, aShard } from "./samples.ts";
 

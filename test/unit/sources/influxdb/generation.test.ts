@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { deleteTable } from "../../../../lib/jobs/tables.ts";
+import { createTable, deleteTable } from "../../../../lib/jobs/tables.ts";
 import { snapshotShard } from "../../../../lib/jobs/snapshot.ts";
 import { toIndex } from "../../../../lib/model/position.ts";
 import type { World } from "../../../../lib/ports/world.ts";
@@ -7,7 +7,7 @@ import { commitGeneration, type GenerationAbout, generationRecord } from "../../
 import { listGenerations, readNewest } from "../../../../lib/sources/influxdb/open-backup.ts";
 import { type Backup, digestOf, EMPTY_BACKUP } from "../../../../lib/sources/influxdb/records.ts";
 import { id, START_MS, withObjects, noAnswer, worldWithTable } from "../../jobs/world.ts";
-import { aFile, aGeneration, aShard } from "./samples.ts";
+import { aFile, aGeneration, aShard, lifeOf } from "./samples.ts";
 
 const about: GenerationAbout = {
   generation: 5,
@@ -78,7 +78,7 @@ describe("the record of a generation", () => {
 async function committed(world: World, generation: number, job: string, next: Backup): Promise<boolean> {
   const { backup: head, oldestIndex } = await readNewest(world, id.table);
   const state = { ...next, generations: head.generations };
-  return commitGeneration(world, id, { head, next: state, record: generationRecord(head, state, { ...about, generation, job }), oldestIndex });
+  return commitGeneration(world, await lifeOf(world), { head, next: state, record: generationRecord(head, state, { ...about, generation, job }), oldestIndex });
 }
 
 describe("a generation that is committed", () => {
@@ -100,8 +100,9 @@ describe("a generation that is committed", () => {
   test("of two with one number is the first; the other changes nothing, and is told", async () => {
     const world = await worldWithTable({ source: "influxdb" });
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
+    const life = await lifeOf(world);
     const commit = (job: string, next: Backup) =>
-      commitGeneration(world, id, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job }), oldestIndex });
+      commitGeneration(world, life, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job }), oldestIndex });
     expect([await commit("a", one), await commit("b", two)]).toEqual([true, false]);
     const { backup } = await readNewest(world, id.table);
     expect([[...backup.shards], [...backup.generations.values()].map(({ job }) => job)]).toEqual([[...one.shards], ["a"]]);
@@ -111,11 +112,12 @@ describe("a generation that is committed", () => {
   test("of many at once is one, and the state is its", async () => {
     const world = await worldWithTable({ source: "influxdb" });
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
+    const life = await lifeOf(world);
     const jobs = ["a", "b", "c", "d"];
     const states = jobs.map((_, place) => stateOf({ shard: place + 1 }));
     const won = await Promise.all(
       states.map((next, place) =>
-        commitGeneration(world, id, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job: jobs[place] }), oldestIndex }),
+        commitGeneration(world, life, { head, next, record: generationRecord(head, next, { ...about, generation: 1, job: jobs[place] }), oldestIndex }),
       ),
     );
     expect(won.filter(Boolean)).toEqual([true]);
@@ -145,8 +147,22 @@ describe("a generation that is committed", () => {
     await committed(world, 1, "a", one);
     const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const record = generationRecord(head, two, { ...about, generation: 2 });
+    const life = await lifeOf(world);
     await deleteTable(world, id.table);
-    await expect(commitGeneration(world, id, { head, next: two, record, oldestIndex })).rejects.toMatchObject({ kind: "call" });
+    await expect(commitGeneration(world, life, { head, next: two, record, oldestIndex })).rejects.toMatchObject({ kind: "call" });
+  });
+
+  test("to a table that was made anew is refused too: its attachments lie below the life before", async () => {
+    const world = await worldWithTable({ source: "influxdb" });
+    await committed(world, 1, "a", one);
+    const { backup: head, oldestIndex } = await readNewest(world, id.table);
+    const life = await lifeOf(world);
+    await deleteTable(world, id.table);
+    await createTable(world, { name: id.table, source: "influxdb" });
+    await expect(
+      commitGeneration(world, life, { head, next: two, record: generationRecord(head, two, { ...about, generation: 1 }), oldestIndex }),
+    ).rejects.toMatchObject({ kind: "call", code: "deleted-table" });
+    expect((await readNewest(world, id.table)).backup.generations.size).toBe(0);
   });
 
   test("lets those go from the list that can no longer be brought back", async () => {

@@ -1,8 +1,12 @@
 // Records of a backup, as small as they can be.
 
 import { createHash } from "node:crypto";
+import { openShard } from "../../../../lib/checkpoint/control.ts";
 import { attachmentReference } from "../../../../lib/model/names.ts";
+import type { World } from "../../../../lib/ports/world.ts";
+import type { Life } from "../../../../lib/redo-log/read.ts";
 import type { FileRecord, GenerationRecord, ShardRecord } from "../../../../lib/sources/influxdb/records.ts";
+import { id } from "../../jobs/world.ts";
 
 export function sha(of: number | string | Buffer): string {
   return createHash("sha256")
@@ -56,4 +60,10 @@ export function aGeneration(change: Partial<GenerationRecord> = {}): GenerationR
     digest: sha("state"),
     ...change,
   };
+}
+
+/** The table's life as it is, begun if need be. */
+export async function lifeOf(world: World): Promise<Life> {
+  const { incarnation } = await openShard(world, id, world.clock.now());
+  return { id, incarnation };
 }

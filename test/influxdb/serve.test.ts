@@ -1,0 +1,114 @@
+// `tidemark influxdb serve` and clients that send what they should not, or stop: a refusal without effect, never a wrong success
+// (docs/compared.md, I1, I33, I34).
+
+import { connect } from "node:net";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { addressInWords } from "../../lib/sources/influxdb/connection.ts";
+import { serve, type Serving } from "../../lib/sources/influxdb/serve.ts";
+import { backup, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
+import { archive, type ArchiveEntry, modelShard, type ModelServer, startModelServer } from "./model-server.ts";
+
+const METASTORE_UPDATE = 6;
+const SHARD_UPDATE = 7;
+const FIRST = "000000001-000000001.tsm";
+const SECOND = "000000002-000000001.tsm";
+
+describe("tidemark influxdb serve", () => {
+  let world: FailureWorld;
+  let server: ModelServer;
+  let serving: Serving;
+  let told: string[];
+  beforeEach(async () => {
+    world = failureWorld();
+    server = await startModelServer([modelShard(1, { [FIRST]: "one", [SECOND]: "two" }), modelShard(10, { [FIRST]: "ten" })]);
+    await backup(world, server.address);
+    told = [];
+    const onRequest = ({ error }: { readonly error?: string }) => void told.push(error ?? "done");
+    serving = await serve(world, { name: NAME, listen: { host: "127.0.0.1", port: 0 }, onRequest });
+  });
+  afterEach(async () => {
+    await serving.close();
+    await server[Symbol.asyncDispose]();
+  });
+
+  const CONTENT = { [`1/${FIRST}`]: "one", [`1/${SECOND}`]: "two", [`10/${FIRST}`]: "ten" };
+  const request = (type: number, json: object) => Buffer.concat([Buffer.of(3, type), Buffer.from(`${JSON.stringify(json)}\n`)]);
+  const update = (shard: bigint, bytes: Uint8Array) => {
+    const head = Buffer.from([3, SHARD_UPDATE, 0, 0, 0, 0, 0, 0, 0, 0]);
+    head.writeBigUInt64BE(shard, 2);
+    return Buffer.concat([head, bytes]);
+  };
+  const file = (name: string, bytes = "new"): ArchiveEntry => ({ name, bytes: Buffer.from(bytes) });
+  const good = archive([file("db/policy/1/000000003-000000001.tsm")]);
+
+  const bad: readonly [string, Buffer][] = [
+    ["an UploadSize below zero", request(METASTORE_UPDATE, { UploadSize: -5 })],
+    ["an UploadSize of 0", request(METASTORE_UPDATE, { UploadSize: 0 })],
+    ["an UploadSize beyond all memory", request(METASTORE_UPDATE, { UploadSize: 2 ** 50 })],
+    ["an UploadSize that is no whole number", request(METASTORE_UPDATE, { UploadSize: 1.5 })],
+    ["an UploadSize beyond whole numbers", Buffer.concat([Buffer.of(3, METASTORE_UPDATE), Buffer.from('{"UploadSize":1e300}\n')])],
+    ["a metastore that is shorter than it says", Buffer.concat([request(METASTORE_UPDATE, { UploadSize: 1_000 }), Buffer.alloc(20, 1)])],
+    ["a metastore that is none", Buffer.concat([request(METASTORE_UPDATE, { UploadSize: 20 }), Buffer.alloc(20, 0xff)])],
+    ["a shard that is not there", update(99n, good)],
+    ["a shard id beyond all numbers", update(2n ** 64n - 1n, good)],
+    ["a shard id that is cut", Buffer.from([3, SHARD_UPDATE, 0, 0])],
+    ["an archive that is cut in a file", update(1n, good.subarray(0, 513))],
+    ["an archive that is cut before its end", update(1n, good.subarray(0, -1_024))],
+    ["an archive that is cut in its end", update(1n, good.subarray(0, -1))],
+    ["no archive", update(1n, Buffer.alloc(0))],
+    ["a name with ..", update(1n, archive([file(`db/policy/1/../10/${FIRST}`)]))],
+    ["another shard's folder", update(1n, archive([file(`db/policy/10/${FIRST}`)]))],
+    ["an absolute name", update(1n, archive([file(`/etc/${FIRST}`)]))],
+    ["a directory", update(1n, archive([{ ...file("db/policy/1/"), type: "5", bytes: Buffer.alloc(0) }]))],
+    ["a link", update(1n, archive([{ ...file(`db/policy/1/${FIRST}`), type: "2", bytes: Buffer.alloc(0) }]))],
+    ["a name twice", update(1n, archive([file("db/policy/1/000000003-000000001.tsm", "a"), file("db/policy/1/000000003-000000001.tsm", "b")]))],
+    ["another first byte", Buffer.from('\x02\x01{"UploadSize":1}\n')],
+    ["a request of no type", request(9, {})],
+    ["a head without an end", Buffer.concat([Buffer.of(3, 1), Buffer.alloc(100_000, 0x20)])],
+  ];
+  test.for(bad)("takes nothing of %s, tells why, and goes on serving", async ([, bytes]) => {
+    expect(await exchange(addressInWords(serving.address), bytes)).toHaveLength(0);
+    expect(told).toHaveLength(1);
+    expect(told[0]).not.toBe("done");
+    expect(await generationsOf(world)).toEqual([1]);
+    await generationOf(backup(failureWorld(), addressInWords(serving.address)));
+    await exchange(addressInWords(serving.address), update(1n, good));
+    expect(told.at(-1)).toBe("done");
+    expect(await contentOf(world, 2)).toEqual({ ...CONTENT, "1/000000003-000000001.tsm": "new" });
+    await expectAtRest(world);
+  });
+
+  test("answers a backup of a backup, as its own server would, and nothing where its store is damaged: never a part", async () => {
+    const copy = failureWorld();
+    await generationOf(backup(copy, addressInWords(serving.address)));
+    expect(await contentOf(copy, 1)).toEqual(CONTENT);
+    world.objects.damage(keyOf(world, SECOND), (body) => body.fill(0x21));
+    const other = failureWorld();
+    const failure = await backup(other, addressInWords(serving.address)).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ kind: "retry", message: expect.stringContaining("shard 1 of db/policy") });
+    expect(told.filter((error) => error !== "done").every((error) => error.includes("damaged"))).toBe(true);
+    expect(told).toContainEqual(expect.stringContaining(SECOND));
+    expect(await generationOf(backup(other, addressInWords(serving.address), { skipErrors: true }))).toMatchObject({
+      outcome: "partial",
+      failed: [{ shard: 1 }],
+    });
+    expect(await contentOf(other, 1)).toEqual({ [`10/${FIRST}`]: "ten" });
+  });
+});
+
+/** The key of the one attachment with that in its name. */
+function keyOf({ objects }: FailureWorld, name: string): string {
+  const keys = [...objects.objects.keys()].filter((key) => key.includes("/attached/") && key.includes(name));
+  expect(keys).toHaveLength(1);
+  return keys[0];
+}
+
+/** What comes back for these bytes and an end. */
+async function exchange(address: string, bytes: Buffer): Promise<Buffer> {
+  const [host, port] = address.split(":");
+  const socket = connect({ host, port: Number(port), allowHalfOpen: true });
+  socket.end(bytes);
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
