@@ -57,8 +57,9 @@ export async function playSeed(seed: number): Promise<Met> {
 
   async function gather(world: World, job: string): Promise<void> {
     const prefix = incarnationPrefix(id, (await openShard(world, id, world.clock.now())).incarnation);
-    const { backup: head, oldestIndex } = await readNewest(world, id.table);
+    // In this order, as the jobs do.
     const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+    const { backup: head, oldestIndex } = await readNewest(world, id.table);
     const notes = await readNotes(world, id, { generation, job, prefix });
     const shards = new Map<number, ShardRecord>();
     for (const shard of SHARDS) {
@@ -165,7 +166,7 @@ interface Applied {
   readonly index: number;
   readonly key: string;
   readonly references: readonly string[];
-  /** False where a batch of its sequence had applied before: it changes nothing, but its bytes are in the log. */
+  /** False where a batch of its sequence had applied before: it changes nothing. */
   readonly isApplied: boolean;
 }
 
@@ -196,8 +197,8 @@ function logOf(stage: Stage) {
       }
     },
 
-    /** Keys of what the states name that can be brought back; and of what the log names beside, in batches that changed nothing. */
-    needed(): { readonly applied: ReadonlySet<string>; readonly inLog: ReadonlySet<string>; readonly sequence: number } {
+    /** Keys of what the states name that can be brought back. */
+    needed(): { readonly applied: ReadonlySet<string>; readonly sequence: number } {
       const [item] = itemsOf("control");
       const control = item && parseControl(item);
       const kept = itemsOf("snapshot#")
@@ -210,7 +211,7 @@ function logOf(stage: Stage) {
       const behind = records.filter(({ index }) => index > oldest);
       const keys = (references: readonly (readonly string[])[]) => references.flat().map((reference) => `${prefix}${reference}`);
       const applied = keys([...state.values(), ...behind.filter(({ isApplied }) => isApplied).map(({ references }) => references)]);
-      return { applied: new Set(applied), inLog: new Set([...applied, ...keys(behind.map(({ references }) => references))]), sequence };
+      return { applied: new Set(applied), sequence };
     },
 
     checkRest(): void {
@@ -218,7 +219,7 @@ function logOf(stage: Stage) {
       const sequenceOf = (key: string) => Number(/\/attached\/([0-9]{16})\//.exec(key)?.[1]);
       const attached = [...stage.objects.objects.keys()].filter((key) => key.includes("/attached/"));
       for (const key of needed.applied) assert(stage.objects.objects.has(key), `${key} is there`);
-      for (const key of attached) assert(needed.inLog.has(key) || sequenceOf(key) > needed.sequence, `${key} is named by something, or is still gathered`);
+      for (const key of attached) assert(needed.applied.has(key) || sequenceOf(key) > needed.sequence, `${key} is named by something, or is still gathered`);
       for (const { key } of stage.objects.uploads.values()) {
         if (key.includes("/attached/")) assert(sequenceOf(key) > needed.sequence, `the upload of ${key} is of a batch that is still gathered`);
       }
