@@ -127,14 +127,17 @@ describe("of a server that fails between two files, so that its archive is whole
     expect(await contentOf(world, 1)).toEqual({ ...WHOLE, "1/000000003-000000002.tsm": "three, anew" });
   });
 
-  test("a new file that the reading of an unchanged shard lacked is found by the question for newer ones", async () => {
-    await using server = await startModelServer([modelShard(1, HELD)]);
-    await backup(world, server.address);
-    server.shards.get(1)?.files.set(THIRD, { bytes: Buffer.from("three"), modifiedMs: T0_MS + 60_000 });
-    lacking(server, THIRD, (nth) => nth === 1);
-    expect(await generationOf(backup(world, server.address))).toMatchObject({ generation: 2 });
-    expect(await contentOf(world, 2)).toEqual({ ...WHOLE, [`1/${THIRD}`]: "three" });
-  });
+  test.for([60_000, 999, 1])(
+    "a new file that the reading of an unchanged shard lacked is found by the question for newer ones, %i ms behind",
+    async (behindMs) => {
+      await using server = await startModelServer([modelShard(1, HELD)]);
+      await backup(world, server.address);
+      server.shards.get(1)?.files.set(THIRD, { bytes: Buffer.from("three"), modifiedMs: T0_MS + behindMs });
+      lacking(server, THIRD, (nth) => nth === 1);
+      expect(await generationOf(backup(world, server.address))).toMatchObject({ generation: 2 });
+      expect(await contentOf(world, 2)).toEqual({ ...WHOLE, [`1/${THIRD}`]: "three" });
+    },
+  );
 
   test.for([FIRST, SECOND])("%s of the generation before, lacking in every reading, is told to have vanished", async (file) => {
     for (const isWritten of [false, true]) {

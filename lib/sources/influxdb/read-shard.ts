@@ -143,13 +143,13 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   }
 }
 
-/** Whether the server has changed no file later than a second behind all of these: an archive's times are rounded. What comes along is compared. */
+/** Whether the server has no other file that it changed since the newest of these. An archive's times are rounded, so that one comes along, and is compared. */
 async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files: readonly FileRecord[]): Promise<boolean> {
   // A server before 1.5 answers nothing both where there is nothing and where it failed; of a range no newer files can be asked for.
   if (request.range !== undefined || files.length === 0 || (await deps.client.dialect()) === "1.0") return false;
   const newestS = Math.max(...files.map(({ modifiedS }) => modifiedS));
   let same = true;
-  for await (const entry of entriesOf(deps, request, { since: new Date((newestS + 1) * 1_000).toISOString() })) {
+  for await (const entry of entriesOf(deps, request, { since: new Date((newestS - 1) * 1_000).toISOString() })) {
     const name = fileOfEntry(entry.name, request.place);
     const sha256 = await hashOf(entry);
     same &&= files.some((file) => file.name === name && file.sha256 === sha256);
