@@ -6,9 +6,10 @@ import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { describe, expect, test } from "vitest";
 import { exitOfError, EXIT } from "../../cli/exit-codes.ts";
-import { backup, clientOf, contentOf, expectAtRest, failureWorld, generationOf, generationsOf } from "./at-rest.ts";
+import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
+import { backup, clientOf, contentOf, expectAtRest, failureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
 import { startProxy } from "./double.ts";
-import { modelShard, startModelServer } from "./model-server.ts";
+import { archive, modelShard, startModelServer } from "./model-server.ts";
 
 const SHARD_BACKUP = 0;
 const METASTORE_BACKUP = 1;
@@ -132,6 +133,29 @@ describe("a server that is busy, and answers nothing", () => {
     server.spoil = () => undefined;
     await generationOf(backup(world, server.address));
     expect(await contentOf(world, 4)).toMatchObject({ [`10/${SECOND}`]: "more" });
+    await expectAtRest(world);
+  });
+});
+
+describe("an export that is cut, as a server makes it of a shard with deletions", () => {
+  const SHARD_EXPORT = 5;
+  const NOON = "1970-01-02T12:00:00Z";
+  const HELD = { [FIRST]: "one", "000000001-000000001.tombstone": "dead" };
+
+  test("makes a backup of all of that shard; of a shard without deletions the range is asked for", async () => {
+    const world = failureWorld();
+    await using server = await startModelServer([modelShard(1, HELD), modelShard(2, { [FIRST]: "two" })]);
+    server.spoil = ({ type, json }) => {
+      if (type !== SHARD_EXPORT) return undefined;
+      const whole = archive([{ name: `db/policy/${String(json.ShardID)}/${FIRST}`, bytes: Buffer.from("a part") }]);
+      return json.ShardID === 1 ? whole.subarray(0, 700) : whole;
+    };
+    const range = { start: NOON, end: "1970-01-03T12:00:00Z" };
+    expect(await generationOf(backup(world, server.address, { range }))).toMatchObject({ outcome: "complete", shards: 2 });
+    expect(await contentOf(world, 1)).toEqual({ [`1/${FIRST}`]: "one", "1/000000001-000000001.tombstone": "dead", [`2/${FIRST}`]: "a part" });
+    const opened = await openBackup(world, NAME);
+    expect([opened.shards.get(1)?.range, opened.shards.get(2)?.range]).toEqual([undefined, range]);
+    await opened.close();
     await expectAtRest(world);
   });
 });
