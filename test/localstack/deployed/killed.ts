@@ -8,6 +8,7 @@ import { readControl } from "../../../lib/checkpoint/control.ts";
 import { listObjects, listUploads } from "../../../lib/cleanup/sweep.ts";
 import { tableWriter } from "../../../lib/jobs/append.ts";
 import { createTable } from "../../../lib/jobs/tables.ts";
+import { PARTS_TOGETHER } from "../../../lib/model/limits.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { s3, sqs } from "../clients.ts";
 import { overrideEnvironment } from "./override.ts";
@@ -47,13 +48,19 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
     expect(before?.checkpoint).toBeUndefined();
     expect(await listUploads(world.objects, `${TABLE}/0/`)).toHaveLength(1);
 
-    const checkpoint = await until("the capture that goes on", GOES_ON_MS, async () => (await readControl(world.checkpoints, id))?.checkpoint);
-    expect(checkpoint).toMatchObject({ index: RECORDS });
+    const control = await until("the capture that goes on", GOES_ON_MS, async () => {
+      const found = await readControl(world.checkpoints, id);
+      return found?.checkpoint === undefined ? undefined : found;
+    });
+    expect(control.checkpoint).toMatchObject({ index: RECORDS });
     const parts = proxy.passed.flatMap((request) => partNumber(request) ?? []);
-    // That one is sent again, since nobody knows that it is stored; the others, some of them sent at the same time, are not.
     const last = Math.max(...parts);
     expect(last).toBeGreaterThan(LOST_PART);
-    expect(parts.toSorted((a, b) => a - b)).toEqual(Array.from({ length: last + 1 }, (_, i) => (i < LOST_PART ? i + 1 : i)));
+    expect([...new Set(parts)].sort((a, b) => a - b)).toEqual(Array.from({ length: last }, (_, i) => i + 1));
+    // That one is sent again, since nobody knows that it is stored, and otherwise only what was on its way when a function came to its
+    // limit: on a slow machine more than one does. Each had a lease, and so an epoch.
+    expect(parts.filter((number) => number === LOST_PART).length).toBeGreaterThan(1);
+    expect(parts.length - last).toBeLessThanOrEqual((control.epoch - 1) * PARTS_TOGETHER);
     const created = proxy.passed.filter((request) => request.startsWith("POST") && request.includes(`/${TABLE}/0/`) && /[?&]uploads/.test(request));
     expect(created).toHaveLength(1);
     expect(await listUploads(world.objects, `${TABLE}/0/`)).toEqual([]);
