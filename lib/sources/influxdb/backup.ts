@@ -14,15 +14,14 @@ import { KEEP_GENERATIONS } from "../../model/limits.ts";
 import { attachmentReference, incarnationPrefix } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
-import { lastSequence } from "../../recovery/sessions.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
-import { commitGeneration, generationRecord } from "./generation.ts";
+import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { beginGathering, endGathering, type Gathering } from "./gathering.ts";
 import { parseMeta, shardsOf, withoutUsers } from "./meta.ts";
-import { checkSource, idOf, readNewest } from "./open-backup.ts";
+import { checkSource, idOf } from "./open-backup.ts";
 import { readShards, type ShardResult } from "./read-shards.ts";
-import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord, PRODUCER } from "./records.ts";
+import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord } from "./records.ts";
 import { checkSelection, type Range, selectShards, type Selection, wholeRange } from "./select.ts";
 
 const JOB_DIGITS = 16;
@@ -102,9 +101,7 @@ interface Job extends BackupRequest, Life {
 
 async function gather(world: World, job: Job, gathering: Gathering): Promise<BackupOutcome> {
   const { client, id } = job;
-  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
-  const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
-  const { backup: head, oldestIndex } = await readNewest(world, job.name);
+  const { generation, head, oldestIndex } = await nextGeneration(world, id);
   const range = wholeRange(job.range ?? {});
   const { meta } = await client.metastore();
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;

@@ -3,11 +3,13 @@
 import { storedBytes } from "../../attachments/attach.ts";
 import { openWriter } from "../../jobs/append.ts";
 import { callError } from "../../model/errors.ts";
-import { attachmentReference } from "../../model/names.ts";
+import { attachmentReference, type ShardId } from "../../model/names.ts";
 import type { Index } from "../../model/position.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
 import { recover } from "../../recovery/recover.ts";
+import { lastSequence } from "../../recovery/sessions.ts";
+import { readNewest } from "./open-backup.ts";
 import { type Backup, digestOf, type GenerationRecord, generationKey, mutationsBetween, parseGeneration, PRODUCER, totalsOf } from "./records.ts";
 
 export interface GenerationAbout extends Pick<GenerationRecord, "generation" | "job" | "server" | "selection" | "range" | "changedShards" | "failed"> {
@@ -15,6 +17,16 @@ export interface GenerationAbout extends Pick<GenerationRecord, "generation" | "
   readonly isFull: boolean;
   readonly startedAtMs: number;
   readonly finishedAtMs: number;
+}
+
+/**
+ * The number of the next generation, and the newest state. In this order: where another commits in between, the number is taken,
+ * and whoever commits under it changes nothing.
+ */
+export async function nextGeneration(world: World, id: ShardId): Promise<{ readonly generation: number; readonly head: Backup; readonly oldestIndex: Index }> {
+  const generation = Number((await lastSequence(world, id, PRODUCER, world.clock.now())) ?? 0n) + 1;
+  const { backup: head, oldestIndex } = await readNewest(world, id.table);
+  return { generation, head, oldestIndex };
 }
 
 /** The record of the generation that makes the state `head` into `next`. */
@@ -41,8 +53,8 @@ export function generationRecord(head: Backup, next: Backup, about: GenerationAb
 }
 
 /**
- * Appends it as one batch to the life of the table that its attachments were stored for, with its number as the sequence: of two with one number the first applies, and the other changes
- * nothing (I3). False where another one's came first.
+ * Appends it as one batch to the life of the table that its attachments were stored for, with its number as the sequence: of two
+ * with one number the first applies, and the other changes nothing (I3). False where another one's came first.
  */
 export async function commitGeneration(
   world: World,

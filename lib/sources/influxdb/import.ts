@@ -15,13 +15,12 @@ import { callError, isTidemarkError, messageOf, TidemarkError } from "../../mode
 import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
-import { lastSequence } from "../../recovery/sessions.ts";
 import { ensureSource } from "./backup.ts";
 import { fileOfEntry, parseFileName } from "./file-names.ts";
-import { commitGeneration, generationRecord } from "./generation.ts";
+import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
 import { idOf, readNewest } from "./open-backup.ts";
-import { type Backup, type FileRecord, type GenerationRecord, type MetastoreRecord, PRODUCER, type ShardRecord } from "./records.ts";
+import type { Backup, FileRecord, GenerationRecord, MetastoreRecord, ShardRecord } from "./records.ts";
 import { tarEntries } from "./tar.ts";
 
 const SUFFIX_DIGITS = 16;
@@ -110,9 +109,7 @@ interface Importing extends Life {
 async function importManifest(world: World, about: Importing): Promise<GenerationRecord> {
   const { id, folder, manifest } = about;
   const startedAtMs = world.clock.now();
-  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
-  const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
-  const { backup: head, oldestIndex } = await readNewest(world, id.table);
+  const { generation, head, oldestIndex } = await nextGeneration(world, id);
   const meta = await readMeta(join(folder, manifest.meta.fileName));
   const placed = new Map(shardsOf(parseMeta(meta)).map((shard) => [shard.shard, shard]));
   const shards = new Map(head.shards);

@@ -58,7 +58,6 @@ export async function listGenerations(world: World, name: string): Promise<reado
 
 /** @throws {TidemarkError} `call` "unknown-table", "no-backup", "unknown-generation" */
 export async function openBackup(world: World, name: string, at?: GenerationAt): Promise<OpenBackup> {
-  await checkSource(world, name);
   const generations = await listGenerations(world, name);
   const chosen = choose(name, generations, at);
   const id = idOf(name);

@@ -1,12 +1,12 @@
 // The files of a backed-up shard as they go out again: to a server, which takes no tombstones, so that a file with one is written
 // anew without the rows that were deleted from it; or to a folder, where tombstones stay beside their files.
 
-import { createHash } from "node:crypto";
 import { VALUE_BYTES_MAX } from "../../model/limits.ts";
 import { damagedObject } from "../../model/errors.ts";
 import type { OpenBackup } from "./open-backup.ts";
 import type { FileRecord, ShardRecord } from "./records.ts";
 import { withoutDeleted } from "./tsm/rewrite.ts";
+import { sha256Of } from "./sha256.ts";
 import type { TimeRange } from "./tsm/ranges.ts";
 import { parseTombstones, type Tombstones } from "./tsm/tombstone.ts";
 
@@ -87,10 +87,4 @@ async function deletionsIn(
   const deleted: Buffer[] = [];
   for await (const chunk of backup.read(tombstone)) deleted.push(chunk);
   return parseTombstones(`${shard}/${tombstone.name}`, Buffer.concat(deleted));
-}
-
-async function sha256Of(chunks: AsyncIterable<Buffer>): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of chunks) hash.update(chunk);
-  return hash.digest("hex");
 }

@@ -5,7 +5,6 @@
 // failed between two of them, looks whole: so a shard counts as read only once a second reading lacks no file of the first, or,
 // where nothing seems to have changed, once the server says that nothing newer is there.
 
-import { createHash } from "node:crypto";
 import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
 import { attachmentReference } from "../../model/names.ts";
@@ -14,6 +13,7 @@ import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
 import { ofShard } from "./shard-fault.ts";
+import { sha256Of } from "./sha256.ts";
 import { tarEntries, type TarEntry } from "./tar.ts";
 import type { ShardPlace } from "./wire.ts";
 
@@ -138,7 +138,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   }
 
   async function known(alike: readonly FileRecord[], entry: TarEntry): Promise<FileRecord | undefined> {
-    const sha256 = await hashOf(entry);
+    const sha256 = await sha256Of(entry.body);
     return alike.find((file) => file.sha256 === sha256);
   }
 }
@@ -151,16 +151,10 @@ async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files
   let same = true;
   for await (const entry of entriesOf(deps, request, { since: new Date((newestS - 1) * 1_000).toISOString() })) {
     const name = fileOfEntry(entry.name, request.place);
-    const sha256 = await hashOf(entry);
+    const sha256 = await sha256Of(entry.body);
     same &&= files.some((file) => file.name === name && file.sha256 === sha256);
   }
   return same;
-}
-
-async function hashOf(entry: TarEntry): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of entry.body) hash.update(chunk);
-  return hash.digest("hex");
 }
 
 function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {

@@ -13,17 +13,17 @@ import type { World } from "../../ports/world.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
-import { onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
+import { INTERNAL, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
 import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
 import { shardArchive } from "./shard-archive.ts";
+import { sha256Of } from "./sha256.ts";
 import { ofShard } from "./shard-fault.ts";
 import { tarEntries } from "./tar.ts";
 
 const SHARD_ATTEMPTS_MAX = 4;
 const BACKOFF_MS = 1_000;
-const INTERNAL = "_internal";
 
 export interface RestoreRequest {
   readonly name: string;
@@ -256,9 +256,8 @@ async function filesThere(client: InfluxClient, { newShard, place }: ShardTarget
   const shard = { ...place, shard: newShard };
   try {
     for await (const entry of tarEntries(client.shard(shard))) {
-      const hash = createHash("sha256");
-      for await (const chunk of entry.body) hash.update(chunk);
-      there.set(fileOfEntry(entry.name, shard), hash.digest("hex"));
+      const sha256 = await sha256Of(entry.body);
+      there.set(fileOfEntry(entry.name, shard), sha256);
     }
   } catch (error) {
     throw ofShard(error, shard);

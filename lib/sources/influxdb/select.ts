@@ -2,10 +2,7 @@
 // server then lists of its databases is held against it.
 
 import { callError } from "../../model/errors.ts";
-import { type Metastore, type PlacedShard, shardsOf } from "./meta.ts";
-
-/** InfluxDB's own monitoring, which changes all the time and which no restore takes: left out unless it is asked for. */
-const INTERNAL = "_internal";
+import { INTERNAL, type Metastore, type PlacedShard, shardsOf } from "./meta.ts";
 
 export interface Selection {
   readonly database?: string;

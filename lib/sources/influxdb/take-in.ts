@@ -6,12 +6,12 @@ import { openShard } from "../../checkpoint/control.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { attachmentReference, incarnationPrefix } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
-import { lastSequence } from "../../recovery/sessions.ts";
 import { ensureSource } from "./backup.ts";
 import { fileOfEntry } from "./file-names.ts";
-import { commitGeneration, generationRecord } from "./generation.ts";
+import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import {
   databaseMessages,
+  INTERNAL,
   type Metastore,
   onlyDatabases,
   onlyPolicies,
@@ -22,14 +22,13 @@ import {
   withDatabases,
   withoutUsers,
 } from "./meta.ts";
-import { idOf, openBackup, readNewest } from "./open-backup.ts";
-import { type Backup, type FileRecord, PRODUCER, type ShardRecord } from "./records.ts";
+import { idOf, openBackup } from "./open-backup.ts";
+import type { Backup, FileRecord, ShardRecord } from "./records.ts";
 import { readMetastore } from "./restore.ts";
 import { tarEntries } from "./tar.ts";
 import type { Renaming } from "./wire.ts";
 
 const SUFFIX_DIGITS = 16;
-const INTERNAL = "_internal";
 
 /**
  * Adds databases of a metastore to the newest generation, their shards numbered anew, each without files.
@@ -108,9 +107,7 @@ async function beginChange(world: World, name: string): Promise<Change> {
   const id = idOf(name);
   const startedAtMs = world.clock.now();
   const { incarnation } = await openShard(world, id, startedAtMs);
-  // In this order: where another commits in between, this one's number is taken, and it changes nothing.
-  const generation = Number((await lastSequence(world, id, PRODUCER, startedAtMs)) ?? 0n) + 1;
-  const { backup: head, oldestIndex } = await readNewest(world, name);
+  const { generation, head, oldestIndex } = await nextGeneration(world, id);
   const job = world.random.id(SUFFIX_DIGITS);
   return {
     head,
