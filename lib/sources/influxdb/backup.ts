@@ -6,12 +6,11 @@
 // answers. A shard that fails is told, and is as it was in the generation before; it never counts as read.
 
 import { createHash } from "node:crypto";
-import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { createTable, findTable } from "../../jobs/tables.ts";
 import { isTidemarkError, messageOf } from "../../model/errors.ts";
 import { KEEP_GENERATIONS } from "../../model/limits.ts";
-import { attachmentReference, incarnationPrefix } from "../../model/names.ts";
+import { incarnationPrefix } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
 import { addressInWords } from "./connection.ts";
@@ -23,6 +22,7 @@ import { checkSource, idOf } from "./open-backup.ts";
 import { readShards, type ShardResult } from "./read-shards.ts";
 import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord } from "./records.ts";
 import { checkSelection, type Range, selectShards, type Selection, wholeRange } from "./select.ts";
+import { storeMetastore } from "./store.ts";
 
 const JOB_DIGITS = 16;
 
@@ -112,7 +112,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   const failed = results.filter((result) => result.kind === "failed");
   if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
 
-  const metastore = await storeMetastore(world, job, { kept, generation, before: job.full === true ? undefined : head.metastore });
+  const metastore = await metastoreOf(world, job, { kept, generation, before: job.full === true ? undefined : head.metastore });
   const next = stateAfter(head, { results, metastore, shardsOfServer: new Set(shardsOf(parsed).map(({ shard }) => shard)) });
   if (job.full !== true && failed.length === 0 && digestOf(next) === digestOf(head) && head.generations.size > 0) {
     return { kind: "ignored", generation: generation - 1, shards: plan.length };
@@ -139,7 +139,7 @@ function vanishedOf(result: ShardResult): readonly string[] {
   return (result.reading?.vanished ?? []).map((file) => `${database}/${policy}/${shard}/${file}`);
 }
 
-async function storeMetastore(
+async function metastoreOf(
   world: World,
   job: Job,
   { kept, generation, before }: { readonly kept: Buffer; readonly generation: number; readonly before: MetastoreRecord | undefined },
@@ -147,9 +147,7 @@ async function storeMetastore(
   const users = job.withoutUsers === true ? "left out" : "kept";
   const sha256 = createHash("sha256").update(kept).digest("hex");
   if (before?.sha256 === sha256) return { ...before, users };
-  const object = attachmentReference(generation, `metastore-${world.random.id(JOB_DIGITS)}`);
-  const content = await attach(world, `${job.prefix}${object}`, [kept]);
-  return { ...content, object, users };
+  return storeMetastore(world, { prefix: job.prefix, generation }, { meta: kept, users });
 }
 
 /** The state with what was read. Shards that the server's metastore has no more are no part of it; earlier generations keep them. */

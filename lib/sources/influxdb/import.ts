@@ -9,10 +9,9 @@ import { join, resolve } from "node:path";
 import { createGunzip } from "node:zlib";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { z } from "zod";
-import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
-import { attachmentReference, incarnationPrefix, shardName } from "../../model/names.ts";
+import { incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import type { Life } from "../../redo-log/read.ts";
 import { ensureSource } from "./backup.ts";
@@ -20,10 +19,10 @@ import { fileOfEntry, parseFileName } from "./file-names.ts";
 import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
 import { idOf, readNewest } from "./open-backup.ts";
-import type { Backup, FileRecord, GenerationRecord, MetastoreRecord, ShardRecord } from "./records.ts";
+import type { Backup, FileRecord, GenerationRecord, ShardRecord } from "./records.ts";
+import { storeFile, storeMetastore } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 
-const SUFFIX_DIGITS = 16;
 const MANIFESTS_MAX = 10_000;
 const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -126,8 +125,7 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
     bytes += file.size;
     world.telemetry.report({ kind: "gathered", shard: shardName(id), what: file.fileName, done: place + 1, total: manifest.files.length, bytes });
   }
-  const object = attachmentReference(generation, `metastore-${world.random.id(SUFFIX_DIGITS)}`);
-  const metastore: MetastoreRecord = { ...(await attach(world, `${about.prefix}${object}`, [meta])), object, users: "kept" };
+  const metastore = await storeMetastore(world, { ...about, generation }, { meta, users: "kept" });
   const next: Backup = {
     metastore,
     shards: new Map([...shards].filter(([shard]) => placed.has(shard)).sort(([a], [b]) => a - b)),
@@ -180,7 +178,7 @@ async function readArchive(
   world: World,
   about: Importing & { readonly generation: number; readonly path: string; readonly size: number; readonly placed: PlacedShard },
 ): Promise<readonly FileRecord[]> {
-  const { path, size, placed, generation, prefix } = about;
+  const { path, size, placed } = about;
   const files: FileRecord[] = [];
   let read = 0;
   async function* counted(): AsyncGenerator<Buffer> {
@@ -197,8 +195,7 @@ async function readArchive(
     for await (const entry of tarEntries(counted())) {
       const name = fileOfEntry(entry.name, placed);
       if (files.some((file) => file.name === name)) refuse(path, `it holds ${name} twice`);
-      const object = attachmentReference(generation, `${placed.shard}/${name}-${world.random.id(SUFFIX_DIGITS)}`);
-      files.push({ name, ...(await attach(world, `${prefix}${object}`, entry.body)), modifiedS: entry.modifiedS, object });
+      files.push(await storeFile(world, about, { shard: placed.shard, name, entry }));
     }
   } catch (error) {
     const isOfFile = isTidemarkError(error) ? ["cut-archive", "bad-archive", "bad-entry"].includes(error.code) : isFileFault(error);

@@ -5,26 +5,23 @@
 // failed between two of them, looks whole: so a shard counts as read only once a second reading lacks no file of the first, or,
 // where nothing seems to have changed, once the server says that nothing newer is there.
 
-import { attach, type AttachDeps, storedBytes } from "../../attachments/attach.ts";
+import { storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
-import { attachmentReference } from "../../model/names.ts";
-import type { Random } from "../../ports/random.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
 import { ofShard } from "./shard-fault.ts";
 import { sha256Of } from "./sha256.ts";
+import { type StoreDeps, storeFile } from "./store.ts";
 import { tarEntries, type TarEntry } from "./tar.ts";
 import type { ShardPlace } from "./wire.ts";
 
 /** Readings of one shard, before it is taken for one that cannot be read rightly. */
 const READINGS_MAX = 5;
-const SUFFIX_DIGITS = 16;
 const NEVER = "0001-01-01T00:00:00Z";
 
-export interface ReadShardDeps extends AttachDeps {
+export interface ReadShardDeps extends StoreDeps {
   readonly client: Pick<InfluxClient, "shard" | "dialect">;
-  readonly random: Random;
   /** Told of each file once it is stored, so that who comes after a kill needs not store it again. */
   readonly stored: (file: FileRecord) => Promise<void>;
   /** Told of bytes as they come; may throw to stop. */
@@ -129,9 +126,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   return files.sort((a, b) => (a.name < b.name ? -1 : 1));
 
   async function store(name: string, entry: TarEntry): Promise<FileRecord> {
-    const object = attachmentReference(request.generation, `${request.place.shard}/${name}-${deps.random.id(SUFFIX_DIGITS)}`);
-    const content = await attach(deps, `${request.prefix}${object}`, entry.body);
-    const file = { name, ...content, modifiedS: entry.modifiedS, object };
+    const file = await storeFile(deps, request, { shard: request.place.shard, name, entry });
     await deps.stored(file);
     stored.push(file);
     return file;

@@ -1,10 +1,9 @@
 // What a client sends to `tidemark influxdb serve` becomes generations: databases first, by their metastore, each shard then by
 // its files. All is checked before it counts, and durable before it is answered.
 
-import { attach } from "../../attachments/attach.ts";
 import { openShard } from "../../checkpoint/control.ts";
 import { callError, TidemarkError } from "../../model/errors.ts";
-import { attachmentReference, incarnationPrefix } from "../../model/names.ts";
+import { incarnationPrefix } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import { ensureSource } from "./backup.ts";
 import { fileOfEntry } from "./file-names.ts";
@@ -25,10 +24,11 @@ import {
 import { idOf, openBackup } from "./open-backup.ts";
 import type { Backup, FileRecord, ShardRecord } from "./records.ts";
 import { readMetastore } from "./restore.ts";
+import { storeFile, storeMetastore, type StorePlace } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 import type { Renaming } from "./wire.ts";
 
-const SUFFIX_DIGITS = 16;
+const JOB_DIGITS = 16;
 
 /**
  * Adds databases of a metastore to the newest generation, their shards numbered anew, each without files.
@@ -60,8 +60,7 @@ export async function addDatabases(
   // A first metastore has the client's terms and node, but neither its databases nor its users.
   const base = before.length > 0 ? before : onlyDatabases(withoutUsers(meta), () => false);
   const metastore = withDatabases(base, added, highest);
-  const object = attachmentReference(generation, `metastore-${world.random.id(SUFFIX_DIGITS)}`);
-  const record = { ...(await attach(world, `${change.prefix}${object}`, [metastore])), object, users: "kept" as const };
+  const record = await storeMetastore(world, change, { meta: metastore, users: "kept" });
   const shards = new Map(head.shards);
   for (const { database, policy: of, shard, startNs, endNs } of shardsOf(parseMeta(metastore))) {
     if (![...ids.values()].includes(shard)) continue;
@@ -88,18 +87,15 @@ export async function addFiles(
   for await (const entry of tarEntries(archive, { goesOn: true })) {
     const file = fileOfEntry(entry.name, before);
     if (files.some(({ name: known }) => known === file)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${file} twice`);
-    const object = attachmentReference(generation, `${shard}/${file}-${world.random.id(SUFFIX_DIGITS)}`);
-    files.push({ name: file, ...(await attach(world, `${change.prefix}${object}`, entry.body)), modifiedS: entry.modifiedS, object });
+    files.push(await storeFile(world, change, { shard, name: file, entry }));
   }
   const kept = before.files.filter((file) => !files.some((added) => added.name === file.name));
   const after: ShardRecord = { ...before, generation, files: [...kept, ...files].sort((a, b) => (a.name < b.name ? -1 : 1)) };
   await change.commit({ ...head, shards: new Map(head.shards).set(shard, after) });
 }
 
-interface Change {
+interface Change extends StorePlace {
   readonly head: Backup;
-  readonly generation: number;
-  readonly prefix: string;
   commit(next: Backup): Promise<void>;
 }
 
@@ -108,7 +104,7 @@ async function beginChange(world: World, name: string): Promise<Change> {
   const startedAtMs = world.clock.now();
   const { incarnation } = await openShard(world, id, startedAtMs);
   const { generation, head, oldestIndex } = await nextGeneration(world, id);
-  const job = world.random.id(SUFFIX_DIGITS);
+  const job = world.random.id(JOB_DIGITS);
   return {
     head,
     generation,
