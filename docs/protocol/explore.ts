@@ -104,12 +104,12 @@ interface Reached {
  * What of a state the stores, and the truth, are made of: the first so many components. How many stamps were given out does not tell
  * states apart: the next one differs from all others, whatever it is.
  */
-const STORES = 10;
+const STORES = 11;
 
 function componentsOf(world: World): readonly unknown[] {
-  const { redo, snapshots, uploads, control, rows, parts, hint, truth, damagedAt, deleting, late, producers, left } = world;
-  const stores = [redo, snapshots, uploads, control, rows, parts, hint, truth, damagedAt, deleting];
-  return [...stores, late, producers, left, ...world.writers, ...world.captures, ...world.cleaners, ...world.readers];
+  const { redo, snapshots, uploads, control, rows, parts, attached, hint, truth, damagedAt, deleting, late, producers, left } = world;
+  const stores = [redo, snapshots, uploads, control, rows, parts, attached, hint, truth, damagedAt, deleting];
+  return [...stores, late, producers, left, ...world.gatherers, ...world.writers, ...world.captures, ...world.cleaners, ...world.readers];
 }
 
 /** Numbers for the components of states, and hashes of states made of them. */

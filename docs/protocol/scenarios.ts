@@ -15,6 +15,8 @@ export const NOTHING: Bounds = {
   captures: 0,
   cleaners: 1,
   cleanups: 0,
+  gatherers: 0,
+  gatherings: 0,
   readers: 1,
   reads: 0,
   epochs: 9,
@@ -36,6 +38,9 @@ export const NOTHING: Bounds = {
   damage: "snapshots",
   rest: false,
 };
+
+/** For worlds in which all that is appended is gathered. */
+export const GATHERING = { writers: 0, gatherers: 2, gatherings: 3, keep: 1, page: 9 } as const;
 
 export interface Scenario {
   readonly name: string;
@@ -131,6 +136,12 @@ export const SCENARIOS: readonly Scenario[] = [
     "a redo file is damaged or lost, while writers, a capture, and a recovery read the log",
     { fresh: true, sequences: 2, damage: "redo", damages: 1, reads: 1, captures: 1, page: 9 },
     { sequences: 3, crashes: 1, cleanups: 1, keep: 1 },
+  ),
+  scenario(
+    "attachments",
+    "two that gather the next generation, each with an attachment of its own, while others capture and clean",
+    { ...GATHERING, gatherings: 2, captures: 1, cleanups: 1, rest: true },
+    { gatherings: 3, crashes: 1, late: 1 },
   ),
   scenario(
     "deletion",

@@ -2,6 +2,7 @@
 
 import type { Rule } from "./model/rules.ts";
 import type { Bounds } from "./model/world.ts";
+import { GATHERING } from "./scenarios.ts";
 
 export interface Variant {
   readonly rule: Rule;
@@ -84,6 +85,13 @@ const COMPLETED = [
 /** A generation at index 1, and one at 3. */
 const TWO_GENERATIONS = ["W0 takes a2", "W0 finishes", "W0 takes a3", "W0 finishes", "C0 takes the lease", "C0 finishes"];
 
+/** One generation's claim is under way for long; another's comes first. A cleaner is about to read the log from its beginning. */
+const READING_KEPT = [
+  ...["G0 begins", "G0 asks", "G0 reads", "G0 stores", "G0 appends generation 1, which names 1/3; no answer", "G1 finishes"],
+  ...["K0 lists", "K0 lists", "K0 reads the control item", "K0 reads the history rows", "K0 reads the control item", "K0 reads the history rows"],
+  "K0 begins with the empty state",
+];
+
 export const VARIANTS: readonly Variant[] = [
   { rule: "checksAfterPut", hole: "a1", bounds: GHOSTS, breaks: "I1" },
   {
@@ -163,6 +171,18 @@ export const VARIANTS: readonly Variant[] = [
   { rule: "deletesGhosts", bounds: { ...GHOSTS, rest: true }, breaks: "I7" },
   { rule: "checksEnd", hole: "a4", bounds: { captures: 1, cleanups: 1, keep: 1, reads: 1 }, breaks: "I1" },
   { rule: "looksTwice", bounds: { fresh: true, captures: 1, cleanups: 1, deletions: 1 }, breaks: "I6" },
+
+  { rule: "storesBeforeAppend", bounds: { ...GATHERING, crashes: 1 }, breaks: "I6" },
+  {
+    rule: "numbersFirst",
+    bounds: { ...GATHERING, captures: 1, cleanups: 1 },
+    prelude: ["G0 finishes", "G0 begins", "G1 begins", "K0 lists", "K0 lists"],
+    breaks: "I6",
+  },
+  { rule: "sparesGathered", bounds: { ...GATHERING, cleanups: 1 }, breaks: "I6" },
+  { rule: "looksThroughLog", bounds: { ...GATHERING, cleanups: 1 }, breaks: "I6" },
+  { rule: "checksKeptValues", bounds: { ...GATHERING, captures: 1, cleaners: 2, cleanups: 2, late: 1 }, prelude: READING_KEPT, breaks: "I6" },
+  { rule: "appendsToItsLife", bounds: { ...GATHERING, writers: 1, fresh: true, deletions: 1 }, breaks: "I6" },
 
   { rule: "opensLive", bounds: { fresh: true, captures: 1, deletions: 1 }, breaks: "I6" },
   { rule: "deletesAsDeleting", bounds: { fresh: true, captures: 1, deletions: 1 }, breaks: "I6" },

@@ -6,7 +6,7 @@
 //
 // Time runs faster, so that the lease of a killed capture lapses soon. Nothing's safety rests on clocks.
 
-import { linkSync, readFileSync } from "node:fs";
+import { linkSync, readFileSync, unlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { systemClock } from "../../lib/adapters/local/clock.ts";
 import { cryptoRandom } from "../../lib/adapters/local/random.ts";
@@ -88,12 +88,20 @@ function keepingFreed(objects: ObjectStore, root: string): ObjectStore {
 }
 
 function keep(file: string, freed: string): void {
+  if (linked(file, freed) !== "EEXIST") return;
+  // Another cleaner may delete it at any moment: it is linked away before it is looked at.
+  const ghost = `${freed}.ghost-${process.hrtime.bigint()}`;
+  if (linked(file, ghost) === undefined && readFileSync(ghost).equals(readFileSync(freed))) unlinkSync(ghost);
+}
+
+/** Why the file could not be linked there: it is gone, or something is there; undefined where it was linked. */
+function linked(file: string, to: string): "ENOENT" | "EEXIST" | undefined {
   try {
-    linkSync(file, freed);
+    linkSync(file, to);
+    return undefined;
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "ENOENT") return;
-    if (code !== "EEXIST") throw error;
-    if (!readFileSync(file).equals(readFileSync(freed))) linkSync(file, `${freed}.ghost-${process.hrtime.bigint()}`);
+    if (code === "ENOENT" || code === "EEXIST") return code;
+    throw error;
   }
 }

@@ -1,10 +1,11 @@
 // Cleaners: any number of them, however stale. One lists page by page, reads the control item after that and the history rows
 // last, plans, raises the mark in a conditional write, and only then deletes. Cleaners alone delete and abort.
 
-import { type Cleaner, type CleanerAt, IDLE_CLEANER, type Listing } from "./cleaner-state.ts";
+import { keptSteps } from "./attachments.ts";
+import { type Cleaner, type CleanerAt, IDLE_CLEANER, type Listing, NOTHING_LISTED } from "./cleaner-state.ts";
 import { plansFor } from "./cleanup-plan.ts";
 import { type Request, requestText } from "./request.ts";
-import { type Control, sameName } from "./stored.ts";
+import { attachmentText, type Control, sameName } from "./stored.ts";
 import { asks, give } from "./stores.ts";
 import { replaced, type Setting, type Step, type World } from "./world.ts";
 
@@ -16,6 +17,13 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
     next.cleaners = replaced(next.cleaners, n, { ...next.cleaners[n], ...change });
   };
   const end = (next: World): void => to(next, IDLE_CLEANER);
+  /** Attachments come last: what names them is looked for in what the rest has left. */
+  const goesOn =
+    ({ attached }: Listing) =>
+    (next: World): void => {
+      if (attached.length === 0) end(next);
+      else to(next, { ...IDLE_CLEANER, at: "kept control", listing: { ...NOTHING_LISTED, attached } });
+    };
   const order = readingOrder(setting);
   const behind = (at: CleanerAt): CleanerAt => order[order.indexOf(at) + 1] ?? "plan";
 
@@ -29,6 +37,13 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
       return raises();
     case "delete":
       return deletes();
+    case "kept control":
+    case "kept rows":
+    case "kept base":
+    case "kept log":
+    case "kept behind":
+    case "kept check":
+      return keptSteps({ world, me, setting, step, to, end });
     default:
       return readsAt(me.at);
   }
@@ -72,17 +87,29 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
     return plansFor(read, setting).map(({ mark, fence, todo }) => {
       const changes = read.control !== undefined && (mark !== read.control.mark || fence);
       const at = changes && rules.raisesFirst ? "raise" : "delete";
-      const plan = { ...IDLE_CLEANER, at, control: read.control, change: { mark, fence }, todo } as const;
+      const plan = {
+        ...IDLE_CLEANER,
+        at,
+        control: read.control,
+        change: { mark, fence },
+        todo,
+        listing: { ...NOTHING_LISTED, attached: read.listing.attached },
+      } as const;
       const what = [...(mark === (read.control?.mark ?? 0) ? [] : [`the mark at ${mark}`]), ...(fence ? ["a fence"] : []), `${todo.length} to delete`];
-      return step(`${says}, and plans ${what.join(", ")}`, todo.length === 0 && !changes ? end : (next) => to(next, plan));
+      return step(`${says}, and plans ${what.join(", ")}`, todo.length === 0 && !changes ? goesOn(plan.listing) : (next) => to(next, plan));
     });
   }
 
   /** The next page of the shard's objects, in the order of their keys. What is created behind the cursor is missed. */
   function listsPage(first: (next: World) => void): readonly Step[] {
     const keys = [
-      ...world.redo.map((file) => ({ key: `${file.life}/redo/${file.first}`, redo: [{ life: file.life, first: file.first }], snapshots: [] })),
-      ...world.snapshots.map(({ life, index, epoch }) => ({ key: `${life}/snapshots/${index}-e${epoch}`, redo: [], snapshots: [{ life, index, epoch }] })),
+      ...world.attached.map((attachment) => ({ ...NOTHING_LISTED, key: `${attachment.life}/${attachmentText(attachment)}`, attached: [attachment] })),
+      ...world.redo.map(({ life, first: name }) => ({ ...NOTHING_LISTED, key: `${life}/redo/${name}`, redo: [{ life, first: name }] })),
+      ...world.snapshots.map(({ life, index, epoch }) => ({
+        ...NOTHING_LISTED,
+        key: `${life}/snapshots/${index}-e${epoch}`,
+        snapshots: [{ life, index, epoch }],
+      })),
     ]
       .filter(({ key }) => key > me.cursor)
       .sort((a, b) => (a.key < b.key ? -1 : 1));
@@ -92,6 +119,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
       ...me.listing,
       redo: [...me.listing.redo, ...page.flatMap(({ redo }) => redo)],
       snapshots: [...me.listing.snapshots, ...page.flatMap(({ snapshots }) => snapshots)],
+      attached: [...me.listing.attached, ...page.flatMap(({ attached }) => attached)],
       parts: me.cursor === "" ? world.parts : me.listing.parts,
     };
     return [
@@ -128,7 +156,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
 
   function deletes(): readonly Step[] {
     const [first, ...others] = me.todo;
-    if (first === undefined) return [step("is done", rules.raisesFirst ? end : (next) => to(next, { at: "raise" }))];
+    if (first === undefined) return [step("is done", rules.raisesFirst ? goesOn(me.listing) : (next) => to(next, { at: "raise" }))];
     const request: Request = first.kind === "mark row" ? { ...first, from: (rules.marksAsRead ? me.control : world.control)?.stamp ?? 0 } : first;
     return asks(world, {
       says: `K${n} ${requestText(request)}`,
@@ -137,7 +165,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
         // Who holds it meanwhile keeps it.
         const spared = answer === "refused" && first.kind === "mark row" ? first.name : undefined;
         const todo = others.filter((one) => spared === undefined || !("name" in one) || !sameName(one.name, spared));
-        if (todo.length === 0 && rules.raisesFirst) end(next);
+        if (todo.length === 0 && rules.raisesFirst) goesOn(me.listing)(next);
         else to(next, { todo });
       },
       unanswered: end,

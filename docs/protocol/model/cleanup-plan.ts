@@ -50,6 +50,7 @@ function planFor({ listing, rows }: Cleaner, control: Control, { bounds, rules }
       ...listing.uploads
         .filter((upload) => (fence && isRecorded(upload)) || (!isRecorded(upload) && isDead(upload)))
         .map(({ id }) => ({ kind: "abort upload", id }) as const),
+      ...listing.attached.filter((attachment) => attachment.life !== life).map((attachment) => ({ kind: "delete attachment", attachment }) as const),
       ...listing.parts.filter((item) => fence || item.epoch !== record?.epoch).map((item) => ({ kind: "drop part", item }) as const),
     ],
   };
@@ -97,6 +98,7 @@ function planForNothing({ listing, rows }: Cleaner): Plan {
       ...listing.snapshots.map((name) => ({ kind: "delete snapshot", name }) as const),
       ...rows.flatMap((row) => lettingGo({ ...row, state: "deleting" })),
       ...listing.uploads.map(({ id }) => ({ kind: "abort upload", id }) as const),
+      ...listing.attached.map((attachment) => ({ kind: "delete attachment", attachment }) as const),
       ...listing.parts.map((item) => ({ kind: "drop part", item }) as const),
     ],
   };

@@ -3,6 +3,7 @@
 
 import { IDLE_CAPTURE } from "./capture-state.ts";
 import { IDLE_CLEANER } from "./cleaner-state.ts";
+import { IDLE_GATHERER } from "./gatherer-state.ts";
 import { IDLE_READER } from "./reader-state.ts";
 import { sameName, snapshotText } from "./stored.ts";
 import { carryOut } from "./stores.ts";
@@ -61,6 +62,9 @@ function crashes(world: World): readonly Step[] {
     }),
     ...kill(world.readers, "R", IDLE_READER, (next, all) => {
       next.readers = all;
+    }),
+    ...kill(world.gatherers, "G", IDLE_GATHERER, (next, all) => {
+      next.gatherers = all;
     }),
   ];
 }

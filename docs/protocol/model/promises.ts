@@ -11,7 +11,10 @@ export function brokenPromise(world: World, setting: Setting): string {
   const { truth, control } = world;
   if (truth.broken !== "") return truth.broken;
   return (
-    onceInTheLog(world, setting) || (control === undefined ? "" : logIsThere(world) || generationsAreThere(world, setting) || headIsRecoverable(world, setting))
+    onceInTheLog(world, setting) ||
+    (control === undefined
+      ? ""
+      : logIsThere(world) || generationsAreThere(world, setting) || attachmentsAreThere(world, setting) || headIsRecoverable(world, setting))
   );
 }
 
@@ -61,4 +64,25 @@ function headIsRecoverable(world: World, { bounds }: Setting): string {
   if (damagedAt < 0 && bounds.keep > 1 && control.checkpoint !== undefined && serving.length + fromNothing < 2)
     return "I6: one generation alone can recover the newest state";
   return "";
+}
+
+/** I6: what a state names that can be brought back. */
+function attachmentsAreThere(world: World, setting: Setting): string {
+  if (setting.bounds.gatherers === 0) return "";
+  const { attached, control } = world;
+  for (const name of namedByKeptStates(world, setting)) {
+    if (!attached.some((one) => one.life === control?.life && one.name === name)) return "I6: an attachment of a kept state is gone";
+  }
+  return "";
+}
+
+/** The attachments that kept generations name, and the states that the log behind the oldest of them leads to. */
+export function namedByKeptStates(world: World, setting: Setting): ReadonlySet<string> {
+  const { control, rows } = world;
+  if (control === undefined) return new Set();
+  const kept = rows.filter(({ life, state }) => life === control.life && state === "kept");
+  const from = control.mark === 1 ? 0 : Math.min(...kept.filter(({ border }) => border.next >= control.mark).map(({ index }) => index));
+  const tail = truthAtTail(world, setting).index;
+  const indexes = [...kept.map(({ index }) => index), ...Array.from({ length: Math.max(0, tail - from + 1) }, (_, place) => from + place)];
+  return new Set(indexes.flatMap((index) => truthAt(world, index, setting).names));
 }

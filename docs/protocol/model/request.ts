@@ -1,6 +1,18 @@
 // What processes ask of the stores, as data.
 
-import { type CaptureRecord, type Control, type Hint, type Part, type PartItem, type Row, type SnapshotName, snapshotText, type Upload } from "./stored.ts";
+import {
+  type Attachment,
+  attachmentText,
+  type CaptureRecord,
+  type Control,
+  type Hint,
+  type Part,
+  type PartItem,
+  type Row,
+  type SnapshotName,
+  snapshotText,
+  type Upload,
+} from "./stored.ts";
 import type { Fold, RedoFile } from "./values.ts";
 
 export type Request =
@@ -19,6 +31,8 @@ export type Request =
   /** A part's item, if its writer still holds the lease. */
   | { readonly kind: "note part"; readonly life: number; readonly epoch: number; readonly checksHolder: boolean; readonly item: PartItem }
   | { readonly kind: "drop part"; readonly item: PartItem }
+  | { readonly kind: "store attachment"; readonly attachment: Attachment }
+  | { readonly kind: "delete attachment"; readonly attachment: Attachment }
   | { readonly kind: "publish tail"; readonly hint: Hint };
 
 /** In words, for a trace. */
@@ -36,6 +50,10 @@ export function requestText(request: Request): string {
       return `drops the row of ${snapshotText(request.name)}`;
     case "drop part":
       return `drops a note of part ${request.item.number}`;
+    case "store attachment":
+      return `stores ${attachmentText(request.attachment)}`;
+    case "delete attachment":
+      return `deletes ${attachmentText(request.attachment)}`;
     default:
       return request.kind;
   }

@@ -3,10 +3,12 @@
 
 import { contentOf, IDLE_CAPTURE } from "./capture-state.ts";
 import { IDLE_CLEANER } from "./cleaner-state.ts";
-import { brokenPromise } from "./promises.ts";
+import { IDLE_GATHERER } from "./gatherer-state.ts";
+import { brokenPromise, namedByKeptStates } from "./promises.ts";
 import { IDLE_READER } from "./reader-state.ts";
 import { finishes } from "./steps.ts";
 import { sameName } from "./stored.ts";
+import { truthAtTail } from "./truth.ts";
 import type { Setting, World } from "./world.ts";
 import { IDLE_WRITER } from "./writer-state.ts";
 
@@ -21,9 +23,10 @@ export function brokenAtRest(world: World, setting: Setting): string {
     captures: world.captures.map(() => IDLE_CAPTURE),
     cleaners: [IDLE_CLEANER],
     readers: world.readers.map(() => IDLE_READER),
+    gatherers: world.gatherers.map(() => IDLE_GATHERER),
     late: [],
     rows: world.rows.map((row) => (row.pins.length > 0 ? { ...row, pins: [] } : row)),
-    left: { captures: 99, cleanups: 99, reads: 0, crashes: 0, lost: 0, late: 0, damages: 0, lapses: 0, deletions: 0 },
+    left: { captures: 99, cleanups: 99, gatherings: 0, reads: 0, crashes: 0, lost: 0, late: 0, damages: 0, lapses: 0, deletions: 0 },
   };
   return leavesNothing(stopped, calm) || finishesWork(stopped, calm);
 }
@@ -49,7 +52,7 @@ function finishesWork(stopped: World, setting: Setting): string {
 function leavesNothing(stopped: World, setting: Setting): string {
   let world = stopped;
   for (let sweep = 0; sweep < SWEEPS_MAX; sweep++) world = finishes(world, "cleaners", setting);
-  const { control, redo, snapshots, uploads, rows, parts } = world;
+  const { control, redo, snapshots, uploads, rows, parts, attached } = world;
   const isMine = ({ life }: { readonly life: number }): boolean => life === control?.life;
   if (redo.some((file) => !isMine(file) || file.first < (control?.mark ?? 0))) return "I7: a redo file is left over";
   if (snapshots.some((one) => !isMine(one) || !rows.some((row) => sameName(row, one)))) return "I7: a snapshot is left over";
@@ -57,5 +60,8 @@ function leavesNothing(stopped: World, setting: Setting): string {
   if (parts.length > 0 || control?.record !== undefined) return "I7: a note of a capture is left over";
   if (rows.some((row) => row.state === "deleting" || !isMine(row))) return "I7: a history row is left over";
   if (rows.filter(({ verified }) => verified).length > setting.bounds.keep) return "I7: a generation is kept that nothing asks for";
+  const applied = truthAtTail(world, setting).sessions.reduce((most, { sequence }) => Math.max(most, sequence), 0);
+  const named = namedByKeptStates(world, setting);
+  if (attached.some((one) => !isMine(one) || (one.sequence <= applied && !named.has(one.name)))) return "I7: an attachment is left over";
   return brokenPromise(world, setting);
 }

@@ -55,6 +55,13 @@ export const RULES = {
   checksEnd: "what a reader has read counts only if the mark is still at or below where it began",
   pinsWithControl: "a pin writes the control item along",
   pinsHoldLog: "a pin holds the log behind its generation as well",
+  // Attachments
+  storesBeforeAppend: "an attachment is stored before the batch that names it is appended",
+  numbersFirst: "the number of the next generation is read before the state that it rests on",
+  sparesGathered: "an attachment is deleted only once a batch of its sequence has applied",
+  looksThroughLog: "what the log behind the oldest kept generation names is kept, not what the newest state names alone",
+  checksKeptValues: "what was read of the log counts only if the mark is still at or below where the reading began",
+  appendsToItsLife: "a generation is appended to the life that its attachments were stored in",
   // Deletion of tables
   looksTwice: "rows without a control item are a dead life's only if a second look says so",
   opensLive: "a shard is opened only of a table that is not being deleted",

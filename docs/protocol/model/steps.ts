@@ -5,6 +5,8 @@ import { captureSteps } from "./capture.ts";
 import { IDLE_CLEANER } from "./cleaner-state.ts";
 import { cleanerSteps } from "./cleaner.ts";
 import { fateSteps } from "./fate.ts";
+import { IDLE_GATHERER } from "./gatherer-state.ts";
+import { gathererSteps } from "./gatherer.ts";
 import { IDLE_READER } from "./reader-state.ts";
 import { readerSteps } from "./reader.ts";
 import { ORIGIN } from "./values.ts";
@@ -18,6 +20,7 @@ export function stepsFrom(world: World, setting: Setting): readonly Step[] {
     ...world.captures.flatMap((_, n) => captureSteps(world, n, setting)),
     ...world.cleaners.flatMap((_, n) => cleanerSteps(world, n, setting)),
     ...world.readers.flatMap((_, n) => readerSteps(world, n, setting)),
+    ...world.gatherers.flatMap((_, n) => gathererSteps(world, n, setting)),
     ...fateSteps(world, setting),
   ];
 }
@@ -34,7 +37,7 @@ export function taken(world: World, { take }: Step): World {
  */
 export function beginning(setting: Setting): { readonly world: World; readonly says: readonly string[] } {
   const { bounds } = setting;
-  const { captures, cleanups, reads, crashes, lost, late, damages, lapses, deletions } = bounds;
+  const { captures, cleanups, gatherings, reads, crashes, lost, late, damages, lapses, deletions } = bounds;
   const empty: World = {
     redo: [],
     snapshots: [],
@@ -42,15 +45,17 @@ export function beginning(setting: Setting): { readonly world: World; readonly s
     control: { stamp: 1, life: 1, epoch: 0, mark: 1, checkpoint: undefined, record: undefined },
     rows: [],
     parts: [],
+    attached: [],
     hint: { life: 1, border: ORIGIN },
     writers: Array.from({ length: bounds.writers }, () => ({ ...IDLE_WRITER, life: bounds.fresh ? 0 : 1 })),
     captures: Array.from({ length: bounds.capturers }, () => IDLE_CAPTURE),
     cleaners: Array.from({ length: bounds.cleaners }, () => IDLE_CLEANER),
     readers: Array.from({ length: bounds.readers }, () => IDLE_READER),
+    gatherers: Array.from({ length: bounds.gatherers }, () => IDLE_GATHERER),
     late: [],
     producers: Array.from({ length: bounds.producers }, () => ({ sequence: 1, since: 0, sent: false, taken: 0 })),
     truth: { life: 1, log: [], acknowledged: [], damaged: [], broken: "" },
-    left: { captures, cleanups, reads, crashes, lost, late, damages, lapses, deletions },
+    left: { captures, cleanups, gatherings, reads, crashes, lost, late, damages, lapses, deletions },
     given: 1,
     damagedAt: -1,
     deleting: false,
@@ -58,7 +63,7 @@ export function beginning(setting: Setting): { readonly world: World; readonly s
   const quiet: Setting = { ...setting, bounds: { ...bounds, brief: true, cuts: false, takes: 1, epochs: 99 } };
   const begun = Array.from({ length: bounds.begun }).reduce<World>((world) => finishes(finishes(world, "writers", quiet), "captures", quiet), {
     ...empty,
-    left: { captures: 99, cleanups: 0, reads: 0, crashes: 0, lost: 0, late: 0, damages: 0, lapses: 0, deletions: 0 },
+    left: { captures: 99, cleanups: 0, gatherings: 0, reads: 0, crashes: 0, lost: 0, late: 0, damages: 0, lapses: 0, deletions: 0 },
   });
   const says: string[] = [];
   let world: World = { ...begun, left: empty.left };
@@ -82,8 +87,8 @@ export function beginning(setting: Setting): { readonly world: World; readonly s
 /** A line of a prelude: the process is let go on until it is idle again. */
 const FINISHES = " finishes";
 
-function processNamed({ writers, captures, cleaners, readers }: World, name: string): { readonly at: string } {
-  const kind = { W: writers, C: captures, K: cleaners, R: readers }[name[0]] ?? [];
+function processNamed({ writers, captures, cleaners, readers, gatherers }: World, name: string): { readonly at: string } {
+  const kind = { W: writers, C: captures, K: cleaners, R: readers, G: gatherers }[name[0]] ?? [];
   return kind[Number(name[1])];
 }
 

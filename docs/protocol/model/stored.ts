@@ -68,6 +68,13 @@ export interface PartItem {
   readonly etag: number;
 }
 
+/** An object that values name, stored below the sequence of the batch that is to name it. */
+export interface Attachment {
+  readonly life: number;
+  readonly sequence: number;
+  readonly name: string;
+}
+
 export interface Hint {
   readonly life: number;
   readonly border: Border;
@@ -79,4 +86,8 @@ export function sameName(a: SnapshotName, b: SnapshotName | undefined): boolean 
 
 export function snapshotText({ index, epoch }: SnapshotName): string {
   return `snapshots/${index}-e${epoch}`;
+}
+
+export function attachmentText({ name }: Attachment): string {
+  return `attached/${name}`;
 }

@@ -52,6 +52,12 @@ export function carryOut(next: World, request: Request): Answer {
     case "drop part":
       next.parts = next.parts.filter((item) => !samePart(item, request.item));
       return "done";
+    case "store attachment":
+      next.attached = [...next.attached, request.attachment].sort((a, b) => (a.name < b.name ? -1 : 1));
+      return "done";
+    case "delete attachment":
+      next.attached = next.attached.filter(({ life, name }) => life !== request.attachment.life || name !== request.attachment.name);
+      return "done";
     case "publish tail": {
       const { hint } = request;
       if (next.hint?.life !== hint.life || next.hint.border.next >= hint.border.next) return "refused";

@@ -6,6 +6,8 @@ export interface Batch {
   readonly producer: number;
   readonly sequence: number;
   readonly since: number;
+  /** The attachments that the state behind it names, where there are any. */
+  readonly names?: readonly string[];
 }
 
 /** A place between two redo files, and what the file that begins there must continue. */
@@ -41,10 +43,12 @@ export interface Fold {
   readonly sessions: readonly Session[];
   /** The highest index at which a forgotten producer had its last batch. */
   readonly forgottenThrough: number;
+  /** Attachments that its values name. */
+  readonly names: readonly string[];
 }
 
 export const ORIGIN: Border = { next: 1, digest: 0, time: 0 };
-export const EMPTY: Fold = { index: 0, border: ORIGIN, applied: "", sessions: [], forgottenThrough: 0 };
+export const EMPTY: Fold = { index: 0, border: ORIGIN, applied: "", sessions: [], forgottenThrough: 0, names: [] };
 
 export function nameOf({ producer, sequence }: Pick<Batch, "producer" | "sequence">): string {
   return `${"abcd"[producer]}${sequence}`;
@@ -85,20 +89,21 @@ export interface ReplayRules {
 
 /** Replays a file's batches up to an index, each at most once. */
 export function replay(fold: Fold, file: RedoFile, rules: ReplayRules, upTo = Number.POSITIVE_INFINITY): Fold {
-  let { index, applied, sessions, forgottenThrough } = fold;
+  let { index, applied, sessions, forgottenThrough, names } = fold;
   for (const [place, batch] of file.batches.entries()) {
     const at = file.first + place;
     if (at <= fold.index || at > upTo) continue;
     index = at;
     if (verdict({ sessions, forgottenThrough }, batch, rules) !== "applies") continue;
     applied = applied === "" ? nameOf(batch) : `${applied} ${nameOf(batch)}`;
+    names = batch.names ?? names;
     sessions = [...sessions.filter(({ producer }) => producer !== batch.producer), { producer: batch.producer, sequence: batch.sequence, last: at }];
     if (sessions.length > rules.remembered) {
       forgottenThrough = sessions[0].last;
       sessions = sessions.slice(1);
     }
   }
-  return { index, border: index === lastIndex(file) ? borderBehind(file) : { ...fold.border, next: index + 1 }, applied, sessions, forgottenThrough };
+  return { index, border: index === lastIndex(file) ? borderBehind(file) : { ...fold.border, next: index + 1 }, applied, sessions, forgottenThrough, names };
 }
 
 export function verdict(

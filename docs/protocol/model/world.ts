@@ -3,10 +3,11 @@
 
 import type { Capture } from "./capture-state.ts";
 import type { Cleaner } from "./cleaner-state.ts";
+import type { Gatherer } from "./gatherer-state.ts";
 import type { Reader } from "./reader-state.ts";
 import type { Request } from "./request.ts";
 import type { Rules } from "./rules.ts";
-import type { Control, Hint, PartItem, Row, Snapshot, Upload } from "./stored.ts";
+import type { Attachment, Control, Hint, PartItem, Row, Snapshot, Upload } from "./stored.ts";
 import type { RedoFile } from "./values.ts";
 import type { Producer, Writer } from "./writer-state.ts";
 
@@ -25,6 +26,7 @@ export interface Truth {
 export interface Left {
   readonly captures: number;
   readonly cleanups: number;
+  readonly gatherings: number;
   readonly reads: number;
   readonly crashes: number;
   readonly lost: number;
@@ -41,11 +43,13 @@ export interface World {
   control: Control | undefined;
   rows: readonly Row[];
   parts: readonly PartItem[];
+  attached: readonly Attachment[];
   hint: Hint | undefined;
   writers: readonly Writer[];
   captures: readonly Capture[];
   cleaners: readonly Cleaner[];
   readers: readonly Reader[];
+  gatherers: readonly Gatherer[];
   /** Requests without an answer that have not come to the store yet. */
   late: readonly Request[];
   producers: readonly Producer[];
@@ -70,6 +74,7 @@ export interface Bounds extends Left {
   readonly capturers: number;
   readonly cleaners: number;
   readonly readers: number;
+  readonly gatherers: number;
   readonly epochs: number;
   /** Verified generations kept. */
   readonly keep: number;
