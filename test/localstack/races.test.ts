@@ -97,7 +97,7 @@ test("four writers, two captures and two cleanups race, replies are lost, and ev
       repeat(isOver, async () => count(`cleanup ${(await cleanupShard(cleans, { id: SHARD, policy: POLICY_DEFAULTS })).kind}`), count),
     ),
     repeat(isOver, async () => readings.push(await readNow(world, SHARD)), count, READ_EVERY_MS),
-    watchGrowth(world, SHARD, isOver),
+    watchGrowth(world, SHARD, { everyMs: LOOK_EVERY_MS, isOver }),
   ];
   // One that fails ends the race for all.
   const stop = () => race.abort();

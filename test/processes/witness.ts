@@ -14,7 +14,6 @@ import { applying, borderAt, lastOf, type ModelBatch, type ModelMutation, modelS
 import { type ReadRedoFile, readRedoFile } from "./redo-reader.ts";
 
 const INDEXES_RECOVERED = 25;
-const GROWTH_EVERY_MS = 50;
 
 export interface Log {
   readonly files: readonly ReadRedoFile[];
@@ -60,7 +59,11 @@ export function logOf(redoFiles: readonly Buffer[]): Log {
 }
 
 /** Checkpoint, epoch and mark only grow (I4). Gives the keys of the snapshots that it saw become the checkpoint's. */
-export async function watchGrowth(world: World, id: ShardId, isOver: () => boolean): Promise<ReadonlySet<string>> {
+export async function watchGrowth(
+  world: World,
+  id: ShardId,
+  { everyMs, isOver }: { readonly everyMs: number; readonly isOver: () => boolean },
+): Promise<ReadonlySet<string>> {
   const keys = new Set<string>();
   let before: readonly number[] = [0, 0, 0];
   while (!isOver()) {
@@ -69,7 +72,7 @@ export async function watchGrowth(world: World, id: ShardId, isOver: () => boole
     for (const [place, value] of now.entries()) expect(value).toBeGreaterThanOrEqual(before[place]);
     if (control?.checkpoint !== undefined) keys.add(control.checkpoint.key);
     before = now;
-    await pause(GROWTH_EVERY_MS);
+    await pause(everyMs);
   }
   return keys;
 }
