@@ -11,8 +11,7 @@ import { lookAt, type Sight } from "./stages.ts";
 /** How long an invocation takes, until some have been seen. */
 const FIRST_MS = 150;
 const SEEN_MAX = 9;
-/** A kill that comes before the event reached a process, or before there was one. */
-const KILL_AGAIN_MS = 2;
+const LOOK_MS = 2;
 
 export interface Killed {
   readonly name: FunctionName;
@@ -87,8 +86,10 @@ export function openCalls({ invocations, world, random }: { readonly invocations
     const invoking = invocations.invoke(name, event).finally(() => {
       isOver = true;
     });
+    // It may wait for a process to start.
+    while (!isOver && !(await invocations.isAt(mark))) await pause(LOOK_MS);
     await pause(random.fraction() * usualMs(name));
-    while (!isOver && !(await invocations.kill(mark))) await pause(KILL_AGAIN_MS);
+    await invocations.kill(mark);
     const invoked = await invoking;
     const isKilled = invoked.kind === "failed" && invoked.by === "SIGKILL";
     const after = id && isKilled ? await lookAt(world, id) : undefined;

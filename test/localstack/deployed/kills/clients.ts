@@ -15,6 +15,7 @@ import { KEYS, mutationsOf, producerOf } from "../../../processes/batches.ts";
 import type { ModelMutation } from "../../../processes/keyed-model.ts";
 import { type Reading, readNow, type Sent } from "../../../processes/witness.ts";
 import type { Calls } from "./calls.ts";
+import type { FunctionName } from "./invocations.ts";
 
 export interface Run {
   readonly world: World;
@@ -32,9 +33,11 @@ export interface SentShare extends Sent {
 
 const BATCHES_TOGETHER_MAX = 3;
 const CALLS_OF_ONE_MAX = 200;
-const WRITER_REST_MS = 400;
-const CAPTURER_REST_MS = 50;
-const REQUEST_REST_MS = 1_000;
+/** Rests are cut short where the next call is to be killed. */
+const WRITER_REST_MS = 1_000;
+const CAPTURER_REST_MS = 500;
+const REQUEST_REST_MS = 5_000;
+const REST_STEP_MS = 20;
 const READ_EVERY_MS = 500;
 /** Of the leases of killed captures, and of those that may be at work. */
 const LAPSE_KILLED = 0.7;
@@ -50,7 +53,7 @@ export async function write(run: Run, writer: string): Promise<readonly SentShar
     const size = 1 + Math.floor(run.random.fraction() * BATCHES_TOGETHER_MAX);
     const batches = Array.from({ length: size }, () => sharesOf(run, writer, next++, isLast));
     sent.push(...(await appendAll(run, writer, batches)));
-    await pause(run.random.fraction() * WRITER_REST_MS);
+    await rest(run, "ingest", WRITER_REST_MS);
   }
   return sent;
 }
@@ -110,7 +113,13 @@ function mutationText({ kind, key, value }: ModelMutation): string {
   return kind === "delete" ? `{"op":"delete","key":"${key}"}` : `{"op":"${kind}","key":"${key}","value":${value}}`;
 }
 
-/** Captures a shard, then mostly cleans it, again and again. Leases of killed captures lapse, and now and then one of a capture at work. */
+async function rest({ calls, random, isOver }: Run, name: FunctionName, msMax: number): Promise<void> {
+  const until = performance.now() + random.fraction() * msMax;
+  do await pause(REST_STEP_MS);
+  while (performance.now() < until && !isOver() && !calls.isArmed(name));
+}
+
+/** Captures a shard, then now and then cleans it, again and again. Leases of killed captures lapse, and now and then one of a capture at work. */
 export async function captureAndClean(run: Run): Promise<void> {
   const { calls, table, shards, random } = run;
   while (!run.isOver()) {
@@ -120,7 +129,7 @@ export async function captureAndClean(run: Run): Promise<void> {
     if (captured.kind === "none" && random.fraction() < LAPSE_KILLED) await lapse(run.world, id);
     if (captured.kind === "done" && (calls.isArmed("cleanup") || random.fraction() < CLEAN_DIRECTLY))
       await calls.message("cleanup", id, { kind: "after", ...id });
-    await pause(random.fraction() * CAPTURER_REST_MS);
+    await rest(run, "snapshot", CAPTURER_REST_MS);
   }
 }
 
@@ -150,7 +159,7 @@ export async function request(run: Run): Promise<readonly Requested[]> {
       if (answer.status !== 202) throw new Error(`a request was refused: ${answer.status} ${answer.body}`);
       requested.push({ shard, request: JSON.parse(answer.body).request });
     }
-    await pause(run.random.fraction() * REQUEST_REST_MS);
+    await rest(run, "requests", REQUEST_REST_MS);
   }
   return requested;
 }

@@ -22,7 +22,9 @@ export type Invoked =
 
 export interface Invocations {
   invoke(name: FunctionName, event: object): Promise<Invoked>;
-  /** Kills the process that is at an event with this text; false where none is. */
+  /** Whether a process is at an event with this text. */
+  isAt(text: string): Promise<boolean>;
+  /** Kills it; false where none is. */
   kill(text: string): Promise<boolean>;
   close(): void;
 }
@@ -41,9 +43,14 @@ export function openInvocations(): Invocations {
       if (payload.includes("Sandbox.Timedout")) return { kind: "failed", by: "its limit" };
       throw new Error(`${name} failed: ${payload}`);
     },
-    kill: async (text) => (await fetch(`${endpoint}/_tidemark/invocations/${text}`, { method: "DELETE" })).status === 204,
+    isAt: (text) => ask("GET", text),
+    kill: (text) => ask("DELETE", text),
     close: () => client.destroy(),
   };
+
+  async function ask(method: "GET" | "DELETE", text: string): Promise<boolean> {
+    return (await fetch(`${endpoint}/_tidemark/invocations/${text}`, { method })).status === 204;
+  }
 }
 
 /** Why functions cannot be killed here, if so. */

@@ -38,18 +38,19 @@ _running: dict[str, tuple[str, subprocess.Popen]] = {}
 def apply() -> None:
     DockerRuntimeExecutorPlugin.load = lambda _: FunctionProcess
     ROUTER.add(INVOCATIONS_PATH, endpoint=_count_running, methods=["GET"])
-    ROUTER.add(f"{INVOCATIONS_PATH}/<text>", endpoint=_kill, methods=["DELETE"])
+    ROUTER.add(f"{INVOCATIONS_PATH}/<text>", endpoint=_find_or_kill, methods=["GET", "DELETE"])
 
 
 def _count_running(_: Request) -> Response:
     return Response(json.dumps({"running": len(_running)}), mimetype="application/json")
 
 
-def _kill(_: Request, text: str) -> Response:
-    """204 where a process was at an invocation with that text in its event, and is killed; else 404."""
+def _find_or_kill(request: Request, text: str) -> Response:
+    """204 where a process is at an invocation with that text in its event, which DELETE kills; else 404."""
     found = [process for event, process in list(_running.values()) if text in event]
-    for process in found:
-        process.kill()
+    if request.method == "DELETE":
+        for process in found:
+            process.kill()
     return Response(status=204 if found else 404)
 
 
