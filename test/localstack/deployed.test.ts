@@ -6,6 +6,8 @@ import { badCallsAreRefused, aRequestedCaptureTellsItsOutcome } from "./deployed
 import { eventsAreSent } from "./deployed/events.ts";
 import { killedInABackupItGoesOn, theScheduleBacksUp } from "./deployed/influxdb.ts";
 import { aPoisonedMessageEndsWithItsReason, killedInAnUploadItGoesOn } from "./deployed/killed.ts";
+import { whyNoKills } from "./deployed/kills/invocations.ts";
+import { FUNCTION_KILLS, killedAnywhereNothingIsLost } from "./deployed/kills/kills.ts";
 import { cloudformation } from "./clients.ts";
 import { cleanupExpires, recordsGoInByBothDoors, theScheduleCaptures, theStateIsTheModels } from "./deployed/story.ts";
 import { deploy, destroy } from "./deployment.ts";
@@ -36,6 +38,14 @@ describe.concurrent("side by side", () => {
 describe.concurrent("an InfluxDB", () => {
   test("is backed up by its schedule, then what is new of it, and cleanup expires what is superseded", withInfluxdb(theScheduleBacksUp));
   test("is gone on with at the shard where the function was killed", withInfluxdb(killedInABackupItGoesOn));
+});
+
+test(`functions are killed in the middle of invocations, ${FUNCTION_KILLS} times: what all were told is linearizable, and nothing is left over`, {
+  timeout: 300_000 + FUNCTION_KILLS * 6_000,
+}, async ({ skip }) => {
+  const why = await whyNoKills();
+  if (why !== undefined) skip(why);
+  await killedAnywhereNothingIsLost();
 });
 
 describe("at the end", () => {

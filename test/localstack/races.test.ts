@@ -17,7 +17,7 @@ import { s3ObjectStore } from "../../lib/adapters/aws/object-store.ts";
 import { systemClock } from "../../lib/adapters/local/clock.ts";
 import { cryptoRandom } from "../../lib/adapters/local/random.ts";
 import { seededRandom } from "../../lib/adapters/memory/random.ts";
-import { readControl } from "../../lib/checkpoint/control.ts";
+import { listObjects, listUploads } from "../../lib/cleanup/sweep.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { STORE_KEY } from "../../lib/model/names.ts";
@@ -27,7 +27,8 @@ import { POLICY_DEFAULTS } from "../../lib/model/table.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { WRITERS } from "../processes/batches.ts";
-import { checkHistory, checkStates, checkVerified, justifiedAtRest, type Reading, readLog, readNow } from "../processes/witness.ts";
+import { readLog, sentIn } from "../processes/root.ts";
+import { checkAtRest, checkHistory, checkStates, checkVerified, type Reading, readNow, watchGrowth } from "../processes/witness.ts";
 import { freedOf, SHARD } from "../processes/world.ts";
 import { appendBatches } from "../processes/writing.ts";
 import { type HttpDouble, httpDouble, type Played, type SeenRequest } from "../unit/adapters/aws/http-double.ts";
@@ -95,8 +96,8 @@ test("four writers, two captures and two cleanups race, replies are lost, and ev
     ...[worldBy(shaky), worldBy(steady)].map((cleans) =>
       repeat(isOver, async () => count(`cleanup ${(await cleanupShard(cleans, { id: SHARD, policy: POLICY_DEFAULTS })).kind}`), count),
     ),
-    repeat(isOver, async () => readings.push(await readNow(world)), count, READ_EVERY_MS),
-    watchGrowth(world, isOver),
+    repeat(isOver, async () => readings.push(await readNow(world, SHARD)), count, READ_EVERY_MS),
+    watchGrowth(world, SHARD, { everyMs: LOOK_EVERY_MS, isOver }),
   ];
   // One that fails ends the race for all.
   const stop = () => race.abort();
@@ -114,10 +115,10 @@ test("four writers, two captures and two cleanups race, replies are lost, and ev
   await snapshotShard(late, { id: SHARD });
   await snapshotShard(late, { id: SHARD });
   const log = await readLog(root, world);
-  const told = checkHistory(root, log, readings);
-  await checkStates(world, log, readings);
-  await checkVerified(world);
-  await checkAtRest(world, await justifiedAtRest(world, log));
+  const told = checkHistory(log, sentIn(root), readings);
+  await checkStates(world, SHARD, log, readings);
+  await checkVerified(world, SHARD);
+  await checkBucket(world, await checkAtRest(world, SHARD, log));
 
   console.log({
     seed: SEED,
@@ -160,18 +161,6 @@ async function repeat(isOver: () => boolean, work: () => Promise<unknown>, count
   }
 }
 
-/** Checkpoint, epoch and mark only grow (I4). */
-async function watchGrowth(world: World, isOver: () => boolean): Promise<void> {
-  let before: readonly number[] = [0, 0, 0];
-  while (!isOver()) {
-    const control = await readControl(world.checkpoints, SHARD);
-    const now = [control?.checkpoint?.index ?? 0, control?.epoch ?? 0, control?.lowWater ?? 0];
-    for (const [place, value] of now.entries()) expect(value).toBeGreaterThanOrEqual(before[place]);
-    before = now;
-    await pause(LOOK_EVERY_MS);
-  }
-}
-
 /** Copies each redo file before it is deleted, for the model, which folds the log from its beginning. A later file of the same name is a ghost. */
 function keepingFreed(objects: ObjectStore): ObjectStore {
   return {
@@ -195,15 +184,9 @@ async function keep(file: string, body: Buffer): Promise<void> {
   }
 }
 
-/** The bucket holds what the items justify, and nothing besides (I7). */
-async function checkAtRest({ objects }: World, justified: readonly string[]): Promise<void> {
-  const held: string[] = [];
-  let after: string | undefined;
-  do {
-    const page = await objects.list({ prefix: "", ...(after !== undefined && { after }) });
-    held.push(...page.objects.map(({ key }) => key));
-    after = page.next;
-  } while (after !== undefined);
-  expect(held).toEqual([STORE_KEY, ...[...justified].sort()]);
-  expect((await objects.listUploads({ prefix: "" })).uploads).toEqual([]);
+/** The bucket holds these objects, and nothing besides. */
+async function checkBucket({ objects }: World, keys: readonly string[]): Promise<void> {
+  const held = (await listObjects(objects, "")).map(({ key }) => key);
+  expect(held).toEqual([STORE_KEY, ...[...keys].sort()]);
+  expect(await listUploads(objects, "")).toEqual([]);
 }

@@ -14,7 +14,8 @@ import type { World } from "../../lib/ports/world.ts";
 import { WRITERS } from "./batches.ts";
 import { makeRoot, removeRoot, startCapturer, startWriter, type Worker } from "./fleet.ts";
 import { type LedgerLine, readLedger } from "./ledger.ts";
-import { checkAtRest, checkHistory, checkStates, checkVerified, type Reading, readLog, readNow } from "./witness.ts";
+import { checkFolder, readLog, sentIn } from "./root.ts";
+import { checkAtRest, checkHistory, checkStates, checkVerified, type Reading, readNow } from "./witness.ts";
 import { ledgerOf, openWorld, PART_BYTES, SHARD } from "./world.ts";
 
 const BATCHES = 250;
@@ -52,11 +53,11 @@ test("four processes append to one shard while a fifth captures and cleans: ever
   const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
   expect(["completed", "ignored"]).toContain(outcome.kind);
   const log = await readLog(root, world);
-  const told = checkHistory(root, log, readings);
+  const told = checkHistory(log, sentIn(root), readings);
   expect(told.acknowledged).toBe(WRITERS.length * BATCHES);
-  await checkStates(world, log, readings);
-  await checkVerified(world);
-  await checkAtRest(root, world, log);
+  await checkStates(world, SHARD, log, readings);
+  await checkVerified(world, SHARD);
+  await checkFolder(root, await checkAtRest(world, SHARD, log));
   await world.close();
 
   const captures = count(readLedger(ledgerOf(root, "capturer")), "outcome", "completed");
@@ -111,10 +112,10 @@ test(
     const { outcome } = await snapshotShard(world, { id: SHARD, sizes: { partBytes: PART_BYTES, partBytesMin: PART_BYTES } });
     expect(["completed", "ignored"]).toContain(outcome.kind);
     const log = await readLog(root, world);
-    const told = checkHistory(root, log, readings);
-    await checkStates(world, log, readings);
-    await checkVerified(world);
-    await checkAtRest(root, world, log);
+    const told = checkHistory(log, sentIn(root), readings);
+    await checkStates(world, SHARD, log, readings);
+    await checkVerified(world, SHARD);
+    await checkFolder(root, await checkAtRest(world, SHARD, log));
     await world.close();
 
     const committed = new Set(
@@ -197,7 +198,7 @@ function startReader(directory: string): { stop(): Promise<readonly Reading[]> }
     const readings: Reading[] = [];
     while (!stopping.signal.aborted) {
       try {
-        readings.push(await readNow(world));
+        readings.push(await readNow(world, SHARD));
       } catch (error) {
         // Nothing pins what it reads: on a slow machine cleanup may let go of it meanwhile.
         if (!isTidemarkError(error) || error.code !== "expired-snapshot") throw error;

@@ -1,19 +1,17 @@
-// Checks what the processes left behind against what they wrote in their ledgers and what the log means by the model.
+// Checks what is left of a shard, in whatever world, against what those who worked on it were told and what the log means
+// by the model.
 
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { expect } from "vitest";
 import { readControl, readHistory } from "../../lib/checkpoint/control.ts";
-import { recover } from "../../lib/recovery/recover.ts";
-import { verifyShard } from "../../lib/recovery/verify.ts";
-import { incarnationPrefix } from "../../lib/model/names.ts";
+import { listObjects, listUploads } from "../../lib/cleanup/sweep.ts";
+import { incarnationPrefix, type ShardId } from "../../lib/model/names.ts";
 import { toIndex } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
-import { mutationsOf, producerOf, WRITERS } from "./batches.ts";
-import { applying, borderAt, lastOf, type ModelBatch, modelState, recoveredState } from "./keyed-model.ts";
-import { readLedger, type SentBatch, sentBatches } from "./ledger.ts";
+import { recover } from "../../lib/recovery/recover.ts";
+import { verifyShard } from "../../lib/recovery/verify.ts";
+import { applying, borderAt, lastOf, type ModelBatch, type ModelMutation, modelState, recoveredState } from "./keyed-model.ts";
 import { type ReadRedoFile, readRedoFile } from "./redo-reader.ts";
-import { freedOf, ledgerOf, SHARD, storeOf } from "./world.ts";
 
 const INDEXES_RECOVERED = 25;
 
@@ -31,23 +29,27 @@ export interface Reading {
   readonly answeredAt: bigint;
 }
 
-export async function readNow(world: World): Promise<Reading> {
+/** A batch as its writer knows it. Times are ns of the machine's monotonic clock. */
+export interface Sent {
+  /** Of the writer and the batch, for people. */
+  readonly name: string;
+  readonly producer: string | undefined;
+  readonly mutations: readonly ModelMutation[];
+  /** When it was first sent. */
+  readonly sentAt: bigint;
+  readonly acknowledged?: { readonly first: number; readonly last: number; readonly at: bigint };
+}
+
+export async function readNow(world: World, id: ShardId): Promise<Reading> {
   const askedAt = process.hrtime.bigint();
-  const view = await recover(world, { id: SHARD, codec: "json" });
+  const view = await recover(world, { id, codec: "json" });
   const answeredAt = process.hrtime.bigint();
   return { index: view.index, state: await recoveredState(view), askedAt, answeredAt };
 }
 
-/** The whole log, freed files and kept ones: one chain without a gap. */
-export async function readLog(root: string, world: World): Promise<Log> {
-  const freed = (await readdir(freedOf(root))).filter((name) => name.endsWith(".redo"));
-  const contents = new Map<string, Buffer>();
-  for (const name of freed) contents.set(name, await readFile(join(freedOf(root), name)));
-  for (const key of await redoKeys(world)) {
-    const got = await world.objects.get(key);
-    if (got.kind === "found") contents.set(key.slice(key.lastIndexOf("/") + 1), got.body);
-  }
-  const files = [...contents].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, bytes]) => readRedoFile(bytes));
+/** The whole log, by the bytes of its redo files in their order: one chain without a gap. */
+export function logOf(redoFiles: readonly Buffer[]): Log {
+  const files = redoFiles.map(readRedoFile);
   for (const [place, file] of files.entries()) {
     const before = files[place - 1];
     expect([file.first, file.previousDigest]).toEqual(before === undefined ? [1, "0".repeat(64)] : [before.next, before.digest]);
@@ -56,57 +58,75 @@ export async function readLog(root: string, world: World): Promise<Log> {
   return { files, batches, tail: (files.at(-1)?.next ?? 1) - 1 };
 }
 
+/** Checkpoint, epoch and mark only grow (I4). Gives the keys of the snapshots that it saw become the checkpoint's. */
+export async function watchGrowth(
+  world: World,
+  id: ShardId,
+  { everyMs, isOver }: { readonly everyMs: number; readonly isOver: () => boolean },
+): Promise<ReadonlySet<string>> {
+  const keys = new Set<string>();
+  let before: readonly number[] = [0, 0, 0];
+  while (!isOver()) {
+    const control = await readControl(world.checkpoints, id);
+    const now = [control?.checkpoint?.index ?? 0, control?.epoch ?? 0, control?.lowWater ?? 0];
+    for (const [place, value] of now.entries()) expect(value).toBeGreaterThanOrEqual(before[place]);
+    if (control?.checkpoint !== undefined) keys.add(control.checkpoint.key);
+    before = now;
+    await pause(everyMs);
+  }
+  return keys;
+}
+
 /**
- * What the processes were told is linearizable: there is one order, that of the log, in which all that was sent and read takes
- * effect at once, each between its beginning and its answer. Every acknowledged batch is in the log where its writer was told,
- * applies exactly once, and lies behind all that was acknowledged before it was sent (I1, I2, I3); every reading holds all that
- * was acknowledged before it was asked for, nothing that was sent after it was answered, and no less than a reading before it.
+ * What all were told is linearizable: there is one order, that of the log, in which all that was sent and read takes effect at
+ * once, each between its beginning and its answer. Every acknowledged batch is in the log where its writer was told, applies
+ * exactly once, and lies behind all that was acknowledged before it was sent (I1, I2, I3); every reading holds all that was
+ * acknowledged before it was asked for, nothing that was sent after it was answered, and no less than a reading before it.
  */
-export function checkHistory(root: string, log: Log, readings: readonly Reading[]): { readonly acknowledged: number; readonly repeated: number } {
-  const { batches } = log;
+export function checkHistory(
+  { batches }: Log,
+  sent: readonly Sent[],
+  readings: readonly Reading[],
+): { readonly acknowledged: number; readonly repeated: number } {
   const byFirst = new Map(batches.map((batch) => [batch.first, batch]));
-  const acknowledged: Acknowledged[] = [];
-  const sentAt = new Map<string, bigint>();
-  const sent = new Map<string, number>();
-  for (const writer of WRITERS) {
-    for (const batch of sentBatches(readLedger(ledgerOf(root, writer)))) {
-      const mutations = mutationsOf(writer, batch.sequence);
-      sentAt.set(JSON.stringify(mutations), batch.sentAt);
-      sent.set(JSON.stringify(mutations), batch.acknowledged === undefined ? 0 : 1);
-      if (batch.acknowledged === undefined) continue;
-      acknowledged.push({ ...batch, acknowledged: batch.acknowledged });
-      const inLog = byFirst.get(batch.acknowledged.first);
-      expect(inLog?.mutations, `batch ${batch.sequence} of ${writer}`).toEqual(mutations);
-      expect(inLog?.mark?.producer).toBe(producerOf(writer));
-      expect(batch.acknowledged.last).toBe(batch.acknowledged.first + mutations.length - 1);
-    }
+  const acknowledged = sent.flatMap(({ acknowledged: answer, ...batch }) => (answer === undefined ? [] : [{ ...batch, acknowledged: answer }]));
+  for (const { name, producer, mutations, acknowledged: answer } of acknowledged) {
+    const inLog = byFirst.get(answer.first);
+    expect(inLog?.mutations, name).toEqual(mutations);
+    expect(inLog?.mark?.producer, name).toBe(producer);
+    expect(answer.last, name).toBe(answer.first + mutations.length - 1);
   }
   expectOnce(batches, sent);
-  expectOrdered(acknowledged);
+  const sentAt = new Map(sent.map((batch) => [JSON.stringify(batch.mutations), batch.sentAt]));
   const sendings = batches.map(({ first, mutations }) => ({ first, sentAt: sentAt.get(JSON.stringify(mutations)) ?? 0n }));
+  expectOrdered(acknowledged, sendings);
   expectReadInOrder(readings, acknowledged, sendings);
   return { acknowledged: acknowledged.length, repeated: batches.length - new Set(batches.map(({ mutations }) => JSON.stringify(mutations))).size };
 }
 
-/** `sent`: each batch that was sent, by its content, and how often it must be there at least. */
-function expectOnce(log: readonly ModelBatch[], sent: ReadonlyMap<string, number>): void {
+/** A batch is told by its content. */
+function expectOnce(log: readonly ModelBatch[], sent: readonly Sent[]): void {
+  const contents = new Set(sent.map(({ mutations }) => JSON.stringify(mutations)));
   const applied = new Map<string, number>();
   for (const { mark, mutations } of applying(log)) {
     const content = JSON.stringify(mutations);
-    expect(sent.has(content), "the log holds only what was sent").toBe(true);
+    expect(contents.has(content), "the log holds only what was sent").toBe(true);
     applied.set(content, (applied.get(content) ?? 0) + 1);
     if (mark !== undefined) expect(applied.get(content), `batch ${mark.sequence} of ${mark.producer}`).toBe(1);
   }
-  for (const [content, atLeast] of sent) expect(applied.get(content) ?? 0).toBeGreaterThanOrEqual(atLeast);
+  for (const { name, mutations, acknowledged } of sent) {
+    if (acknowledged !== undefined) expect(applied.get(JSON.stringify(mutations)) ?? 0, name).toBeGreaterThanOrEqual(1);
+  }
 }
 
-type Acknowledged = SentBatch & { readonly acknowledged: NonNullable<SentBatch["acknowledged"]> };
+type Acknowledged = Sent & { readonly acknowledged: NonNullable<Sent["acknowledged"]> };
 
-function expectReadInOrder(
-  readings: readonly Reading[],
-  acknowledged: readonly Acknowledged[],
-  sendings: readonly { readonly first: number; readonly sentAt: bigint }[],
-): void {
+interface Sending {
+  readonly first: number;
+  readonly sentAt: bigint;
+}
+
+function expectReadInOrder(readings: readonly Reading[], acknowledged: readonly Acknowledged[], sendings: readonly Sending[]): void {
   for (const { index, askedAt, answeredAt } of readings) {
     const must = Math.max(0, ...acknowledged.flatMap(({ acknowledged: { last, at } }) => (at < askedAt ? [last] : [])));
     expect(index, "a reading holds what was acknowledged before it").toBeGreaterThanOrEqual(must);
@@ -117,61 +137,62 @@ function expectReadInOrder(
   }
 }
 
-/** Indexes are given once; what was acknowledged before another batch was sent lies before it. */
-function expectOrdered(batches: readonly Acknowledged[]): void {
-  const byIndex = batches.map(({ acknowledged }) => acknowledged).sort((a, b) => a.first - b.first);
+/** Indexes are given once; whatever is in the log lies behind all that was acknowledged before it was sent. */
+function expectOrdered(acknowledged: readonly Acknowledged[], sendings: readonly Sending[]): void {
+  const answers = acknowledged.map((batch) => batch.acknowledged);
+  const byIndex = [...answers].sort((a, b) => a.first - b.first);
   for (const [place, { first }] of byIndex.entries()) expect(first).toBeGreaterThan(byIndex[place - 1]?.last ?? 0);
-  const answers = batches.map(({ acknowledged }) => acknowledged).sort((a, b) => Number(a.at - b.at));
+  const byTime = [...answers].sort((a, b) => Number(a.at - b.at));
   let reached = 0;
   let answer = 0;
-  for (const { sentAt, acknowledged } of [...batches].sort((a, b) => Number(a.sentAt - b.sentAt))) {
-    for (; answer < answers.length && answers[answer].at < sentAt; answer++) reached = Math.max(reached, answers[answer].last);
-    expect(acknowledged.first).toBeGreaterThan(reached);
+  for (const { sentAt, first } of [...sendings].sort((a, b) => Number(a.sentAt - b.sentAt))) {
+    for (; answer < byTime.length && byTime[answer].at < sentAt; answer++) reached = Math.max(reached, byTime[answer].last);
+    expect(first).toBeGreaterThan(reached);
   }
 }
 
 /** Whatever index is asked for of those that are kept, and whatever was read meanwhile, is what the model makes of the log (I5). */
-export async function checkStates(world: World, { batches, tail }: Log, readings: readonly Reading[]): Promise<void> {
+export async function checkStates(world: World, id: ShardId, { batches, tail }: Log, readings: readonly Reading[]): Promise<void> {
   for (const { index, state } of readings) expect(state, `read meanwhile at ${index}`).toBe(modelState(batches, index));
-  const newest = await readNow(world);
+  const newest = await readNow(world, id);
   expect(newest.index).toBe(tail);
   expect(newest.state).toBe(modelState(batches, tail));
-  const oldest = (await readHistory(world.checkpoints, SHARD))[0]?.index ?? 1;
+  const oldest = (await readHistory(world.checkpoints, id))[0]?.index ?? 1;
   for (let step = 0; step <= INDEXES_RECOVERED; step++) {
     const asked = oldest + Math.floor(((tail - oldest) * step) / INDEXES_RECOVERED);
-    const view = await recover(world, { id: SHARD, codec: "json", at: { index: toIndex(asked) } });
+    const view = await recover(world, { id, codec: "json", at: { index: toIndex(asked) } });
     expect(view.index, `asked for ${asked}`).toBe(borderAt(batches, asked));
     expect(await recoveredState(view), `asked for ${asked}`).toBe(modelState(batches, asked));
   }
   const middle = batches.findLast((batch) => lastOf(batch) <= (oldest + tail) / 2 && lastOf(batch) >= oldest);
-  if (middle !== undefined) await checkTime(world, batches, middle.timeMs);
+  if (middle !== undefined) await checkTime(world, id, batches, middle.timeMs);
 }
 
-async function checkTime(world: World, batches: readonly ModelBatch[], timeMs: number): Promise<void> {
-  const view = await recover(world, { id: SHARD, codec: "json", at: { timeMs } });
+async function checkTime(world: World, id: ShardId, batches: readonly ModelBatch[], timeMs: number): Promise<void> {
+  const view = await recover(world, { id, codec: "json", at: { timeMs } });
   const last = batches.findLast((batch) => batch.timeMs <= timeMs);
   expect(view.index).toBe(last && lastOf(last));
   expect(await recoveredState(view)).toBe(modelState(batches, view.index));
 }
 
-export async function checkVerified(world: World): Promise<void> {
-  const { findings } = await verifyShard(world, { id: SHARD, codec: "json" });
+export async function checkVerified(world: World, id: ShardId): Promise<void> {
+  const { findings } = await verifyShard(world, { id, codec: "json" });
   expect(findings).toEqual([]);
 }
 
-/** At rest there is what control item, rows and mark justify, and nothing besides (I7). */
-export async function checkAtRest(root: string, world: World, log: Log): Promise<void> {
-  const justified = (await justifiedAtRest(world, log)).map((key) => `objects/${key}`);
-  const held = (await readdir(storeOf(root), { recursive: true, withFileTypes: true })).filter((entry) => !entry.isDirectory());
-  const names = held.map(({ parentPath, name }) => join(parentPath, name).slice(storeOf(root).length + 1));
-  expect(names.filter((name) => !/^(tidemark-store\.json|checkpoints\.sqlite(-wal|-shm)?|objects\/_store\.json)$/.test(name)).sort()).toEqual(justified.sort());
-  for (const part of ["uploads", "tmp"]) expect(await readdir(join(storeOf(root), part)), part).toEqual([]);
+/** At rest there is what control item, rows and mark justify, and nothing besides (I7). Gives the keys of the objects. */
+export async function checkAtRest(world: World, id: ShardId, log: Log): Promise<readonly string[]> {
+  const justified = await justifiedAtRest(world, id, log);
+  const below = `${id.table}/${id.shard}/`;
+  expect((await listObjects(world.objects, below)).map(({ key }) => key)).toEqual([...justified].sort());
+  expect(await listUploads(world.objects, below)).toEqual([]);
+  return justified;
 }
 
 /** Checks the items of a shard at rest, and gives the keys of the objects that they justify. */
-export async function justifiedAtRest(world: World, { files, tail }: Log): Promise<readonly string[]> {
-  const control = await readControl(world.checkpoints, SHARD);
-  const rows = await readHistory(world.checkpoints, SHARD);
+async function justifiedAtRest(world: World, id: ShardId, { files, tail }: Log): Promise<readonly string[]> {
+  const control = await readControl(world.checkpoints, id);
+  const rows = await readHistory(world.checkpoints, id);
   expect(control?.capture).toBeUndefined();
   expect(control?.lease).toBeUndefined();
   expect(control?.checkpoint?.index).toBe(tail);
@@ -179,24 +200,15 @@ export async function justifiedAtRest(world: World, { files, tail }: Log): Promi
   expect(control?.lowWater).toBe(rows[0].border.next);
   expect(control?.checkpoint?.key).toBe(rows[1].key);
 
-  const { items } = await world.checkpoints.query({ partition: `shard#${SHARD.table}/${SHARD.shard}` });
+  const { items } = await world.checkpoints.query({ partition: `shard#${id.table}/${id.shard}` });
+  // Requests lapse by themselves.
+  const left = items.filter(({ key, attributes }) => !(key.sort.startsWith("request#") && Number(attributes.expiresAt) > 0));
   const generations = rows.map(({ index, epoch }) => `snapshot#${String(index).padStart(16, "0")}-e${epoch}`);
-  expect(items.map(({ key }) => key.sort)).toEqual(["control", "job#snapshot", ...generations, "tail"]);
-  expect(items.at(-1)?.attributes).toMatchObject({ next: tail + 1, capturedNext: tail + 1 });
-  expect(items.at(-1)?.attributes.dirty).toBeUndefined();
+  expect(left.map(({ key }) => key.sort)).toEqual(["control", "job#snapshot", ...generations, "tail"]);
+  expect(left.at(-1)?.attributes).toMatchObject({ next: tail + 1, capturedNext: tail + 1 });
+  expect(left.at(-1)?.attributes.dirty).toBeUndefined();
 
-  const prefix = incarnationPrefix(SHARD, control?.incarnation ?? "");
+  const prefix = incarnationPrefix(id, control?.incarnation ?? "");
   const redo = files.filter(({ first }) => first >= rows[0].border.next).map(({ first }) => `${prefix}redo/${String(first).padStart(16, "0")}.redo`);
   return [...redo, ...rows.map(({ key }) => key)];
-}
-
-async function redoKeys(world: World): Promise<readonly string[]> {
-  const keys: string[] = [];
-  let after: string | undefined;
-  do {
-    const page = await world.objects.list({ prefix: `${SHARD.table}/${SHARD.shard}/`, ...(after !== undefined && { after }) });
-    keys.push(...page.objects.map(({ key }) => key).filter((key) => key.endsWith(".redo")));
-    after = page.next;
-  } while (after !== undefined);
-  return keys;
 }

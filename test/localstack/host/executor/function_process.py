@@ -3,6 +3,8 @@
 One execution environment is one Node process that runs function-runtime.ts with the function's real bundle: JSON lines in
 by its standard input, JSON lines out by a pipe of its own. As on Lambda, a function that is over its time is killed, one that
 ends answers with an error, and either way the next invocation gets a fresh process.
+
+A test kills one in the middle of an invocation by a DELETE below INVOCATIONS_PATH, with a text that stands in the event.
 """
 
 import json
@@ -16,6 +18,8 @@ import time
 from pathlib import Path
 
 from localstack import config
+from localstack.http import Request, Response
+from localstack.services.edge import ROUTER
 from localstack.services.lambda_.invocation.executor_endpoint import StatusErrorException
 from localstack.services.lambda_.invocation.lambda_models import FunctionVersion, InvocationResult
 from localstack.services.lambda_.invocation.plugins import DockerRuntimeExecutorPlugin
@@ -26,10 +30,28 @@ NODE_MODULES = Path(__file__).parents[4] / "node_modules"
 HOST = "127.0.0.1"
 INIT_SECONDS_MAX = 10
 LOG_BYTES_MAX = 16 * 1024 * 1024
+INVOCATIONS_PATH = "/_tidemark/invocations"
+_running: dict[str, tuple[str, subprocess.Popen]] = {}
+"""By request id, the event of each invocation and the process that is at it."""
 
 
 def apply() -> None:
     DockerRuntimeExecutorPlugin.load = lambda _: FunctionProcess
+    ROUTER.add(INVOCATIONS_PATH, endpoint=_count_running, methods=["GET"])
+    ROUTER.add(f"{INVOCATIONS_PATH}/<text>", endpoint=_find_or_kill, methods=["GET", "DELETE"])
+
+
+def _count_running(_: Request) -> Response:
+    return Response(json.dumps({"running": len(_running)}), mimetype="application/json")
+
+
+def _find_or_kill(request: Request, text: str) -> Response:
+    """204 where a process is at an invocation with that text in its event, which DELETE kills; else 404."""
+    found = [process for event, process in list(_running.values()) if text in event]
+    if request.method == "DELETE":
+        for process in found:
+            process.kill()
+    return Response(status=204 if found else 404)
 
 
 class FunctionProcess(RuntimeExecutor):
@@ -116,6 +138,7 @@ class FunctionProcess(RuntimeExecutor):
         killer.start()
         try:
             if request:
+                _running[request["requestId"]] = (request["event"], process)
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()
             line = self.replies.readline()
@@ -123,7 +146,10 @@ class FunctionProcess(RuntimeExecutor):
             line = b""
         finally:
             killer.cancel()
-        if line:
+            if request:
+                del _running[request["requestId"]]
+        # Killed as it wrote, it leaves a part of one.
+        if line.endswith(b"\n"):
             return json.loads(line)
         status = process.wait()
         if time.monotonic() >= deadline:

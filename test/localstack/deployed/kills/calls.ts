@@ -1,0 +1,104 @@
+// The calls of a run: each may be the victim of the next kill of its function.
+
+import { randomUUID } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import type { ShardId } from "../../../../lib/model/names.ts";
+import type { Random } from "../../../../lib/ports/random.ts";
+import type { World } from "../../../../lib/ports/world.ts";
+import { type FunctionName, type HttpCall, httpEvent, type Invocations, type Invoked, queueEvent } from "./invocations.ts";
+import { lookAt, type Sight } from "./stages.ts";
+
+/** How long an invocation takes, until some have been seen. */
+const FIRST_MS = 150;
+const SEEN_MAX = 9;
+const LOOK_MS = 2;
+
+export interface Killed {
+  readonly name: FunctionName;
+  readonly before?: Sight;
+  readonly after?: Sight;
+}
+
+export interface Calls {
+  http(name: "ingest" | "requests", call: HttpCall): Promise<HttpAnswer>;
+  /** Of the snapshot or the cleanup function, with a message for the shard. */
+  message(name: "snapshot" | "cleanup", id: ShardId, message: object): Promise<QueueAnswer>;
+  /** Kills a next call of a function at a random moment; nothing where that came too late. */
+  killNext(name: FunctionName): Promise<Killed | undefined>;
+  /** Whether a next call of that function is to be killed. */
+  isArmed(name: FunctionName): boolean;
+  /** How often a function ended in order but asked to be called again, by its reason; and other such counts. */
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+export type HttpAnswer = { readonly kind: "answered"; readonly status: number; readonly body: string } | { readonly kind: "none" };
+export type QueueAnswer = { readonly kind: "done" } | { readonly kind: "again" } | { readonly kind: "none" };
+
+type Arm = (killed: Killed | undefined) => void;
+
+export function openCalls({ invocations, world, random }: { readonly invocations: Invocations; readonly world: World; readonly random: Random }): Calls {
+  const armed: { readonly name: FunctionName; readonly arm: Arm }[] = [];
+  const seen = new Map<FunctionName, readonly number[]>();
+  const counts = new Map<string, number>();
+  const count = (what: string): void => void counts.set(what, (counts.get(what) ?? 0) + 1);
+
+  return {
+    counts,
+    isArmed: (name) => armed.some((each) => each.name === name),
+    killNext: (name) => new Promise((resolve) => armed.push({ name, arm: resolve })),
+    async http(name, call) {
+      const invoked = await carryOut(name, (mark) => httpEvent(call, mark));
+      if (invoked.kind === "failed") return { kind: "none" };
+      const reply: { readonly statusCode: number; readonly body: string } = JSON.parse(invoked.payload);
+      if (reply.statusCode === 503) count(`${name}: ${reply.body}`);
+      return { kind: "answered", status: reply.statusCode, body: reply.body };
+    },
+    async message(name, id, message) {
+      const invoked = await carryOut(name, (mark) => queueEvent(message, mark), id);
+      if (invoked.kind === "failed") return { kind: "none" };
+      const reply: { readonly batchItemFailures: readonly unknown[] } = JSON.parse(invoked.payload);
+      if (reply.batchItemFailures.length === 0) return { kind: "done" };
+      const fault = /"kind":"([a-z]+)","code":"([a-z-]+)"/.exec(invoked.log);
+      if (fault?.[1] !== "retry") throw new Error(`${name} failed: ${invoked.log}`);
+      count(`${name}: ${fault[2]}`);
+      return { kind: "again" };
+    },
+  };
+
+  async function carryOut(name: FunctionName, event: (mark: string) => object, id?: ShardId): Promise<Invoked> {
+    const mark = randomUUID();
+    const place = armed.findIndex((each) => each.name === name);
+    if (place >= 0) return killed(name, { mark, event: event(mark), arm: armed.splice(place, 1)[0].arm, ...(id && { id }) });
+    const startedAt = performance.now();
+    const invoked = await invocations.invoke(name, event(mark));
+    if (invoked.kind === "answered") seen.set(name, [...(seen.get(name) ?? []), performance.now() - startedAt].slice(-SEEN_MAX));
+    // By SIGKILL where it was given to the process that a kill had just met behind its answer.
+    else count(`${name}: ended by ${invoked.by}, not by a kill`);
+    return invoked;
+  }
+
+  async function killed(
+    name: FunctionName,
+    { mark, event, arm, id }: { readonly mark: string; readonly event: object; readonly arm: Arm; readonly id?: ShardId },
+  ): Promise<Invoked> {
+    const before = id && (await lookAt(world, id));
+    let isOver = false;
+    const invoking = invocations.invoke(name, event).finally(() => {
+      isOver = true;
+    });
+    // It may wait for a process to start.
+    while (!isOver && !(await invocations.isAt(mark))) await pause(LOOK_MS);
+    await pause(random.fraction() * usualMs(name));
+    await invocations.kill(mark);
+    const invoked = await invoking;
+    const isKilled = invoked.kind === "failed" && invoked.by === "SIGKILL";
+    const after = id && isKilled ? await lookAt(world, id) : undefined;
+    arm(isKilled ? { name, ...(before && { before }), ...(after && { after }) } : undefined);
+    return invoked;
+  }
+
+  function usualMs(name: FunctionName): number {
+    const sorted = [...(seen.get(name) ?? [FIRST_MS])].sort((a, b) => a - b);
+    return sorted[Math.floor(sorted.length / 2)];
+  }
+}

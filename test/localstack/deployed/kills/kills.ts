@@ -1,0 +1,190 @@
+// The deployed functions work on one table, and the processes that run them are killed in the middle of invocations (I1 to
+// I7, I9). What their callers were told makes a history of each shard, and that must be linearizable; and the next capture and
+// the next cleanup leave nothing that should not be there.
+
+import { GetQueueAttributesCommand, ReceiveMessageCommand } from "@aws-sdk/client-sqs";
+import { expect } from "vitest";
+import { seededRandom } from "../../../../lib/adapters/memory/random.ts";
+import { queryAll, readControl } from "../../../../lib/checkpoint/control.ts";
+import { createTable } from "../../../../lib/jobs/tables.ts";
+import type { ShardId } from "../../../../lib/model/names.ts";
+import type { Attributes } from "../../../../lib/ports/checkpoint-store.ts";
+import type { Random } from "../../../../lib/ports/random.ts";
+import type { World } from "../../../../lib/ports/world.ts";
+import { WRITERS } from "../../../processes/batches.ts";
+import { checkAtRest, checkHistory, checkStates, checkVerified, logOf, watchGrowth } from "../../../processes/witness.ts";
+import { sqs } from "../../clients.ts";
+import { deployedWorld, output, until } from "../stack.ts";
+import { type Calls, type Killed, openCalls } from "./calls.ts";
+import { captureAndClean, lapse, read, request, type Requested, type Run, write } from "./clients.ts";
+import { type FunctionName, openInvocations } from "./invocations.ts";
+import { captureStage, cleanupStage } from "./stages.ts";
+import { keepVersions, keptRedoFiles } from "./versions.ts";
+
+/** More of them, and other victims and moments: FUNCTION_KILLS=200 KILL_SEED=7 npx vitest run --project localstack test/localstack/deployed.test.ts */
+export const FUNCTION_KILLS = Number(process.env.FUNCTION_KILLS ?? 10);
+const SEED = Number(process.env.KILL_SEED ?? 1);
+const TABLE = `killed-${process.pid}`;
+const SHARDS = 3;
+/** One of them appends without a producer. */
+const WRITERS_HERE = WRITERS.slice(-3);
+const CAPTURERS = 2;
+/** Kills that are waited for at a time. */
+const KILLERS = 2;
+/** Never due by itself. */
+const NEVER = { captureAfterMs: 365 * 24 * 3_600_000, captureAfterMutations: Number.MAX_SAFE_INTEGER, captureLogPercent: 10_000 };
+const LOOK_EVERY_MS = 300;
+const OUTCOMES_MS = 120_000;
+const QUIET_MS = 60_000;
+const CAPTURES_AT_REST_MAX = 5;
+const PERCENT: Readonly<Record<FunctionName, number>> = { snapshot: 45, ingest: 30, cleanup: 15, requests: 10 };
+
+export async function killedAnywhereNothingIsLost(): Promise<void> {
+  const world = deployedWorld();
+  await createTable(world, { name: TABLE, shards: SHARDS, ...NEVER });
+  const random = seededRandom(SEED);
+  const invocations = openInvocations();
+  const calls = openCalls({ invocations, world, random });
+  const endVersions = await keepVersions();
+  const startedAt = performance.now();
+  try {
+    let isOver = false;
+    const runOf = (place: number): Run => ({ world, calls, table: TABLE, shards: SHARDS, random: seededRandom(SEED * 100 + place), isOver: () => isOver });
+    const writing = WRITERS_HERE.map((writer, place) => write(runOf(place), writer));
+    const capturing = Array.from({ length: CAPTURERS }, (_, place) => captureAndClean(runOf(10 + place)));
+    const requesting = request(runOf(20));
+    const reading = read(runOf(30));
+    const growing = shardsOf().map((id) => watchGrowth(world, id, { everyMs: LOOK_EVERY_MS, isOver: () => isOver }));
+    const all = Promise.all([...writing, ...capturing, requesting, reading, ...growing]);
+    // One that fails ends the run for all.
+    const failure = all.then(() => new Promise<never>(() => undefined));
+    failure.catch(() => {
+      isOver = true;
+    });
+    const killed = await killFunctions(calls, random, failure);
+    isOver = true;
+    await all;
+    const killsMs = performance.now() - startedAt;
+
+    const requests = await requesting;
+    const told = await outcomesOf(world, requests);
+    await Promise.all(shardsOf().map((id) => rest(world, calls, id)));
+    const sent = (await Promise.all(writing)).flat();
+    const readings = await reading;
+    const summary = { mutations: 0, redoFiles: 0, ghosts: 0, acknowledged: 0, repeated: 0, readings: 0, requestsLeft: -requests.length };
+    for (const id of shardsOf()) {
+      const { files, ghosts } = await keptRedoFiles(id);
+      const log = logOf(files);
+      const read = readings.get(id.shard) ?? [];
+      const history = checkHistory(
+        log,
+        sent.filter(({ shard }) => shard === id.shard),
+        read,
+      );
+      await checkStates(world, id, log, read);
+      await checkVerified(world, id);
+      await checkAtRest(world, id, log);
+      summary.mutations += log.tail;
+      summary.redoFiles += files.length;
+      summary.ghosts += ghosts;
+      summary.acknowledged += history.acknowledged;
+      summary.repeated += history.repeated;
+      summary.readings += read.length;
+      summary.requestsLeft += (await requestItems(world, id)).length;
+    }
+    await nothingIsSetAside();
+    const committed = new Set((await Promise.all(growing)).flatMap((keys) => [...keys]));
+    console.log({
+      seed: SEED,
+      kills: killed.length,
+      secondsAKill: Number((killsMs / 1_000 / killed.length).toFixed(2)),
+      ...stagesOf(killed),
+      ...summary,
+      adopted: killed.filter(({ after }) => after?.control?.capture !== undefined && committed.has(after.control.capture.key)).length,
+      captures: committed.size,
+      requests: told,
+      ...Object.fromEntries([...calls.counts].sort()),
+    });
+  } finally {
+    invocations.close();
+    await endVersions();
+  }
+}
+
+function shardsOf(): readonly ShardId[] {
+  return Array.from({ length: SHARDS }, (_, shard) => ({ table: TABLE, shard }));
+}
+
+/** The last one meets a capture, which leaves the most behind. */
+async function killFunctions(calls: Calls, random: Random, failure: Promise<never>): Promise<readonly Killed[]> {
+  const killed: Killed[] = [];
+  let begun = 0;
+  const killer = async (): Promise<void> => {
+    while (begun < FUNCTION_KILLS) {
+      const name = ++begun === FUNCTION_KILLS ? "snapshot" : chosen(random);
+      const found = await Promise.race([calls.killNext(name), failure]);
+      if (found === undefined) begun--;
+      else killed.push(found);
+    }
+  };
+  await Promise.all(Array.from({ length: KILLERS }, killer));
+  return killed;
+}
+
+function chosen(random: Random): FunctionName {
+  let left = random.fraction() * 100;
+  for (const name of ["snapshot", "ingest", "cleanup"] as const) {
+    if (left < PERCENT[name]) return name;
+    left -= PERCENT[name];
+  }
+  return "requests";
+}
+
+/** How often a kill met each function at each stage. */
+function stagesOf(killed: readonly Killed[]): Readonly<Record<string, number>> {
+  const names = killed.map(({ name, before, after }) => {
+    if (before === undefined || after === undefined) return `kill of ${name}`;
+    return `kill of ${name}: ${name === "snapshot" ? captureStage(before, after) : cleanupStage(before, after)}`;
+  });
+  return Object.fromEntries([...Map.groupBy(names, (name) => name)].map(([name, all]) => [name, all.length] as const).sort());
+}
+
+/** What was asked for, and answered, is done: how it ended. */
+async function outcomesOf(world: World, requests: readonly Requested[]): Promise<Readonly<Record<string, number>>> {
+  const items = await until("the outcomes of requests", OUTCOMES_MS, async () => {
+    const found = new Map((await Promise.all(shardsOf().map((id) => requestItems(world, id)))).flat());
+    const asked = requests.map(({ request: name }) => found.get(`request#${name}`));
+    return asked.every((item) => item?.state === "done") ? asked : undefined;
+  });
+  const outcomes = Map.groupBy(items, (item) => String(item?.outcome));
+  return Object.fromEntries([...outcomes].map(([outcome, all]) => [outcome, all.length]));
+}
+
+async function requestItems({ checkpoints }: World, { table, shard }: ShardId): Promise<readonly (readonly [string, Attributes])[]> {
+  const items = await queryAll(checkpoints, { table, shard }, "request#");
+  return items.map(({ key, attributes }) => [key.sort, attributes]);
+}
+
+/** One capture, unless one that was asked for is at it, and one cleanup. */
+async function rest(world: World, calls: Calls, id: ShardId): Promise<void> {
+  await lapse(world, id);
+  for (let attempt = 0; attempt < CAPTURES_AT_REST_MAX; attempt++) {
+    expect(await calls.message("snapshot", id, id)).toEqual({ kind: "done" });
+    const control = await readControl(world.checkpoints, id);
+    if (control?.lease === undefined && control?.capture === undefined) break;
+  }
+  await until("the queue of cleanups to be empty", QUIET_MS, async () => {
+    const AttributeNames = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] as const;
+    const { Attributes } = await sqs().send(new GetQueueAttributesCommand({ QueueUrl: output("CleanupQueueUrl"), AttributeNames: [...AttributeNames] }));
+    return AttributeNames.every((name) => Attributes?.[name] === "0") || undefined;
+  });
+  expect(await calls.message("cleanup", id, { kind: "after", ...id })).toEqual({ kind: "done" });
+}
+
+/** A message that can never succeed would have been put there, and the function would have answered all the same. */
+async function nothingIsSetAside(): Promise<void> {
+  for (const name of ["SnapshotDeadLetterQueueUrl", "CleanupDeadLetterQueueUrl"]) {
+    const { Messages = [] } = await sqs().send(new ReceiveMessageCommand({ QueueUrl: output(name), MaxNumberOfMessages: 10, MessageAttributeNames: ["All"] }));
+    expect(Messages.filter(({ Body }) => Body?.includes(`"${TABLE}"`))).toEqual([]);
+  }
+}
