@@ -27,7 +27,7 @@ import type { Scope, Test } from "./suite.ts";
 
 /** The tests that are to notice a mutant, by the folder of lib/ that it is in: its own, and quick ones that stand on it. */
 const TESTS: Readonly<Record<string, readonly string[]>> = {
-  model: ["test/unit/{model,ndjson}/*.test.ts", "test/unit/redo-log/codec.test.ts", "test/unit/machines/keyed/patch.test.ts"],
+  model: ["test/unit/{model,ndjson}/*.test.ts", "test/unit/machines/keyed/patch.test.ts"],
   checkpoint: ["test/unit/checkpoint/*.test.ts"],
   cleanup: ["test/unit/cleanup/*.test.ts"],
   planner: ["test/unit/planner/*.test.ts"],
@@ -42,6 +42,8 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
 const HOLES = "test/promises/holes.test.ts";
 /** They start another engine, which takes seconds. */
 const LEFT_OUT = ["test/unit/snapshot/parquet/engines.test.ts", "test/unit/snapshot/parquet/splices.test.ts"];
+/** Titles of tests of large values or of time, which take seconds as well where the code counts what it does. */
+const LONG = /takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups/;
 /** Where in the sandbox a process tells the next one how long each test took. */
 const DURATIONS = "durations.json";
 /** A test waits for what never comes once the event loop had next to nothing to do for so many looks, one after the other. */
@@ -97,7 +99,9 @@ export class LoadedOnceRunner implements TestRunner {
     const { testsOf } = await import("./suite.ts");
     for (const path of globSync([...patterns]).sort()) {
       if (LEFT_OUT.includes(path)) continue;
-      for (const test of await testsOf(path, () => import(pathToFileURL(path).href))) this.tests.set(test.id, test);
+      for (const test of await testsOf(path, () => import(pathToFileURL(path).href))) {
+        if (!LONG.test(test.id)) this.tests.set(test.id, test);
+      }
     }
     try {
       this.durations = JSON.parse(readFileSync(DURATIONS, "utf8"));
@@ -112,6 +116,7 @@ export class LoadedOnceRunner implements TestRunner {
     for (const test of tests) {
       const before = process.cpuUsage();
       const result = await outcomeOf(test, prepared);
+      if (process.env.MUTATION_TIMES && !bail) console.log(result.timeSpentMs, process.cpuUsage(before).user / 1000, test.id);
       results.push(result);
       if (!bail) this.durations[test.id] = process.cpuUsage(before).user / 1000;
       if (bail && result.status === TestStatus.Failed) break;
