@@ -43,7 +43,7 @@ const HOLES = "test/promises/holes.test.ts";
 /** They start another engine, which takes seconds. */
 const LEFT_OUT = ["test/unit/snapshot/parquet/engines.test.ts", "test/unit/snapshot/parquet/splices.test.ts"];
 /** Titles of tests of large values or of time, which take seconds as well where the code counts what it does. */
-const LONG = /takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups/;
+const LONG = /takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest|refuses nesting beyond the limit, and/;
 /** Where in the sandbox a process tells the next one how long each test took. */
 const DURATIONS = "durations.json";
 /** A test waits for what never comes once the event loop had next to nothing to do for so many looks, one after the other. */
