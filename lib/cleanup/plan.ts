@@ -146,8 +146,8 @@ function markFor(control: Control, keep: ReadonlySet<HistoryRow>, policy: TableP
   const needed = Math.min(...[...keep].map(({ border }) => border.next));
   const withOverhead = checkpointBorder(control).next - policy.compactionOverhead;
   if (withOverhead >= needed) return toIndex(Math.max(control.lowWater, needed));
-  const borders = redoFiles.map(({ first }) => first).filter((first) => first >= control.lowWater && first <= withOverhead);
-  return borders.reduce((highest, first) => (first > highest ? first : highest), control.lowWater);
+  const borders = redoFiles.map(({ first }) => first).filter((first) => first <= withOverhead);
+  return borders.reduce((highest, first) => toIndex(Math.max(highest, first)), control.lowWater);
 }
 
 function isPinned(row: HistoryRow, nowMs: number): boolean {

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { changeControl, openShard, queryAll, readControl, readHistory, writeControl } from "../../../lib/checkpoint/control.ts";
-import { historyAttributes, historyItem, partItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { historyAttributes, historyItem, partItem, tableItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { cleaned, takeLease } from "../../../lib/checkpoint/transitions.ts";
 import type { Control } from "../../../lib/model/control.ts";
+import { TidemarkError } from "../../../lib/model/errors.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 import type { World } from "../../../lib/ports/world.ts";
@@ -47,6 +48,41 @@ test("no shard opens in a table that is not there, and nothing is left of the at
   const world = memoryWorld();
   await expect(openShard(world, id, START_MS)).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
   expect(world.checkpoints.items).toEqual([]);
+});
+
+test("opening leaves the table's item as it is", async () => {
+  const world = await worldWithTable();
+  const before = await world.checkpoints.get(tableItem(id.table));
+  await openShard(world, id, START_MS);
+  expect(await world.checkpoints.get(tableItem(id.table))).toEqual(before);
+});
+
+test("opening gives up after so many attempts that all were refused, and can be tried again", async () => {
+  const world = await worldWithTable();
+  const unseen = withCheckpoints(world, () => ({ get: async () => undefined }));
+  await openShard(world, id, START_MS);
+  let writes = 0;
+  const counting = withCheckpoints(unseen, (checkpoints) => ({
+    write(changes) {
+      writes++;
+      return checkpoints.write(changes);
+    },
+  }));
+  await expect(openShard(counting, id, START_MS)).rejects.toMatchObject({ kind: "retry", code: "contended" });
+  expect(writes).toBe(CONTROL_ATTEMPTS_MAX);
+});
+
+test("opening reads no more once its write was answered", async () => {
+  const world = await worldWithTable();
+  let reads = 0;
+  const counting = withCheckpoints(world, (checkpoints) => ({
+    get(key) {
+      reads++;
+      return checkpoints.get(key);
+    },
+  }));
+  await openShard(counting, id, START_MS);
+  expect(reads).toBe(1);
 });
 
 test("a change of a shard that is gone says so", async () => {
@@ -111,7 +147,24 @@ test("what is written along is written with it or not at all, and who refused is
   expect([refused, await readControl(world.checkpoints, id)]).toEqual([{ kind: "refused", beside: partItem(id, toEpoch(1), 1) }, from]);
 });
 
-test("a fault that is no lost reply is not settled but told", async () => {
+test("a write where the control item is gone is refused, and so is one beside an item that stands in another's way", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const part = partItem(id, toEpoch(1), 1);
+  await world.checkpoints.write([{ item: part, when: [], put: { etag: "x" } }]);
+  const also = [{ item: part, when: [{ kind: "absent" } as const], put: { etag: "y" } }];
+  expect(await writeControl(world, { id, from, to: from, also })).toEqual({ kind: "refused", beside: part });
+  expect(await writeControl(memoryWorld(), { id, from, to: from, also: [] })).toEqual({ kind: "refused" });
+});
+
+test("a fault that is no lost reply is not settled but told, whatever its kind", async () => {
+  const world = await worldWithTable();
+  const from = await openShard(world, id, START_MS);
+  const denied = withCheckpoints(world, () => ({ write: async () => Promise.reject(new TidemarkError("wait", "throttled", "later")) }));
+  await expect(writeControl(denied, { id, from, to: from, also: [] })).rejects.toMatchObject({ kind: "wait", code: "throttled" });
+});
+
+test("a fault of the program is not settled but told", async () => {
   const world = await worldWithTable();
   const from = await openShard(world, id, START_MS);
   const failing = withCheckpoints(world, () => ({ write: async () => Promise.reject(new TypeError("a bug")) }));

@@ -3,14 +3,21 @@ import {
   controlAttributes,
   controlItem,
   historyAttributes,
+  gatheringItem,
   historyItem,
+  jobItem,
+  noteItem,
+  noteSort,
   parseControl,
   parseHistoryRow,
+  parseNoteItem,
   parsePartItem,
   parseTable,
   parseTail,
   partItem,
   partSort,
+  requestItem,
+  restoreItem,
   shardOfItem,
   tableAttributes,
   tableItem,
@@ -44,6 +51,7 @@ test.each([
   ["as it was opened", controlWith()],
   ["with a lease", controlWith({ lease: { owner: "me", untilMs: 5 } })],
   ["with all it can have", controlWith({ lease: { owner: "me", untilMs: 5 }, checkpoint: checkpointAt(8), capture: recordAt(9, 3) })],
+  ["with a capture by sections, far enough to be read back", controlWith({ capture: { ...recordAt(9, 3), sections: [0, 7, 12], readBack: 4 } })],
 ])("a control item reads back %s", (_, control) => {
   expect(parseControl({ key: controlItem(shard), attributes: controlAttributes(control) })).toEqual(control);
 });
@@ -56,6 +64,16 @@ test("tail and table read back", () => {
   expect(parseTail({ key: tailItem(shard), attributes: hintAttributes })).toEqual(hint);
   expect(parseTail({ key: tailItem(shard), attributes: tailAttributes(hint) })).toEqual({ ...hint, dueSinceMs: undefined, askedAtMs: undefined });
   expect(parseTable({ key: tableItem("players"), attributes: tableAttributes(table) })).toEqual(table);
+  const ofSource: Table = { ...table, source: "influxdb" };
+  expect(parseTable({ key: tableItem("players"), attributes: tableAttributes(ofSource) })).toEqual(ofSource);
+});
+
+test("what an item does not have is absent, not undefined", () => {
+  const control = parseControl({ key: controlItem(shard), attributes: controlAttributes(controlWith({ capture: recordAt(9, 3) })) });
+  expect([Object.keys(control), Object.keys(control.capture ?? {})].flat()).not.toEqual(
+    expect.arrayContaining([expect.stringMatching(/^(lease|checkpoint|sections|readBack)$/)]),
+  );
+  expect(Object.keys(parseTable({ key: tableItem("players"), attributes: tableAttributes(table) }))).not.toContain("source");
 });
 
 test("a tail item that an older version wrote reads as one of which nothing is known", () => {
@@ -119,13 +137,26 @@ test("a part's key gives its epoch and number back", () => {
   ]);
 });
 
+test("jobs, requests, notes, gatherings and restores have keys of their own in the shard's partition", () => {
+  const keys = [jobItem(shard), requestItem(shard, "ab12"), noteItem(shard, 7, "files"), gatheringItem(shard), restoreItem(shard, "db/one")];
+  expect(keys.map(({ partition }) => partition)).toEqual(keys.map(() => "shard#players/0"));
+  expect(keys.map(({ sort }) => sort)).toEqual(["job#snapshot", "request#ab12", "note#0000000000000007#files", "gathering", "restore#db/one"]);
+});
+
+test("a note's key gives its sequence and name back, whatever the name", () => {
+  const key = noteItem(shard, 12, "a#b");
+  expect([parseNoteItem(key), key.sort.startsWith(noteSort(12)), key.sort.startsWith(noteSort(1))]).toEqual([{ sequence: 12, name: "a#b" }, true, false]);
+});
+
 const parsers: readonly (readonly [string, (item: Item) => unknown, Item])[] = [
   [
     "control",
     parseControl,
     {
       key: controlItem(shard),
-      attributes: controlAttributes(controlWith({ checkpoint: checkpointAt(8), capture: recordAt(9, 3), lease: { owner: "me", untilMs: 4 } })),
+      attributes: controlAttributes(
+        controlWith({ checkpoint: checkpointAt(8), capture: { ...recordAt(9, 3), sections: [0, 4] }, lease: { owner: "me", untilMs: 4 } }),
+      ),
     },
   ],
   ["history", parseHistoryRow, { key: historyItem(shard, rowAt(8)), attributes: historyAttributes(rowAt(8, { pins: { reader: 5 } })) }],
@@ -185,6 +216,27 @@ test("damage within a checkpoint, a capture or the pins is named with its place"
   expect(() => parseHistoryRow({ key: historyItem(shard, rowAt(8)), attributes: { ...historyAttributes(rowAt(8)), pins: { reader: "soon" } } })).toThrow(
     /\(pins\) is damaged: its attribute reader/,
   );
+});
+
+test.each([
+  ["all of them", "0,4"],
+  ["one of no number", [0, "4"]],
+  ["one below 0", [-1, 4]],
+  ["one between two", [0, 1.5]],
+])("sections that are no row groups are damage: %s", (_, sections) => {
+  const control = controlAttributes(controlWith());
+  const capture = { ...recordAt(9, 3), target: { ...borderAt(10) }, sections };
+  expect(() => parseControl({ key: controlItem(shard), attributes: { ...control, capture } })).toThrow(/\(capture\) is damaged: its attribute sections/);
+});
+
+test("nothing in the place of a checkpoint is damage", () => {
+  const attributes = { ...controlAttributes(controlWith()), checkpoint: null as never };
+  expect(() => parseControl({ key: controlItem(shard), attributes })).toThrow("its attribute checkpoint is null");
+});
+
+test("a row whose key is that of another generation of its shard is damage", () => {
+  const attributes = { ...historyAttributes(rowAt(8)), key: checkpointAt(9).key };
+  expect(() => parseHistoryRow({ key: historyItem(shard, rowAt(8)), attributes })).toThrow("is damaged: its key is players/0/");
 });
 
 test("an item in another's place is damage, and both are told apart", () => {

@@ -5,11 +5,12 @@ import { checkPaired, pairStore } from "../../../lib/checkpoint/pairing.ts";
 import { memoryCheckpointStore } from "../../../lib/adapters/memory/checkpoint-store.ts";
 import { memoryObjectStore } from "../../../lib/adapters/memory/object-store.ts";
 import { cleanupShard, cleanupStrays } from "../../../lib/jobs/cleanup.ts";
+import { seededRandom } from "../../../lib/adapters/memory/random.ts";
 import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { STORE_KEY } from "../../../lib/model/names.ts";
 import { storeItem } from "../../../lib/checkpoint/items.ts";
-import { appendEach, id, memoryWorld, type MemoryWorld, put, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, id, memoryWorld, type MemoryWorld, put, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 
 /** The objects of a store that was written to, beside items of none. */
 async function strangers(): Promise<MemoryWorld> {
@@ -34,6 +35,18 @@ test("cut off between item and object, pairing is finished by the next", async (
   await expect(pairStore(cut)).rejects.toThrow("cut off");
   await expect(checkPaired(world)).rejects.toMatchObject({ code: "unpaired-store" });
   await pairStore(world);
+  await expect(checkPaired(world)).resolves.toBeUndefined();
+});
+
+test("of two that pair a store at once both go on with one id", async () => {
+  const world = memoryWorld();
+  const late = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      await pairStore({ ...world, random: seededRandom(2) });
+      return checkpoints.write(changes);
+    },
+  }));
+  await pairStore(late);
   await expect(checkPaired(world)).resolves.toBeUndefined();
 });
 
@@ -91,6 +104,8 @@ test.each([
   ["another version that is none", (text: string) => text.replace(":1,", ":0,")],
   ["white space", (text: string) => text.replace(",", ", ")],
   ["no line feed", (text: string) => text.trim()],
+  ["something before it", (text: string) => `x${text}`],
+  ["something behind it", (text: string) => `${text}x`],
   ["nothing", () => ""],
 ])("an object of the store's id with %s is damage, and told with the remedy", async (_, change) => {
   const world = await worldWithTable();
@@ -98,5 +113,7 @@ test.each([
   for (const work of [checkPaired(world), pairStore(world)])
     await expect(work).rejects.toMatchObject({ kind: "repair", object: STORE_KEY, message: expect.stringContaining("tidemark init") });
   world.objects.damage(STORE_KEY, () => Buffer.from('{"formatVersion":2,"store":"00000000000000000000000000000000"}\n'));
+  await expect(checkPaired(world)).rejects.toMatchObject({ kind: "call", code: "newer-format" });
+  world.objects.damage(STORE_KEY, () => Buffer.from('{"formatVersion":10,"store":"00000000000000000000000000000000"}\n'));
   await expect(checkPaired(world)).rejects.toMatchObject({ kind: "call", code: "newer-format" });
 });

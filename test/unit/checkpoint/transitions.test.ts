@@ -5,6 +5,7 @@ import {
   cleaned,
   commitCheckpoint,
   type Holder,
+  noteReadBack,
   opened,
   recordCapture,
   releaseLease,
@@ -64,6 +65,24 @@ test("a holder renews and releases its lease, once it has one", () => {
     lost,
     lost,
   ]);
+});
+
+test("a holder whose own write was overtaken takes the lease again, though it still runs", () => {
+  expect(takeLease(held, { owner: "me", nowMs: 50, ttlMs: 60 })).toEqual({
+    kind: "to",
+    control: controlWith({ epoch: toEpoch(4), lease: { owner: "me", untilMs: 110 } }),
+  });
+});
+
+test("how far a capture was read back is noted on that capture alone, by its holder alone", () => {
+  const capture = recordAt(9, 3);
+  const control = controlWith({ lease, capture });
+  expect([
+    noteReadBack(control, holder, capture.uploadId, 4),
+    noteReadBack(control, holder, "upload-2", 4),
+    noteReadBack(held, holder, capture.uploadId, 4),
+    noteReadBack({ ...control, epoch: toEpoch(4) }, holder, capture.uploadId, 4),
+  ]).toEqual([{ kind: "to", control: { ...control, capture: { ...capture, readBack: 4 } } }, lost, lost, lost]);
 });
 
 test("a record is left as it is by a release, for the next holder to adopt", () => {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { attach } from "../../../lib/attachments/attach.ts";
 import { openShard, readControl, readHistory } from "../../../lib/checkpoint/control.ts";
-import { noteItem } from "../../../lib/checkpoint/items.ts";
+import { controlItem, noteItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
 import { snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
@@ -48,8 +48,8 @@ async function committed(world: World, generation: number, files: Awaited<Return
 }
 
 /** So many generations, each with another file, each captured. */
-async function worldWithGenerations(count: number): Promise<MemoryWorld> {
-  const world = await worldOfSource();
+async function worldWithGenerations(count: number, keepSnapshots = POLICY_DEFAULTS.keepSnapshots): Promise<MemoryWorld> {
+  const world = await worldWithTable({ source: "influxdb", keepSnapshots });
   for (let generation = 1; generation <= count; generation++) {
     await committed(world, generation, [await stored(world, generation, `content ${generation}`.replace(" ", "-"))]);
     await snapshotShard(world, { id });
@@ -142,6 +142,23 @@ describe("attachments", () => {
     expect([planned.attachments.objects.length, attachments(world).length]).toEqual([1, 3]);
     const cleaned = await sweep(world, request);
     expect([cleaned.attachments.objects, attachments(world).length]).toEqual([planned.attachments.objects, 2]);
+  });
+
+  test("that go with a generation are planned by a dry run that lets it go, and those of a shard that is gone by no plan of their own", async () => {
+    const world = await worldWithGenerations(4, 4);
+    const planned = await sweep(world, { ...request, dryRun: true });
+    expect(planned.attachments.objects.map(({ key }) => key.replace(/^.*\//, ""))).toEqual([`${FILE}-content-1`, `${FILE}-content-2`]);
+    await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+    const gone = await sweep(world, { ...request, dryRun: true });
+    expect([gone.kind, gone.attachments.objects, gone.plan.orphans.some(({ key }) => key.endsWith("-content-4"))]).toEqual(["planned", [], true]);
+  });
+
+  test("are counted where a run tells what it took away", async () => {
+    const world = await worldWithGenerations(4, 4);
+    await stored(world, 4, "stray");
+    await world.objects.createUpload(`${await prefixOf(world)}${attachmentReference(3, "7/large")}`);
+    await sweep(world, request);
+    expect(world.events.at(-1)).toMatchObject({ kind: "cleaned", snapshots: 2, orphans: 4 });
   });
 
   test("that could not be deleted are told, and tried again by the next run", async () => {

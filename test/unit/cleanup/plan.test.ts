@@ -50,6 +50,7 @@ const nothing = { lowWater: 1, fence: false, redoFiles: [], generations: [], orp
 const redo = (first: number) => redoKey(prefix, toIndex(first));
 const snapshot = (index: number, epoch: number) => snapshotKey(prefix, toIndex(index), toEpoch(epoch));
 const kept = (indexes: readonly number[]) => indexes.map((index) => rowAt(index));
+const PAST = "players/0/ffffffffffffffff/";
 /** A log with a redo file at each tenth index, and its generations' objects. */
 const log = [1, 11, 21, 31, 41].map(redo);
 
@@ -147,6 +148,36 @@ describe("what nothing names", () => {
     ["a snapshot that a row names is left", { rows: [rowAt(40, { epoch: toEpoch(2) })], keys: [snapshot(40, 2)] }, {}],
     ["an upload of a past epoch is ended", { uploads: [{ key: snapshot(40, 2), uploadId: "u" }] }, { uploads: ["u"] }],
     ["an upload of the current epoch is fenced when nobody works", { uploads: [{ key: snapshot(40, 3), uploadId: "u" }] }, { fence: true, uploads: ["u"] }],
+    [
+      "an upload of the current epoch is left while somebody works, who may record it next",
+      { control: { lease: { owner: "x", untilMs: NOW + 1 } }, uploads: [{ key: snapshot(40, 3), uploadId: "u" }] },
+      {},
+    ],
+    [
+      "a lease that ends this moment holds nobody's upload",
+      { control: { lease: { owner: "x", untilMs: NOW } }, uploads: [{ key: snapshot(40, 3), uploadId: "u" }] },
+      { fence: true, uploads: ["u"] },
+    ],
+    [
+      "uploads of a past life are ended, whatever their epoch",
+      { uploads: [{ key: `${PAST}snapshots/0000000000000099-e9.parquet`, uploadId: "u" }] },
+      { uploads: ["u"] },
+    ],
+    [
+      "an attachment's upload is left to the plan of attachments, and one of a past life is ended",
+      {
+        uploads: [
+          { key: `${prefix}attached/0000000000000009/a`, uploadId: "own" },
+          { key: `${PAST}attached/0000000000000009/a`, uploadId: "past" },
+        ],
+      },
+      { uploads: ["past"] },
+    ],
+    [
+      "a fence ends the record's upload, and no attachment's",
+      { control: { capture: record, checkpoint: checkpointAt(40) }, uploads: [own, { key: `${prefix}attached/0000000000000009/a`, uploadId: "a" }] },
+      { fence: true, uploads: [own.uploadId] },
+    ],
     ["an upload under another name is ended", { uploads: [{ key: `${prefix}x`, uploadId: "u" }] }, { uploads: ["u"] }],
     ["parts of a capture that is over go", { parts: [1, 2, 3] }, { parts: [1, 2, 3] }],
     [
@@ -178,6 +209,11 @@ describe("what nothing names", () => {
       "a name that no version makes is left alone and told",
       { keys: [`${prefix}redo/x`, `${shard.table}/0/README`] },
       { unparseable: [`${prefix}redo/x`, "players/0/README"] },
+    ],
+    [
+      "what lies below no life's name is left alone and told, though it is called as an object of one",
+      { keys: ["players/0/backup/redo/0000000000000001.redo", "players/0/FFFFFFFFFFFFFFFF/snapshots/0000000000000099-e9.parquet"] },
+      { unparseable: ["players/0/backup/redo/0000000000000001.redo", "players/0/FFFFFFFFFFFFFFFF/snapshots/0000000000000099-e9.parquet"] },
     ],
     [
       "a past life is dead as a whole, but for names that cannot be read",

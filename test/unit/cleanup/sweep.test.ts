@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, historyAttributes, historyItem, partItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { STORE_KEY } from "../../../lib/model/names.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { pin } from "../../../lib/recovery/pin.ts";
@@ -57,6 +58,14 @@ test("a second run finds nothing to do, and writes nothing", async () => {
   const outcome = await sweep(world, request);
   expect(outcome.kind).toBe("cleaned");
   expect(stored(world)).toEqual(before);
+});
+
+test("a run with nothing to do tells of nothing", async () => {
+  const world = await worldWithCaptures(3);
+  await sweep(world, request);
+  const told = world.events.length;
+  await sweep(world, request);
+  expect(world.events.length).toBe(told);
 });
 
 test("a dry run changes nothing, and plans what a run then does", async () => {
@@ -186,6 +195,50 @@ test("an upload of the current epoch is fenced, and its writer then stores no pa
   await world.objects.createUpload(`${prefix}snapshots/0000000000000009-e1.parquet`);
   const outcome = await sweep(world, request);
   expect([outcome.plan.fence, world.objects.uploads.size, (await readControl(world.checkpoints, id))?.epoch]).toEqual([true, 0, 2]);
+});
+
+test("where the mark stays and nobody is fenced, the control item is left as it is", async () => {
+  const world = await worldWithCaptures(2);
+  await sweep(world, request);
+  const before = await readControl(world.checkpoints, id);
+  await world.objects.createIfAbsent(`${await prefixOf(world)}snapshots/0000000000000009-e1.parquet`, Buffer.from("x"));
+  await world.objects.createUpload(`${await prefixOf(world)}snapshots/0000000000000008-e1.parquet`);
+  await sweep(world, request);
+  expect([await readControl(world.checkpoints, id), world.objects.uploads.size]).toEqual([before, 0]);
+  expect(world.events.at(-1)).toEqual({ kind: "cleaned", shard: "players/0", redoFiles: 0, snapshots: 0, orphans: 2, lowWater: before?.lowWater });
+});
+
+test("a row that another run took away meanwhile does not come back, and neither does its mark", async () => {
+  const world = await worldWithCaptures(3);
+  const [row] = await readHistory(world.checkpoints, id);
+  const raced = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      // Another copy of this run, that is ahead of it by all of its steps.
+      if (changes.some(({ item }) => item.sort === historyItem(id, row).sort))
+        await checkpoints.write([{ item: historyItem(id, row), when: [], delete: true }]);
+      return checkpoints.write(changes);
+    },
+  }));
+  await sweep(raced, request);
+  expect((await readHistory(world.checkpoints, id)).map(({ index, state }) => [index, state])).toEqual([
+    [4, "kept"],
+    [6, "kept"],
+  ]);
+});
+
+test("only a run that deletes what the control item does not know asks whether the objects are of this store", async () => {
+  const world = await worldWithCaptures(3);
+  await world.objects.deleteMany([STORE_KEY]);
+  expect(await sweep(world, request)).toMatchObject({ kind: "cleaned" });
+  const past = "players/0/ffffffffffffffff/redo/0000000000000001.redo";
+  await world.objects.createIfAbsent(past, Buffer.from("x"));
+  await expect(sweep(world, request)).rejects.toMatchObject({ code: "unpaired-store" });
+  // One that is its own beside it makes no difference.
+  await world.objects.createIfAbsent(`${await prefixOf(world)}snapshots/0000000000000009-e1.parquet`, Buffer.from("x"));
+  await expect(sweep(world, request)).rejects.toMatchObject({ code: "unpaired-store" });
+  expect(world.objects.objects.has(past)).toBe(true);
+  await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+  await expect(sweep(world, request)).rejects.toMatchObject({ code: "unpaired-store" });
 });
 
 test("a name that cannot be read is told and left", async () => {

@@ -1,7 +1,19 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SHARDS_MAX, TABLE_NAME_LENGTH_MAX } from "../../../lib/model/limits.ts";
-import { checkTableName, incarnationPrefix, isIncarnation, parseObjectName, parseTarget, redoKey, shardName, snapshotKey } from "../../../lib/model/names.ts";
+import {
+  attachmentReference,
+  checkTableName,
+  incarnationPrefix,
+  isIncarnation,
+  parseObjectName,
+  parseTarget,
+  quarantineKey,
+  redoKey,
+  referencesIn,
+  shardName,
+  snapshotKey,
+} from "../../../lib/model/names.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 
 const prefix = incarnationPrefix({ table: "players", shard: 3 }, "00112233aabbccdd");
@@ -53,6 +65,20 @@ test.each([
   "snapshots/0000000000000057.parquet",
   "snapshots/0000000000000057-e9007199254740992.parquet",
   "redo/0000000000000057.redo\n",
+  "xsnapshots/0000000000000057-e3.parquet",
+  "snapshots/0000000000000057-e3.parquet.tmp",
+  "snapshots/0000000000000057-e3xparquet",
+  "snapshots/9999999999999999-e3.parquet",
+  "snapshots/57-e3.parquet",
+  "redo/0000000000000057xredo",
+  "attached/9999999999999999/a",
+  "attached/0000000000000007/",
+  "attached/0000000000000007/a/../b",
+  "attached/0000000000000007/a//b",
+  "attached/0000000000000007/a b",
+  `attached/0000000000000007/${"a".repeat(201)}`,
+  "attached/7/a",
+  "xattached/0000000000000007/a",
 ])("a name that no version makes is unknown: %j", (rest) => {
   expect(parseObjectName(rest)).toEqual({ kind: "unknown" });
 });
@@ -107,4 +133,28 @@ test("an incarnation is sixteen hexadecimal digits", () => {
     false,
     false,
   ]);
+});
+
+test("an attachment's reference gives its sequence back, and is found in a value as a JSON string of its own", () => {
+  const names = ["7/one.tsm", "a", "A-b_c.d/e", "a".repeat(200)];
+  const references = names.map((name, sequence) => attachmentReference(sequence, name));
+  expect(references[0]).toBe("attached/0000000000000000/7/one.tsm");
+  expect(references.map(parseObjectName)).toEqual(names.map((_, sequence) => ({ kind: "attached", sequence })));
+  expect(referencesIn(Buffer.from(JSON.stringify({ files: references, other: "é" })))).toEqual(references);
+});
+
+test("no other text of a value is a reference", () => {
+  const texts = [
+    "attached/7/a",
+    "attached/0000000000000007/",
+    "attached/0000000000000007/../a",
+    "x/attached/0000000000000007/a",
+    "attached/0000000000000007/a b",
+  ];
+  expect(referencesIn(Buffer.from(`${JSON.stringify(texts)}attached/0000000000000007/a`))).toEqual([]);
+});
+
+test("the copy of a damaged object lies outside of every table", () => {
+  expect(quarantineKey(redoKey(prefix, toIndex(57)))).toBe(`_quarantine/${prefix}redo/0000000000000057.redo`);
+  expect(() => checkTableName("_quarantine")).toThrow(expect.objectContaining({ code: "bad-table-name" }));
 });

@@ -137,6 +137,11 @@ test.each([
   expect(decide(hint, { recoverWithinMs: 60_000 })).toMatchObject({ kind, ...(kind === "qualifies" && { by: "recovery" }) });
 });
 
+test("a recovery that takes the wanted time exactly is soon enough", () => {
+  const hint = { ...logOf(1_000, { files: 3 }), rates: { fileMicros: 20_000_000 } };
+  expect([60_000, 59_999].map((recoverWithinMs) => decide(hint, { recoverWithinMs }).kind)).toEqual(["waits", "qualifies"]);
+});
+
 test("a capture that is due by the time of a recovery cuts it to half or less of what it was", () => {
   const load = fc.record({
     snapshotBytes: fc.nat(10 ** 12),
@@ -205,6 +210,11 @@ test("more log, more mutations and more time never make a shard wait that was du
       if (kindOf(some) === "qualifies") expect(kindOf(sum)).toBe("qualifies");
     }),
   );
+});
+
+test("of what is not known there is no figure, not even an empty one", () => {
+  const hint = hintWith({ next: 502, capturedNext: 501 });
+  expect(Object.keys(outlookOf({ id, hint }, CALM))).toEqual(["mutations", "log", "recovery", "dueAtMs"]);
 });
 
 test("write amplification is all that was stored over all that was appended, and unknown where nothing was", () => {
