@@ -48,16 +48,18 @@ export async function comeToRest(troupe: Troupe, unanswered: readonly Batch[], s
   await recoverAll(troupe, process, alone);
 }
 
-/** The head, and indexes since the oldest kept generation's: all of them for some seeds, one for the others. */
+/** One state that can be brought back, the newest for half of the seeds; all of them for some. */
 async function recoverAll(troupe: Troupe, process: Process, alone: <T>(work: Promise<T>) => Promise<T>): Promise<void> {
   const { promises, random } = troupe;
-  await alone(readOnce(troupe, process, {}, false));
   const last = promises.log.tail.next - 1;
   const from = promises.control?.lowWater === 1 ? 0 : Math.min(last, ...[...promises.rows.values()].map(({ index }) => index));
-  const all = random.fraction() < ALL_INDEXES;
-  const indexes = Array.from({ length: all ? last - from + 1 : 1 }, (_, place) => (all ? from + place : whole(random, from, last)));
+  const chance = random.fraction();
+  const all = chance < ALL_INDEXES;
+  if (all || chance < 0.5) await alone(readOnce(troupe, process, {}, false));
+  if (!all && chance < 0.5) return;
+  const indexes = all ? Array.from({ length: last - from + 1 }, (_, place) => from + place) : [whole(random, from, last)];
   for (const index of indexes) await alone(readOnce(troupe, process, { index }, false));
 }
 
 /** Share of the schedules at whose end every index is recovered. */
-const ALL_INDEXES = 0.05;
+const ALL_INDEXES = 0.02;
