@@ -1,5 +1,5 @@
-// The deployed functions work on one table, and the processes that run them are killed in the middle of invocations (I1 to
-// I7, I9). What their callers were told makes a history of each shard, and that must be linearizable; and the next capture and
+// The deployed functions work on one table, and the processes that run them are killed in the middle of invocations, or stopped
+// until their lease has passed to another (I1 to I7, I9). What their callers were told makes a history of each shard, and that must be linearizable; and the next capture and
 // the next cleanup leave nothing that should not be there.
 
 import { GetQueueAttributesCommand, ReceiveMessageCommand } from "@aws-sdk/client-sqs";
@@ -23,6 +23,8 @@ import { keepVersions, keptRedoFiles } from "./versions.ts";
 
 /** More of them, and other victims and moments: FUNCTION_KILLS=200 KILL_SEED=7 npx vitest run --project localstack test/localstack/deployed.test.ts */
 export const FUNCTION_KILLS = Number(process.env.FUNCTION_KILLS ?? 10);
+/** Captures that are stopped while another takes their lease and commits. */
+const FREEZES = Number(process.env.FUNCTION_FREEZES ?? Math.ceil(FUNCTION_KILLS / 5));
 const SEED = Number(process.env.KILL_SEED ?? 1);
 const TABLE = `killed-${process.pid}`;
 const SHARDS = 3;
@@ -61,7 +63,7 @@ export async function killedAnywhereNothingIsLost(): Promise<void> {
     failure.catch(() => {
       isOver = true;
     });
-    const killed = await killFunctions(calls, random, failure);
+    const [killed] = await Promise.all([killFunctions(calls, random, failure), freezeCaptures(world, calls, failure)]);
     isOver = true;
     await all;
     const killsMs = performance.now() - startedAt;
@@ -97,6 +99,7 @@ export async function killedAnywhereNothingIsLost(): Promise<void> {
     console.log({
       seed: SEED,
       kills: killed.length,
+      freezes: FREEZES,
       secondsAKill: Number((killsMs / 1_000 / killed.length).toFixed(2)),
       ...stagesOf(killed),
       ...summary,
@@ -129,6 +132,16 @@ async function killFunctions(calls: Calls, random: Random, failure: Promise<neve
   };
   await Promise.all(Array.from({ length: KILLERS }, killer));
   return killed;
+}
+
+/** Whoever goes on behind a stop has a lease that is another's by then (I4). */
+async function freezeCaptures(world: World, calls: Calls, failure: Promise<never>): Promise<void> {
+  const meanwhile = async (id: ShardId): Promise<void> => {
+    await lapse(world, id);
+    await calls.message("snapshot", id, id);
+    await calls.message("cleanup", id, { kind: "after", ...id });
+  };
+  for (let frozen = 0; frozen < FREEZES; ) if (await Promise.race([calls.freezeNext(meanwhile), failure])) frozen++;
 }
 
 function chosen(random: Random): FunctionName {
