@@ -11,7 +11,7 @@ import { lookAt, type Sight } from "./stages.ts";
 /** How long an invocation takes, until some have been seen. */
 const FIRST_MS = 150;
 const SEEN_MAX = 9;
-const LOOK_MS = 2;
+const LOOK_MS = 30;
 
 export interface Killed {
   readonly name: FunctionName;
