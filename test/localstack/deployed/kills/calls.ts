@@ -12,6 +12,8 @@ import { lookAt, type Sight } from "./stages.ts";
 const FIRST_MS = 150;
 const SEEN_MAX = 9;
 const LOOK_MS = 30;
+/** Behind its limit a function would be killed where it is stopped. */
+const FREEZE_MS_MAX = 12_000;
 
 export interface Killed {
   readonly name: FunctionName;
@@ -25,7 +27,7 @@ export interface Calls {
   message(name: "snapshot" | "cleanup", id: ShardId, message: object): Promise<QueueAnswer>;
   /** Kills a next call of a function at a random moment; nothing where that came too late. */
   killNext(name: FunctionName): Promise<Killed | undefined>;
-  /** Stops a next capture at a random moment, while something else is done, and lets it go on; false where that came too late. */
+  /** Stops a next capture at a random moment, while something else is done, and lets it go on; false where it did not. */
   freezeNext(meanwhile: (id: ShardId) => Promise<unknown>): Promise<boolean>;
   /** Whether a next call of that function is to be killed or stopped. */
   isArmed(name: FunctionName): boolean;
@@ -119,16 +121,16 @@ export function openCalls({ invocations, world, random }: { readonly invocations
 
   async function freeze({ mark, id }: Victim, meanwhile: (id: ShardId) => Promise<unknown>): Promise<boolean> {
     if (id === undefined || !(await invocations.signal(mark, "SIGSTOP"))) return false;
-    try {
-      await meanwhile(id);
-    } finally {
-      await invocations.signal(mark, "SIGCONT");
-    }
-    return true;
+    const doing = meanwhile(id);
+    await Promise.race([doing, pause(FREEZE_MS_MAX)]);
+    const goesOn = await invocations.signal(mark, "SIGCONT");
+    await doing;
+    return goesOn;
   }
 
+  /** Rather short: what a function does before it begins counts in what was seen. */
   function usualMs(name: FunctionName): number {
     const sorted = [...(seen.get(name) ?? [FIRST_MS])].sort((a, b) => a - b);
-    return sorted[Math.floor(sorted.length / 2)];
+    return sorted[Math.floor(sorted.length / 4)];
   }
 }

@@ -25,6 +25,8 @@ import { keepVersions, keptRedoFiles } from "./versions.ts";
 export const FUNCTION_KILLS = Number(process.env.FUNCTION_KILLS ?? 10);
 /** Captures that are stopped while another takes their lease and commits. */
 const FREEZES = Number(process.env.FUNCTION_FREEZES ?? Math.ceil(FUNCTION_KILLS / 5));
+/** For each of them: some end before they are stopped. */
+const FREEZE_ATTEMPTS_MAX = 5;
 const SEED = Number(process.env.KILL_SEED ?? 1);
 const TABLE = `killed-${process.pid}`;
 const SHARDS = 3;
@@ -59,7 +61,7 @@ export async function killedAnywhereNothingIsLost(): Promise<void> {
     console.log({
       seed: SEED,
       kills: work.killed.length,
-      freezes: FREEZES,
+      freezes: work.frozen,
       secondsAKill: Number(secondsAKill.toFixed(2)),
       ...stagesOf(work.killed),
       ...Object.fromEntries(Object.keys(found[0]).map((name) => [name, found.reduce((sum, each) => sum + each[name], 0)])),
@@ -77,6 +79,8 @@ export async function killedAnywhereNothingIsLost(): Promise<void> {
 /** What was done and told until the last kill. */
 interface Work {
   readonly killed: readonly Killed[];
+  /** Captures that went on behind a stop. */
+  readonly frozen: number;
   readonly sent: readonly SentShare[];
   readonly readings: ReadonlyMap<number, readonly Reading[]>;
   readonly requests: readonly Requested[];
@@ -100,10 +104,10 @@ async function workAndKill(world: World, calls: Calls): Promise<Work> {
   failure.catch(() => {
     isEnding = true;
   });
-  const [killed] = await Promise.all([killFunctions(calls, failure), freezeCaptures(world, calls, failure)]);
+  const [killed, frozen] = await Promise.all([killFunctions(calls, failure), freezeCaptures(world, calls, failure)]);
   isEnding = true;
   const [sent, , requests, readings, committed] = await all;
-  return { killed, sent: sent.flat(), readings, requests, committed: new Set(committed.flatMap((keys) => [...keys])) };
+  return { killed, frozen, sent: sent.flat(), readings, requests, committed: new Set(committed.flatMap((keys) => [...keys])) };
 }
 
 /** Throws where something of a shard is not as it must be; else figures. */
@@ -142,13 +146,16 @@ async function killFunctions(calls: Calls, failure: Promise<never>): Promise<rea
 }
 
 /** Whoever goes on behind a stop has a lease that is another's by then (I4). */
-async function freezeCaptures(world: World, calls: Calls, failure: Promise<never>): Promise<void> {
+async function freezeCaptures(world: World, calls: Calls, failure: Promise<never>): Promise<number> {
   const meanwhile = async (id: ShardId): Promise<void> => {
     await lapse(world, id);
     await calls.message("snapshot", id, id);
-    await calls.message("cleanup", id, { kind: "after", ...id });
   };
-  for (let frozen = 0; frozen < FREEZES; ) if (await Promise.race([calls.freezeNext(meanwhile), failure])) frozen++;
+  let frozen = 0;
+  for (let attempt = 0; attempt < FREEZES * FREEZE_ATTEMPTS_MAX && frozen < FREEZES; attempt++) {
+    if (await Promise.race([calls.freezeNext(meanwhile), failure])) frozen++;
+  }
+  return frozen;
 }
 
 function chosen(random: Random): FunctionName {
