@@ -41,7 +41,7 @@ describe.concurrent("an InfluxDB", () => {
 });
 
 test(`functions are killed in the middle of invocations, ${FUNCTION_KILLS} times: what all were told is linearizable, and nothing is left over`, {
-  timeout: 300_000 + FUNCTION_KILLS * 6_000,
+  timeout: 600_000 + FUNCTION_KILLS * 20_000,
 }, async ({ skip }) => {
   const why = await whyNoKills();
   if (why !== undefined) skip(why);

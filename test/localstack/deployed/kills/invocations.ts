@@ -1,4 +1,4 @@
-// Calls deployed functions directly, and kills the process of one in the middle of its invocation (SIGKILL).
+// Calls deployed functions directly, and kills or stops the process of one in the middle of its invocation.
 
 import { InvokeCommand, LambdaClient } from "@aws-sdk/client-lambda";
 import { inject } from "vitest";
@@ -24,8 +24,8 @@ export interface Invocations {
   invoke(name: FunctionName, event: object): Promise<Invoked>;
   /** Whether a process is at an event with this text. */
   isAt(text: string): Promise<boolean>;
-  /** Kills it; false where none is. */
-  kill(text: string): Promise<boolean>;
+  /** Sends that process a signal; false where none is. */
+  signal(text: string, signal: "SIGKILL" | "SIGSTOP" | "SIGCONT"): Promise<boolean>;
   close(): void;
 }
 
@@ -44,12 +44,12 @@ export function openInvocations(): Invocations {
       throw new Error(`${name} failed: ${payload}`);
     },
     isAt: (text) => ask("GET", text),
-    kill: (text) => ask("DELETE", text),
+    signal: (text, signal) => ask("POST", `${text}/${signal}`),
     close: () => client.destroy(),
   };
 
-  async function ask(method: "GET" | "DELETE", text: string): Promise<boolean> {
-    return (await fetch(`${endpoint}/_tidemark/invocations/${text}`, { method })).status === 204;
+  async function ask(method: "GET" | "POST", path: string): Promise<boolean> {
+    return (await fetch(`${endpoint}/_tidemark/invocations/${path}`, { method })).status === 204;
   }
 }
 

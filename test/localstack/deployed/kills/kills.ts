@@ -1,5 +1,5 @@
-// The deployed functions work on one table, and the processes that run them are killed in the middle of invocations (I1 to
-// I7, I9). What their callers were told makes a history of each shard, and that must be linearizable; and the next capture and
+// The deployed functions work on one table, and the processes that run them are killed in the middle of invocations, or stopped
+// until their lease has passed to another (I1 to I7, I9). What their callers were told makes a history of each shard, and that must be linearizable; and the next capture and
 // the next cleanup leave nothing that should not be there.
 
 import { GetQueueAttributesCommand, ReceiveMessageCommand } from "@aws-sdk/client-sqs";
@@ -12,17 +12,21 @@ import type { Attributes } from "../../../../lib/ports/checkpoint-store.ts";
 import type { Random } from "../../../../lib/ports/random.ts";
 import type { World } from "../../../../lib/ports/world.ts";
 import { WRITERS } from "../../../processes/batches.ts";
-import { checkAtRest, checkHistory, checkStates, checkVerified, logOf, watchGrowth } from "../../../processes/witness.ts";
+import { checkAtRest, checkHistory, checkStates, checkVerified, logOf, type Reading, watchGrowth } from "../../../processes/witness.ts";
 import { sqs } from "../../clients.ts";
 import { deployedWorld, output, until } from "../stack.ts";
 import { type Calls, type Killed, openCalls } from "./calls.ts";
-import { captureAndClean, lapse, read, request, type Requested, type Run, write } from "./clients.ts";
+import { captureAndClean, lapse, read, request, type Requested, type Run, type SentShare, write } from "./clients.ts";
 import { type FunctionName, openInvocations } from "./invocations.ts";
 import { captureStage, cleanupStage } from "./stages.ts";
 import { keepVersions, keptRedoFiles } from "./versions.ts";
 
 /** More of them, and other victims and moments: FUNCTION_KILLS=200 KILL_SEED=7 npx vitest run --project localstack test/localstack/deployed.test.ts */
 export const FUNCTION_KILLS = Number(process.env.FUNCTION_KILLS ?? 10);
+/** Captures that are stopped while another takes their lease and commits. */
+const FREEZES = Number(process.env.FUNCTION_FREEZES ?? Math.ceil(FUNCTION_KILLS / 5));
+/** For each of them: some end before they are stopped. */
+const FREEZE_ATTEMPTS_MAX = 5;
 const SEED = Number(process.env.KILL_SEED ?? 1);
 const TABLE = `killed-${process.pid}`;
 const SHARDS = 3;
@@ -42,67 +46,28 @@ const PERCENT: Readonly<Record<FunctionName, number>> = { snapshot: 45, ingest: 
 export async function killedAnywhereNothingIsLost(): Promise<void> {
   const world = deployedWorld();
   await createTable(world, { name: TABLE, shards: SHARDS, ...NEVER });
-  const random = seededRandom(SEED);
   const invocations = openInvocations();
-  const calls = openCalls({ invocations, world, random });
+  const calls = openCalls({ invocations, world, random: seededRandom(SEED) });
   const endVersions = await keepVersions();
-  const startedAt = performance.now();
   try {
-    let isOver = false;
-    const runOf = (place: number): Run => ({ world, calls, table: TABLE, shards: SHARDS, random: seededRandom(SEED * 100 + place), isOver: () => isOver });
-    const writing = WRITERS_HERE.map((writer, place) => write(runOf(place), writer));
-    const capturing = Array.from({ length: CAPTURERS }, (_, place) => captureAndClean(runOf(10 + place)));
-    const requesting = request(runOf(20));
-    const reading = read(runOf(30));
-    const growing = shardsOf().map((id) => watchGrowth(world, id, { everyMs: LOOK_EVERY_MS, isOver: () => isOver }));
-    const all = Promise.all([...writing, ...capturing, requesting, reading, ...growing]);
-    // One that fails ends the run for all.
-    const failure = all.then(() => new Promise<never>(() => undefined));
-    failure.catch(() => {
-      isOver = true;
-    });
-    const killed = await killFunctions(calls, random, failure);
-    isOver = true;
-    await all;
-    const killsMs = performance.now() - startedAt;
-
-    const requests = await requesting;
-    const told = await outcomesOf(world, requests);
+    const startedAt = performance.now();
+    const work = await workAndKill(world, calls);
+    const secondsAKill = (performance.now() - startedAt) / 1_000 / work.killed.length;
+    const requests = await outcomesOf(world, work.requests);
     await Promise.all(shardsOf().map((id) => rest(world, calls, id)));
-    const sent = (await Promise.all(writing)).flat();
-    const readings = await reading;
-    const summary = { mutations: 0, redoFiles: 0, ghosts: 0, acknowledged: 0, repeated: 0, readings: 0, requestsLeft: -requests.length };
-    for (const id of shardsOf()) {
-      const { files, ghosts } = await keptRedoFiles(id);
-      const log = logOf(files);
-      const read = readings.get(id.shard) ?? [];
-      const history = checkHistory(
-        log,
-        sent.filter(({ shard }) => shard === id.shard),
-        read,
-      );
-      await checkStates(world, id, log, read);
-      await checkVerified(world, id);
-      await checkAtRest(world, id, log);
-      summary.mutations += log.tail;
-      summary.redoFiles += files.length;
-      summary.ghosts += ghosts;
-      summary.acknowledged += history.acknowledged;
-      summary.repeated += history.repeated;
-      summary.readings += read.length;
-      summary.requestsLeft += (await requestItems(world, id)).length;
-    }
+    const found: Readonly<Record<string, number>>[] = [];
+    for (const id of shardsOf()) found.push(await checkShard(world, id, work));
     await nothingIsSetAside();
-    const committed = new Set((await Promise.all(growing)).flatMap((keys) => [...keys]));
     console.log({
       seed: SEED,
-      kills: killed.length,
-      secondsAKill: Number((killsMs / 1_000 / killed.length).toFixed(2)),
-      ...stagesOf(killed),
-      ...summary,
-      adopted: killed.filter(({ after }) => after?.control?.capture !== undefined && committed.has(after.control.capture.key)).length,
-      captures: committed.size,
-      requests: told,
+      kills: work.killed.length,
+      freezes: work.frozen,
+      secondsAKill: Number(secondsAKill.toFixed(2)),
+      ...stagesOf(work.killed),
+      ...Object.fromEntries(Object.keys(found[0]).map((name) => [name, found.reduce((sum, each) => sum + each[name], 0)])),
+      captures: work.committed.size,
+      adopted: work.killed.filter(({ after }) => after?.control?.capture !== undefined && work.committed.has(after.control.capture.key)).length,
+      requests,
       ...Object.fromEntries([...calls.counts].sort()),
     });
   } finally {
@@ -111,12 +76,61 @@ export async function killedAnywhereNothingIsLost(): Promise<void> {
   }
 }
 
+/** What was done and told until the last kill. */
+interface Work {
+  readonly killed: readonly Killed[];
+  /** Captures that went on behind a stop. */
+  readonly frozen: number;
+  readonly sent: readonly SentShare[];
+  readonly readings: ReadonlyMap<number, readonly Reading[]>;
+  readonly requests: readonly Requested[];
+  /** Keys of snapshots that a checkpoint named. */
+  readonly committed: ReadonlySet<string>;
+}
+
+async function workAndKill(world: World, calls: Calls): Promise<Work> {
+  let isEnding = false;
+  const isOver = (): boolean => isEnding;
+  const runOf = (place: number): Run => ({ world, calls, table: TABLE, shards: SHARDS, random: seededRandom(SEED * 100 + place), isOver });
+  const all = Promise.all([
+    Promise.all(WRITERS_HERE.map((writer, place) => write(runOf(place), writer))),
+    Promise.all(Array.from({ length: CAPTURERS }, (_, place) => captureAndClean(runOf(10 + place)))),
+    request(runOf(20)),
+    read(runOf(30)),
+    Promise.all(shardsOf().map((id) => watchGrowth(world, id, { everyMs: LOOK_EVERY_MS, isOver }))),
+  ]);
+  // One that fails ends the run for all.
+  const failure = all.then(() => new Promise<never>(() => undefined));
+  failure.catch(() => {
+    isEnding = true;
+  });
+  const [killed, frozen] = await Promise.all([killFunctions(calls, failure), freezeCaptures(world, calls, failure)]);
+  isEnding = true;
+  const [sent, , requests, readings, committed] = await all;
+  return { killed, frozen, sent: sent.flat(), readings, requests, committed: new Set(committed.flatMap((keys) => [...keys])) };
+}
+
+/** Throws where something of a shard is not as it must be; else figures. */
+async function checkShard(world: World, id: ShardId, { sent, readings, requests }: Work): Promise<Readonly<Record<string, number>>> {
+  const { files, ghosts } = await keptRedoFiles(id);
+  const log = logOf(files);
+  const here = readings.get(id.shard) ?? [];
+  const sentHere = sent.filter(({ shard }) => shard === id.shard);
+  const { acknowledged, repeated } = checkHistory(log, sentHere, here);
+  await checkStates(world, id, log, here);
+  await checkVerified(world, id);
+  await checkAtRest(world, id, log);
+  const unanswered = (await requestItems(world, id)).length - requests.filter(({ shard }) => shard === id.shard).length;
+  return { mutations: log.tail, redoFiles: files.length, ghosts, acknowledged, repeated, readings: here.length, requestsUnanswered: unanswered };
+}
+
 function shardsOf(): readonly ShardId[] {
   return Array.from({ length: SHARDS }, (_, shard) => ({ table: TABLE, shard }));
 }
 
 /** The last one meets a capture, which leaves the most behind. */
-async function killFunctions(calls: Calls, random: Random, failure: Promise<never>): Promise<readonly Killed[]> {
+async function killFunctions(calls: Calls, failure: Promise<never>): Promise<readonly Killed[]> {
+  const random = seededRandom(SEED + 1);
   const killed: Killed[] = [];
   let begun = 0;
   const killer = async (): Promise<void> => {
@@ -129,6 +143,19 @@ async function killFunctions(calls: Calls, random: Random, failure: Promise<neve
   };
   await Promise.all(Array.from({ length: KILLERS }, killer));
   return killed;
+}
+
+/** Whoever goes on behind a stop has a lease that is another's by then (I4). */
+async function freezeCaptures(world: World, calls: Calls, failure: Promise<never>): Promise<number> {
+  const meanwhile = async (id: ShardId): Promise<void> => {
+    await lapse(world, id);
+    await calls.message("snapshot", id, id);
+  };
+  let frozen = 0;
+  for (let attempt = 0; attempt < FREEZES * FREEZE_ATTEMPTS_MAX && frozen < FREEZES; attempt++) {
+    if (await Promise.race([calls.freezeNext(meanwhile), failure])) frozen++;
+  }
+  return frozen;
 }
 
 function chosen(random: Random): FunctionName {

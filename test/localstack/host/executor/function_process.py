@@ -4,7 +4,7 @@ One execution environment is one Node process that runs function-runtime.ts with
 by its standard input, JSON lines out by a pipe of its own. As on Lambda, a function that is over its time is killed, one that
 ends answers with an error, and either way the next invocation gets a fresh process.
 
-A test kills one in the middle of an invocation by a DELETE below INVOCATIONS_PATH, with a text that stands in the event.
+A test sends one a signal in the middle of an invocation, by a POST below INVOCATIONS_PATH with a text that stands in the event.
 """
 
 import json
@@ -38,20 +38,28 @@ _running: dict[str, tuple[str, subprocess.Popen]] = {}
 def apply() -> None:
     DockerRuntimeExecutorPlugin.load = lambda _: FunctionProcess
     ROUTER.add(INVOCATIONS_PATH, endpoint=_count_running, methods=["GET"])
-    ROUTER.add(f"{INVOCATIONS_PATH}/<text>", endpoint=_find_or_kill, methods=["GET", "DELETE"])
+    ROUTER.add(f"{INVOCATIONS_PATH}/<text>", endpoint=_find, methods=["GET"])
+    ROUTER.add(f"{INVOCATIONS_PATH}/<text>/<name>", endpoint=_signal, methods=["POST"])
 
 
 def _count_running(_: Request) -> Response:
     return Response(json.dumps({"running": len(_running)}), mimetype="application/json")
 
 
-def _find_or_kill(request: Request, text: str) -> Response:
-    """204 where a process is at an invocation with that text in its event, which DELETE kills; else 404."""
-    found = [process for event, process in list(_running.values()) if text in event]
-    if request.method == "DELETE":
-        for process in found:
-            process.kill()
-    return Response(status=204 if found else 404)
+def _find(_: Request, text: str) -> Response:
+    return Response(status=204 if _processes_at(text) else 404)
+
+
+def _signal(_: Request, text: str, name: str) -> Response:
+    processes = _processes_at(text)
+    for process in processes:
+        process.send_signal(signal.Signals[name])
+    return Response(status=204 if processes else 404)
+
+
+def _processes_at(text: str) -> list[subprocess.Popen]:
+    """Those that are at an invocation with this text in its event."""
+    return [process for event, process in list(_running.values()) if text in event]
 
 
 class FunctionProcess(RuntimeExecutor):
