@@ -7,6 +7,7 @@ import { CAPTURE_ABANDONED_MS, LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/
 import type { ShardId } from "../../lib/model/names.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { captures, cleaner, type Client, client, openWriterOf, type Troupe, whole } from "./actors.ts";
+import { owner } from "./owner.ts";
 import { promises as watch } from "./promises.ts";
 import { reader } from "./readers.ts";
 import { comeToRest, type Say, SKEW_MS_MAX } from "./rest.ts";
@@ -80,6 +81,8 @@ interface Company {
   full: boolean;
   /** Claims of names in the log that were stalled. */
   readonly claims: Step[];
+  /** Steps that wait until the table was made again. */
+  readonly forLife: Step[];
 }
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
@@ -91,7 +94,7 @@ async function setUp({ stage, settings }: Troupe): Promise<void> {
 function assemble(troupe: Troupe): Company {
   const { stage, settings } = troupe;
   const clients: Client[] = [];
-  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, claims: [] };
+  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, claims: [], forLife: [] };
   const guard = (work: Promise<void>): void => {
     work.catch((error: Error) => {
       company.failure ??= error;
@@ -104,11 +107,12 @@ function assemble(troupe: Troupe): Company {
     role(process);
   };
   for (let i = 0; i < settings.writers; i++) {
-    enter(`writer${i}`, (process) => troupe.writers.push({ process, writer: openWriterOf(troupe, process) }));
+    enter(`writer${i}`, (process) => troupe.writers.push(openWriterOf(troupe, process)));
   }
   for (let i = 0; i < settings.captures; i++) enter(`capture${i}`, (process) => guard(captures(troupe, process)));
   for (let i = 0; i < settings.cleaners; i++) enter(`cleaner${i}`, (process) => guard(cleaner(troupe, process)));
   for (let i = 0; i < settings.readers; i++) enter(`reader${i}`, (process) => guard(reader(troupe, process)));
+  if (settings.deletes) enter("owner", (process) => guard(owner(troupe, process)));
   const names = [...Array.from({ length: settings.producers }, (_, i) => `p${i}`), ...Array.from({ length: settings.strangers }, () => undefined)];
   for (const producer of names) {
     // Clients are no part of the core: they do not die, and call no port.
@@ -208,12 +212,13 @@ const STORE_EMPTIES = 0.05;
 function choose({ stage, settings, random, promises }: Troupe, company: Company): Step | undefined {
   const waits = promises.log.tail.next - 1 > (promises.control?.checkpoint?.index ?? 0);
   const ghostWaits = company.claims.some(isPending);
+  const ownerWaits = company.forLife.length === 0 && promises.met["lives ended"] === 0;
   const ready: { readonly process: Process; readonly first: Step; readonly upTo: number }[] = [];
   let weights = 0;
   for (const process of stage.processes) {
     const first = process.pending.find(isReady);
     if (first === undefined) continue;
-    weights += weightOf(process, first, { waits, ghostWaits });
+    weights += weightOf(process, first, { waits, ghostWaits, ownerWaits });
     ready.push({ process, first, upTo: weights });
   }
   if (ready.length === 0) return letGo(stage, company);
@@ -237,7 +242,12 @@ function letGo(stage: Troupe["stage"], { claims }: Company): Step | undefined {
  * Captures have the most steps to go; whoever looks for work again and again would take the turns of those who work. While a
  * claim is stalled, the work is what makes a ghost of it.
  */
-function weightOf({ name }: Process, { method }: Step, { waits, ghostWaits }: { readonly waits: boolean; readonly ghostWaits: boolean }): number {
+function weightOf(
+  { name }: Process,
+  { method }: Step,
+  { waits, ghostWaits, ownerWaits }: { readonly waits: boolean; readonly ghostWaits: boolean; readonly ownerWaits: boolean },
+): number {
+  if (name === "owner") return method !== "turn" ? 2 : ownerWaits ? 0.01 : 0.2;
   const isCapture = name.startsWith("capture");
   if (method !== "turn") return isCapture ? 3 : 1;
   if (isCapture) return waits ? (ghostWaits ? 2 : 0.5) : 0.05;
@@ -275,7 +285,7 @@ function choosePlay(troupe: Troupe, step: Step, company: Company): Play | "stall
   if (ghost !== undefined && falls(GHOST_MET)) {
     step.heldWhile = () => isPending(ghost);
   } else if (step.method === "createIfAbsent" ? mayClaimStall(company) && falls(settings.stall * 5) : falls(settings.stall)) {
-    stall(troupe, step);
+    stall(troupe, step, company);
     if (step.method === "createIfAbsent") company.claims.push(step);
   } else return "answered";
   troupe.count("stalls");
@@ -304,8 +314,13 @@ function isPending(step: Step): boolean {
 export const TAKES_ROOM: ReadonlySet<Step["method"]> = new Set(["createIfAbsent", "createUpload", "uploadPart", "copyPart", "completeUpload"]);
 const READS: ReadonlySet<Step["method"]> = new Set(["get", "getRange"]);
 
-/** Holds a step back for some steps, or until cleanup has raised the mark: behind the tail, where the step may make a ghost. */
-function stall({ stage, promises, random }: Troupe, step: Step): void {
+/** Holds a step back for some steps, or until cleanup has raised the mark: behind the tail, where the step may make a ghost; or for another life. */
+function stall({ stage, promises, random, settings }: Troupe, step: Step, { forLife }: Company): void {
+  if (settings.deletes && promises.met["lives ended"] === 0 && promises.control !== undefined && step.process.name !== "owner" && random.fraction() < 0.5) {
+    forLife.push(step);
+    step.heldWhile = () => promises.met["lives ended"] === 0 || promises.control === undefined;
+    return;
+  }
   const untilMs = stage.nowMs + whole(random, 10, 150) * (STEP_MS_MAX / 2);
   const claims = step.method === "createIfAbsent";
   const past = claims ? promises.log.tail.next : (promises.control?.lowWater ?? 1);
