@@ -2,12 +2,13 @@
 // waits for its turn, does one job of the real core, and judges its outcome. Faults that the schedule injected are taken as the core promises
 // they can be: `retry` may be tried again, everything else must have its reason.
 
-import { controlItem } from "../../lib/checkpoint/items.ts";
+import { controlItem, parseControl } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import type { ShardId } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
+import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
@@ -53,13 +54,20 @@ export function openWriterOf({ id, settings, promises }: Troupe, process: Proces
   const get: CheckpointStore["get"] = async (key) => {
     const item = await world.checkpoints.get(key);
     if (item !== undefined && key.sort === sort && key.partition === partition) {
-      seen.meant ??= promises.log;
-      seen.last = promises.log;
+      seen.last = { incarnation: parseControl(item).incarnation, log: promises.log };
     }
     return item;
   };
-  const watched = { ...world, checkpoints: { ...world.checkpoints, get } };
+  const createIfAbsent: ObjectStore["createIfAbsent"] = (key, body) => {
+    seen.meant ??= incarnationIn(key);
+    return world.objects.createIfAbsent(key, body);
+  };
+  const watched = { ...world, checkpoints: { ...world.checkpoints, get }, objects: { ...world.objects, createIfAbsent } };
   return { process, writer: openWriter(watched, { id, codec: "json", lingerMs: settings.lingerMs }), seen };
+}
+
+function incarnationIn(key: string): string {
+  return key.split("/")[2];
 }
 
 /** A client's batches, in their order, until each is answered. */

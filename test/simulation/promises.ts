@@ -13,7 +13,7 @@ import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { type Damage, noDamage } from "./damage.ts";
-import type { Effect, Process, Stage } from "./stage.ts";
+import type { Effect, Process, Stage, Step } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
 export class BrokenPromise extends Error {
@@ -28,11 +28,12 @@ export function broken(promise: string, what: string): never {
 /** What a schedule met that promises rest on. */
 export type Met = Record<"ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo" | "deletions" | "lives ended" | "strays", number>;
 
-/** Lives, by their logs, that control items told a writer of. */
+/** Lives that a writer has had to do with. */
 export interface SeenLives {
-  /** The first one: its batches are meant for that. Where none was acknowledged, a fault lets the writer begin anew. */
-  meant?: TrueLog | undefined;
-  last?: TrueLog;
+  /** Incarnation in which it claimed its first name: its batches are meant for that. Until one is acknowledged, a fault lets the writer begin anew. */
+  meant?: string | undefined;
+  /** The one that a control item told it of last. */
+  last?: { readonly incarnation: string; readonly log: TrueLog };
   acknowledged?: boolean;
 }
 
@@ -75,6 +76,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   const everVerified = new Set<string>();
   let acknowledgedLast = 0;
   const pastLives: string[] = [];
+  /** The step that asked for the table. */
+  let madeBy = 0;
   /** The life that first acknowledged a batch, by its log. */
   const takenBy = new Map<Batch, TrueLog>();
   /** The furthest time that any clock can have shown. */
@@ -101,12 +104,12 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (step.method === "createIfAbsent" && kind === "created") created(step.args[0] as string, step.process);
       if (step.method === "deleteMany") for (const key of step.args[0] as readonly string[]) deleted(key);
       if (step.method === "abortUpload") aborted(step.args[0] as Upload);
-      if (step.method === "write" && kind === "written") await written(step.args[0] as readonly ItemChange[], step.process);
+      if (step.method === "write" && kind === "written") await written(step.args[0] as readonly ItemChange[], step);
     },
     acknowledged(batch, { first, last, timeMs }, seen) {
       const what = `the batch acknowledged at ${first}…${last}`;
-      if (seen.last === undefined || seen.last !== seen.meant) broken("I1", `${what} is meant for another life of the shard than its writer saw`);
-      const of = seen.last;
+      if (seen.last === undefined || seen.last.incarnation !== seen.meant) broken("I1", `${what} was meant for another life of the shard`);
+      const of = seen.last.log;
       seen.acknowledged = true;
       if (!of.holds(batch, first)) broken("I1", `${what} is not in the log`);
       const state = of.stateAt({ index: last });
@@ -179,9 +182,9 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
   }
 
-  async function written(changes: readonly ItemChange[], process: Process): Promise<void> {
+  async function written(changes: readonly ItemChange[], { process, number: asked }: Step): Promise<void> {
     const { checkpoints } = stage();
-    if (changes.some((change) => change.item.sort === tableItem(id.table).sort && "set" in change && change.set?.state === "deleting")) met.deletions += 1;
+    tableWritten(changes, asked);
     const item = await checkpoints.get(controlItem(id));
     const before = { control, rows };
     if (item === undefined && before.control !== undefined) await lifeEnds(before.control, process);
@@ -196,6 +199,16 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (before.control !== undefined) await checkControl(before.control, control, process);
     }
     if (rows !== before.rows || control !== before.control) checkRetention();
+  }
+
+  function tableWritten(changes: readonly ItemChange[], asked: number): void {
+    const table = tableItem(id.table);
+    const change = changes.find(({ item }) => item.partition === table.partition && item.sort === table.sort);
+    if (change === undefined) return;
+    if ("put" in change) madeBy = asked;
+    if (!("set" in change) || change.set?.state !== "deleting") return;
+    met.deletions += 1;
+    if (asked < madeBy) broken("I1", "a deletion takes a table that was made after it was asked for");
   }
 
   /** The table is deleted: what comes behind that is of another life, and owes nothing to this one. */
