@@ -26,7 +26,10 @@ export function broken(promise: string, what: string): never {
 }
 
 /** What a schedule met that promises rest on. */
-export type Met = Record<"ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo" | "deletions" | "lives ended" | "strays", number>;
+export type Met = Record<
+  "ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo" | "deletions" | "lives ended" | "strays",
+  number
+>;
 
 /** Lives that a writer has had to do with. */
 export interface SeenLives {

@@ -23,7 +23,7 @@ interface Wanted {
 }
 
 export async function reader(troupe: Troupe, process: Process): Promise<void> {
-  const { stage, promises, random } = troupe;
+  const { stage, promises, random, settings } = troupe;
   for (;;) {
     await stage.turn(process, "read");
     const job = random.fraction();
@@ -32,9 +32,16 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
     else {
       const tail = promises.log.tail.next - 1;
       const chance = random.fraction();
+      const oldest = Math.min(...[...promises.rows.values()].map(({ index }) => index));
       const wanted: Wanted =
-        chance < 0.5 ? {} : chance < 0.8 ? { index: whole(random, Math.max(0, tail - 6), tail + 1) } : { timeMs: stage.nowMs - whole(random, 0, 500) };
-      await readOnce(troupe, process, wanted, random.fraction() < 0.4);
+        settings.pins && promises.rows.size > 1 && chance < 0.7
+          ? { index: oldest + whole(random, 0, 1) }
+          : chance < 0.5
+            ? {}
+            : chance < 0.8
+              ? { index: whole(random, Math.max(0, tail - 6), tail + 1) }
+              : { timeMs: stage.nowMs - whole(random, 0, 500) };
+      await readOnce(troupe, process, wanted, random.fraction() < (settings.pins ? 0.9 : 0.4));
     }
   }
 }
@@ -46,7 +53,8 @@ async function verifies(troupe: Troupe, { world }: Process): Promise<void> {
   try {
     const { findings } = await verifyShard(world, { id, codec: "json" });
     // Of a table that is deleted meanwhile, all is found missing.
-    for (const { object, what } of promises.log === log ? findings : []) if (!promises.damage.mayBeNamed(object)) broken("I8", `verification finds ${object} damaged: ${what}`);
+    for (const { object, what } of promises.log === log ? findings : [])
+      if (!promises.damage.mayBeNamed(object)) broken("I8", `verification finds ${object} damaged: ${what}`);
     count(findings.length === 0 ? "verifications" : "verifications that found damage");
   } catch (error) {
     expectReason(troupe, error);
