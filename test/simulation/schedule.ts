@@ -212,13 +212,14 @@ const STORE_EMPTIES = 0.05;
 function choose({ stage, settings, random, promises }: Troupe, company: Company): Step | undefined {
   const waits = promises.log.tail.next - 1 > (promises.control?.checkpoint?.index ?? 0);
   const ghostWaits = company.stalls.claims.some(isPending);
+  const cleanerIsDue = ghostWaits || settings.pins || company.stalls.unrecorded.some(isPending);
   const ownerWaits = company.stalls.forLife.length === 0 && promises.met["lives ended"] === 0;
   const ready: { readonly process: Process; readonly first: Step; readonly upTo: number }[] = [];
   let weights = 0;
   for (const process of stage.processes) {
     const first = process.pending.find(isReady);
     if (first === undefined) continue;
-    weights += weightOf(process, first, { waits, ghostWaits, ownerWaits, pins: settings.pins });
+    weights += weightOf(process, first, { waits, ghostWaits, ownerWaits, cleanerIsDue, pins: settings.pins });
     ready.push({ process, first, upTo: weights });
   }
   if (ready.length === 0) return letGo(stage, company);
@@ -245,13 +246,13 @@ function letGo(stage: Troupe["stage"], { stalls: { claims } }: Company): Step | 
 function weightOf(
   { name }: Process,
   { method }: Step,
-  { waits, ghostWaits, ownerWaits, pins }: Readonly<Record<"waits" | "ghostWaits" | "ownerWaits" | "pins", boolean>>,
+  { waits, ghostWaits, ownerWaits, cleanerIsDue, pins }: Readonly<Record<"waits" | "ghostWaits" | "ownerWaits" | "cleanerIsDue" | "pins", boolean>>,
 ): number {
   if (name === "owner") return method !== "turn" ? 2 : ownerWaits ? 0.01 : 0.2;
   const isCapture = name.startsWith("capture");
   if (method !== "turn") return isCapture ? 3 : 1;
   if (isCapture) return waits ? (ghostWaits || pins ? 2 : 0.5) : 0.05;
-  if (name.startsWith("cleaner")) return ghostWaits || pins ? 0.3 : 0.04;
+  if (name.startsWith("cleaner")) return cleanerIsDue ? 0.3 : 0.04;
   return name.startsWith("reader") ? 0.1 : 1;
 }
 
@@ -311,8 +312,8 @@ function replace(troupe: Troupe, company: Company, dead: Process, role: (process
 function drawSkew(random: Random): number {
   const chance = random.fraction();
   // Where clocks are far apart, leases have run out for one that still run for the other.
-  if (chance < 0.1) return chance < 0.05 ? -SKEW_MS_MAX : SKEW_MS_MAX;
-  return chance < 0.8 ? 0 : whole(random, -SKEW_MS_MAX, SKEW_MS_MAX);
+  if (chance < 0.15) return chance < 0.075 ? -SKEW_MS_MAX : SKEW_MS_MAX;
+  return chance < 0.85 ? 0 : whole(random, -SKEW_MS_MAX, SKEW_MS_MAX);
 }
 
 function describe({ method, args }: Step): string {

@@ -13,12 +13,14 @@ export interface Stalls {
   readonly forMark: Step[];
   /** What waits until the table was made again. */
   readonly forLife: Step[];
+  /** What waits until a cleaner has seen an upload that no record names yet. */
+  readonly unrecorded: Step[];
   /** What each process did last. */
   readonly lastOf: Map<Process, Step["method"]>;
 }
 
 export function noStalls(): Stalls {
-  return { claims: [], forMark: [], forLife: [], lastOf: new Map() };
+  return { claims: [], forMark: [], forLife: [], unrecorded: [], lastOf: new Map() };
 }
 
 /** Time that a step takes at most. */
@@ -43,11 +45,14 @@ export function stallLikelihood(
   const { process, method } = step;
   // One client at least goes on, or nothing would be captured behind the claims.
   if (method === "createIfAbsent") return stalls.claims.filter(isPending).length + 1 < clients ? stall * 5 : 0;
-  if (process.name.startsWith("cleaner") && ACTS.has(method)) return stall * (pins ? 8 : 3);
+  if (process.name.startsWith("cleaner") && ACTS.has(method)) return stall * (pins || method === "abortUpload" ? 8 : 3);
   if (process.name.startsWith("reader") && method === "write") return stall * (pins ? 8 : 1);
-  // An upload that no record names yet.
-  if (process.name.startsWith("capture") && stalls.lastOf.get(process) === "createUpload") return stall * 5;
-  return stall;
+  return isUnrecorded(step, stalls) ? stall * 5 : stall;
+}
+
+/** Whether a capture has created an upload that no record names yet. */
+function isUnrecorded({ process }: Step, { lastOf }: Stalls): boolean {
+  return process.name.startsWith("capture") && lastOf.get(process) === "createUpload";
 }
 
 /** A stalled claim of the name that the step reads; for a capture that writes, where there are others, any: its base may be old by then. */
@@ -74,6 +79,9 @@ export function stall(troupe: Troupe, step: Step, stalls: Stalls): void {
   } else if (name.startsWith("cleaner") && ACTS.has(step.method)) {
     const seen = settings.pins ? pinsOf() : promises.control?.stamp;
     step.heldWhile = () => lasts() && seen === (settings.pins ? pinsOf() : promises.control?.stamp);
+  } else if (isUnrecorded(step, stalls)) {
+    stalls.unrecorded.push(step);
+    step.heldWhile = () => lasts() && !stage.processes.some(isToAct);
   } else if (name !== "capture0" && name !== "cleaner0" && chance < (name.startsWith("reader") ? 0.5 : 0.3)) {
     // Of those who raise the mark one must go on.
     const past = lowWater();
@@ -91,6 +99,11 @@ export function stall(troupe: Troupe, step: Step, stalls: Stalls): void {
   function pinsOf(): string {
     return [...promises.rows.values()].flatMap(({ pins }) => Object.keys(pins)).join();
   }
+}
+
+/** Whether a cleaner has made its plan. */
+function isToAct({ name, pending }: Process): boolean {
+  return name.startsWith("cleaner") && pending.some(({ method }) => ACTS.has(method));
 }
 
 /** Who has raised the mark may stand there until those who waited for that are done. */
