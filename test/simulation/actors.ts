@@ -165,9 +165,10 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
 export async function captures(troupe: Troupe, process: Process): Promise<void> {
   const { stage, settings, id, random } = troupe;
   const { foldBytesMax, logBytesMax, sections } = settings;
-  const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
   for (;;) {
     await stage.turn(process, "capture");
+    // Each job may be another version's, which cuts otherwise than the one whose capture it finds.
+    const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
     try {
       if (sections > 1 && random.fraction() < 0.6) await captureByMessages(troupe, process, limits);
       else if (random.fraction() < 0.5) {
