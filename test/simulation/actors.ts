@@ -5,7 +5,7 @@
 import { controlItem, parseControl } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
-import type { ShardId } from "../../lib/model/names.ts";
+import { type ShardId, STORE_KEY } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
@@ -233,6 +233,11 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   }
   if (error.code === "unknown-table" && promises.met.deletions > 0) {
     count("refusals of a table that is deleted");
+    return;
+  }
+  // What tells the store's id was damaged on its way.
+  if ((error.code === "foreign-store" || error.code === "newer-format") && promises.damage.mayBeNamed(STORE_KEY)) {
+    count("stores taken for another");
     return;
   }
   if (error.kind !== "retry" && error.code !== "no-space") throw error;
