@@ -87,7 +87,9 @@ export async function updateTable(world: ItemWorld, name: string, policy: Partia
 export async function deleteTable(world: World, name: string): Promise<void> {
   const table = await findTable(world, name);
   if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are`);
-  await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "present" }], set: { state: "deleting" } }]);
+  // Of this very table: a request that comes late must not take one that was made anew under the name.
+  const isThis = { kind: "eq", attribute: "createdAtMs", value: table.createdAtMs } as const;
+  await world.checkpoints.write([{ item: tableItem(name), when: [isThis], set: { state: "deleting" } }]);
   await finishDeletion(world, table);
 }
 

@@ -149,6 +149,11 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     await held.release();
     const loaded = await load(deps, { ...request, at: { index } }, damaged);
     if (loaded === "unopened") throw error;
+    // The table was deleted meanwhile and made again: what was read is of another log.
+    if (loaded.incarnation !== incarnation) {
+      await loaded.held.release();
+      throw error;
+    }
     ({ state, held } = loaded);
     passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
   }

@@ -183,7 +183,23 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
       const refused = belief === undefined && isTidemarkError(error) && error.kind === "call";
       for (const { batch } of refused ? [] : [...group].reverse()) if (batch.mark) inDoubt.set(batch.mark.producer, batch.mark);
       for (const { fail } of group) fail(error);
+      if (refused) refuseBehind(group, error);
     }
+  }
+
+  /**
+   * What a producer had handed in behind a batch that is refused goes with it. It was handed in before anybody could know; were
+   * it appended, as the table may be made in this moment, the refused one, repeated, would be taken for a repetition.
+   */
+  function refuseBehind(group: readonly Waiting[], error: unknown): void {
+    const producers = new Set(group.flatMap(({ batch: { mark } }) => mark?.producer ?? []));
+    const isBehind = ({ batch: { mark } }: Waiting): boolean => mark !== undefined && producers.has(mark.producer);
+    for (const queue of [waiting, outside]) {
+      const refused = queue.filter(isBehind);
+      queue.splice(0, queue.length, ...queue.filter((entry) => !isBehind(entry)));
+      for (const { fail } of refused) fail(error);
+    }
+    waitingBytes = waiting.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   function seal(group: readonly Waiting[]): void {

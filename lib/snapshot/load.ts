@@ -9,6 +9,7 @@ import { damagedObject, TidemarkError } from "../model/errors.ts";
 import { CAPTURE_LOG_BYTES_MAX, FOLD_BYTES_MAX } from "../model/limits.ts";
 import { incarnationPrefix, redoKey, shardName } from "../model/names.ts";
 import { toIndex } from "../model/position.ts";
+import { covers } from "../redo-log/read.ts";
 import type { Adopted, CutState } from "./make.ts";
 import type { CaptureDeps, CaptureOutcome, CaptureRequest } from "./outcome.ts";
 import { startBehind } from "./progress.ts";
@@ -30,6 +31,7 @@ export async function loadForCapture(
   { lease, adopted, section, damaged }: LoadRequest,
 ): Promise<{ readonly kind: "loaded"; readonly state: CutState; readonly replayMs: number } | CaptureOutcome> {
   const { control } = lease;
+  const life = { id: lease.id, incarnation: lease.holder.incarnation };
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
   const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
   const logBytesMax = request.logBytesMax ?? Math.max(CAPTURE_LOG_BYTES_MAX, 2 * (control.checkpoint?.size ?? 0));
@@ -37,7 +39,7 @@ export async function loadForCapture(
   const firstFrom = start === undefined ? section?.fromKey : successor(start.after);
   const startedAtMs = deps.clock.now();
   const outcome = await loadState(deps, {
-    life: { id: lease.id, incarnation: lease.holder.incarnation },
+    life,
     codec: request.codec,
     control,
     rows,
@@ -56,6 +58,8 @@ export async function loadForCapture(
     case "stale":
       return { kind: "outOfDate" };
     case "none":
+      // The rows of a table that was deleted meanwhile are gone like the rest: nothing is damaged.
+      if (!(await covers(deps, life, checkpointBorder(control).next))) return { kind: "outOfDate" };
       throw new TidemarkError("repair", "missing-history", `${shardName(lease.id)} has a checkpoint, but no generation that its log goes on from`);
     case "loaded":
       if (outcome.state.index <= checkpointIndex) return { kind: "ignored", reason: "nothing-new", index: checkpointIndex };

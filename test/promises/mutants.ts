@@ -87,7 +87,6 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const { lease } = acquired;",
     replace: "const lease = { ...acquired.lease, control: before };",
     tests: "f1",
-    notSimulated: "a ghost of the very name that a stalled capture begins at: in 5,000 schedules it was not met; the model finds it",
   },
   {
     id: "g0",

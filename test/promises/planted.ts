@@ -22,9 +22,9 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     id: "h1",
     what: "orphans are told by the clock: nobody can be at work, so what nothing names is dead",
     file: "lib/cleanup/plan.ts",
-    find: "const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;",
-    replace: "const dead = ({ key }: { readonly key: string }) => isFree(control, nowMs) || epochOf(facts.id, control, key) < control.epoch;",
-    notSimulated: "not met in 3,000 schedules; the model finds it",
+    find: "(isAbandoned(control, nowMs) || [...leftObjects, ...leftUploads].some((left) => epochOf(facts.id, control, left.key) === control.epoch));\n  const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;",
+    replace:
+      "isAbandoned(control, nowMs);\n  const dead = ({ key }: { readonly key: string }) => isFree(control, nowMs) || epochOf(facts.id, control, key) < control.epoch;",
   },
   {
     id: "h2",
@@ -46,7 +46,6 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     file: "lib/recovery/pin.ts",
     find: "(control.lowWater > row.border.next ? undefined :",
     replace: "(control.lowWater < 1 ? undefined :",
-    notSimulated: "not met in 2,000 schedules; the model finds it",
   },
   {
     id: "i2",
@@ -62,6 +61,27 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     file: "lib/redo-log/append.ts",
     find: "const timeMs = Math.max(deps.clock.now(), belief.border.timeMs);",
     replace: "const timeMs = deps.clock.now();",
+  },
+  {
+    id: "l1",
+    what: "a writer does not look whether the table lives another life",
+    file: "lib/redo-log/append.ts",
+    find: 'if (control === undefined || control.incarnation !== incarnation) return { kind: "sealed" };',
+    replace: 'if (control === undefined) return { kind: "sealed" };',
+  },
+  {
+    id: "l3",
+    what: "a writer carries a batch across lives",
+    file: "lib/redo-log/append.ts",
+    find: 'if (belief.incarnation !== incarnation) return { kind: "sealed" };',
+    replace: "if (belief.incarnation !== incarnation) return append(deps, { ...request, belief });",
+  },
+  {
+    id: "m1",
+    what: "a table that is made again uses the same key prefix",
+    file: "lib/checkpoint/control.ts",
+    find: "const incarnation = deps.random.id(INCARNATION_DIGITS);",
+    replace: 'const incarnation = "0".repeat(INCARNATION_DIGITS);',
   },
   {
     id: "n1",
@@ -142,7 +162,8 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     file: "lib/snapshot/sections.ts",
     find: "{ item: controlItem(id), when: asHolder(holder), check: true },",
     replace: "{ item: controlItem(id), when: asHolder(holder).slice(0, 1), check: true },",
-    notSimulated: "not met in 2,000 schedules",
+    notSimulated:
+      "it saves work alone, as the model says of all that is noted (`notesAsHolder`): each part of the section was noted under the lease, so what is said to be done is done",
   },
   {
     id: "section-last",
@@ -173,7 +194,6 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     file: "lib/cleanup/sweep.ts",
     find: "{ item: controlItem(id), when: [asRead(control)], check: true },\n        ",
     replace: "",
-    notSimulated: "not met in 2,000 schedules; the model finds it",
   },
   {
     id: "doubt",
@@ -181,6 +201,5 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     file: "lib/snapshot/conclude.ts",
     find: "await doubt(deps, lease, state.passedOver);",
     replace: "await doubt(deps, lease, state.passedOver.slice(0, 0));",
-    notSimulated: "not met in 2,000 schedules; the model finds it",
   },
 ];

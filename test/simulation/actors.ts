@@ -2,10 +2,13 @@
 // waits for its turn, does one job of the real core, and judges its outcome. Faults that the schedule injected are taken as the core promises
 // they can be: `retry` may be tried again, everything else must have its reason.
 
+import { controlItem, parseControl } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
-import type { ShardId } from "../../lib/model/names.ts";
+import { type ShardId, STORE_KEY } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
+import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
+import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
@@ -14,9 +17,10 @@ import type { BatchOutcome, Writer } from "../../lib/redo-log/writer.ts";
 import { capture, spreadCapture } from "../../lib/snapshot/capture.ts";
 import { captureSection, type SectionOutcome } from "../../lib/snapshot/capture-section.ts";
 import type { CaptureOutcome, CaptureRequest, Spread } from "../../lib/snapshot/outcome.ts";
-import { broken, type Promises } from "./promises.ts";
+import { broken, type Promises, type SeenLives } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
+import type { TrueLog } from "./truth.ts";
 
 export interface Troupe {
   readonly id: ShardId;
@@ -26,18 +30,44 @@ export interface Troupe {
   readonly random: Random;
   /** Adds one to a count of what was met. */
   readonly count: (what: string) => void;
-  readonly writers: { readonly process: Process; readonly writer: Writer }[];
+  readonly writers: Writing[];
   /** Sections that were asked for. */
   readonly messages: { readonly epoch: Epoch; readonly section: number }[];
-  /** Answers to times that were said to be final. */
-  readonly finals: { readonly timeMs: number; readonly index: number }[];
+  /** Answers to times that were said to be final, of the life with this log. */
+  readonly finals: { readonly log: TrueLog; readonly timeMs: number; readonly index: number }[];
+}
+
+/** A writer of the core, in a process that lives as long. */
+export interface Writing {
+  readonly process: Process;
+  readonly writer: Writer;
+  readonly seen: SeenLives;
 }
 
 /** Some order otherwise by code units than by bytes, and one is the beginning of others. */
 export const KEYS = ["k", "k0", "k1", "k2", "k3", "k\u{7f}", "k\u{80}", "k\u{ffee}", "k\u{1f30a}"];
 
-export function openWriterOf({ id, settings }: Troupe, process: Process): Writer {
-  return openWriter(process.world, { id, codec: "json", lingerMs: settings.lingerMs });
+export function openWriterOf({ id, settings, promises }: Troupe, process: Process): Writing {
+  const seen: SeenLives = {};
+  const { world } = process;
+  const { sort, partition } = controlItem(id);
+  const get: CheckpointStore["get"] = async (key) => {
+    const item = await world.checkpoints.get(key);
+    if (item !== undefined && key.sort === sort && key.partition === partition) {
+      seen.last = { incarnation: parseControl(item).incarnation, log: promises.log };
+    }
+    return item;
+  };
+  const createIfAbsent: ObjectStore["createIfAbsent"] = (key, body) => {
+    seen.meant ??= incarnationIn(key);
+    return world.objects.createIfAbsent(key, body);
+  };
+  const watched = { ...world, checkpoints: { ...world.checkpoints, get }, objects: { ...world.objects, createIfAbsent } };
+  return { process, writer: openWriter(watched, { id, codec: "json", lingerMs: settings.lingerMs }), seen };
+}
+
+function incarnationIn(key: string): string {
+  return key.split("/")[2];
 }
 
 /** A client's batches, in their order, until each is answered. */
@@ -69,23 +99,36 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
           sent.push(batch);
           open.push(batch);
         }
-        await sendOpen(through);
+        if (await sendOpen(through)) openAgain(through);
       }
     },
   };
 
-  /** All in their order; each at a turn of its own, while those before may still be under way. */
-  async function sendOpen({ process: writing, writer }: Troupe["writers"][number]): Promise<void> {
+  /** The life that a writer was opened for has ended: an application opens the table again. */
+  function openAgain(ended: Writing): void {
+    const place = troupe.writers.indexOf(ended);
+    if (place >= 0) troupe.writers[place] = openWriterOf(troupe, ended.process);
+  }
+
+  /** All in their order; each at a turn of its own, while those before may still be under way. True where the life that they were for has ended. */
+  async function sendOpen(writing: Writing): Promise<boolean> {
     const sending: Promise<{ readonly batch: Batch; readonly reply: Reply | "died" }>[] = [];
+    let refused = false;
     for (const batch of open) {
       if (sending.length > 0 && troupe.random.fraction() < 0.5) await stage.turn(process, "send more");
-      const replied = Promise.race([writing.died, sendOne(troupe, writer, batch)]).then((reply) => ({ batch, reply }));
+      // None is handed in behind one that is known to be refused.
+      if (refused) break;
+      const replied = Promise.race([writing.process.died, sendOne(troupe, writing, batch)]).then((reply) => {
+        refused ||= reply !== "died" && reply.kind === "refused";
+        return { batch, reply };
+      });
       // A broken promise is told behind the last one's turn.
       replied.catch(() => undefined);
       sending.push(replied);
     }
     const replies = await Promise.all(sending);
-    open = replies.filter(({ reply }) => reply === "died" || reply.kind === "unanswered").map(({ batch }) => batch);
+    const answered = new Set(replies.filter(({ reply }) => reply !== "died" && reply.kind === "appended").map(({ batch }) => batch));
+    open = open.filter((batch) => !answered.has(batch));
     if (producer === undefined && troupe.random.fraction() < 0.5) open = [];
     // This writer has an earlier batch in doubt, which another one may have taken since: to repeat it does no harm.
     for (const { reply } of replies) {
@@ -93,20 +136,27 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
         reply !== "died" && reply.kind === "unanswered" ? sent.find(({ mark }) => mark !== undefined && mark.sequence === reply.doubtful) : undefined;
       if (doubtful !== undefined && !open.includes(doubtful)) open.unshift(doubtful);
     }
+    return replies.some(({ reply }) => reply !== "died" && reply.kind === "sealed");
   }
 }
 
-type Reply = BatchOutcome | { readonly kind: "unanswered"; readonly doubtful?: bigint };
+type Reply = BatchOutcome | { readonly kind: "refused" } | { readonly kind: "unanswered"; readonly doubtful?: bigint };
 
-export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "count">, writer: Writer, batch: Batch): Promise<Reply> {
+export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "count">, { writer, seen }: Writing, batch: Batch): Promise<Reply> {
   try {
     const outcome = await writer.append(batch);
+    if (outcome.kind === "sealed" && promises.met["lives ended"] > 0) {
+      count("sealed");
+      return outcome;
+    }
     if (outcome.kind !== "appended") return broken("I1", `a batch was answered ${outcome.kind}, though the shard lives on`);
-    promises.acknowledged(batch, outcome);
+    promises.acknowledged(batch, outcome, seen);
     count("acknowledged");
     return outcome;
   } catch (error) {
     expectReason({ promises, count }, error);
+    if (seen.acknowledged !== true) seen.meant = undefined;
+    if (isTidemarkError(error) && error.kind === "call") return { kind: "refused" };
     const doubtful = /^batch (\d+) of producer/.exec((error as Error).message)?.[1];
     return { kind: "unanswered", ...(doubtful !== undefined && { doubtful: BigInt(doubtful) }) };
   }
@@ -115,9 +165,10 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
 export async function captures(troupe: Troupe, process: Process): Promise<void> {
   const { stage, settings, id, random } = troupe;
   const { foldBytesMax, logBytesMax, sections } = settings;
-  const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
   for (;;) {
     await stage.turn(process, "capture");
+    // Each job may be another version's, which cuts otherwise than the one whose capture it finds.
+    const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
     try {
       if (sections > 1 && random.fraction() < 0.6) await captureByMessages(troupe, process, limits);
       else if (random.fraction() < 0.5) {
@@ -178,6 +229,15 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   if (error.kind === "repair") {
     if (!promises.damage.mayBeNamed(error.object ?? "")) broken("I8", `false or unneeded alarm: ${error.message}`);
     count("alarms");
+    return;
+  }
+  if (error.code === "unknown-table" && promises.met.deletions > 0) {
+    count("refusals of a table that is deleted");
+    return;
+  }
+  // What tells the store's id was damaged on its way.
+  if ((error.code === "foreign-store" || error.code === "newer-format") && promises.damage.mayBeNamed(STORE_KEY)) {
+    count("stores taken for another");
     return;
   }
   if (error.kind !== "retry" && error.code !== "no-space") throw error;

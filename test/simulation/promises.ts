@@ -1,7 +1,7 @@
 // The promises, checked against what the stores hold: after every effect for what that effect can have broken, and whole
 // at rest. The stores are read beside the schedule, so that checking changes nothing.
 
-import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, shardPartition } from "../../lib/checkpoint/items.ts";
+import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, parseTable, shardPartition, tableItem } from "../../lib/checkpoint/items.ts";
 import type { Control, HistoryRow } from "../../lib/model/control.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
 import { incarnationPrefix, parseObjectName, redoKey, type ShardId, STORE_KEY } from "../../lib/model/names.ts";
@@ -13,7 +13,7 @@ import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { type Damage, noDamage } from "./damage.ts";
-import type { Effect, Process, Stage } from "./stage.ts";
+import type { Effect, Process, Stage, Step } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
 export class BrokenPromise extends Error {
@@ -26,9 +26,22 @@ export function broken(promise: string, what: string): never {
 }
 
 /** What a schedule met that promises rest on. */
-export type Met = Record<"ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo", number>;
+export type Met = Record<
+  "ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo" | "deletions" | "lives ended" | "strays",
+  number
+>;
+
+/** Lives that a writer has had to do with. */
+export interface SeenLives {
+  /** Incarnation in which it claimed its first name: its batches are meant for that. Until one is acknowledged, a fault lets the writer begin anew. */
+  meant?: string | undefined;
+  /** The one that a control item told it of last. */
+  last?: { readonly incarnation: string; readonly log: TrueLog };
+  acknowledged?: boolean;
+}
 
 export interface Promises {
+  /** That of the life that is, or of the next one; each life has its own. */
   readonly log: TrueLog;
   readonly met: Met;
   readonly control: Control | undefined;
@@ -38,8 +51,8 @@ export interface Promises {
   /** Index that the last acknowledged batch ends at. */
   readonly acknowledgedLast: number;
   observe(effect: Effect): Promise<void>;
-  /** A writer says that the batch lies at `first`. */
-  acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }): void;
+  /** A writer says that the batch lies at `first`, of the life that it saw last. */
+  acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }, seen: SeenLives): void;
   /** Keys of the redo files of the true log at or above the mark. */
   redoKeys(): readonly string[];
   /** The redo files that must be there: those of the true log at or above the mark. */
@@ -55,9 +68,9 @@ export interface PromisesOptions {
 }
 
 export function promises({ id, policy, stage }: PromisesOptions): Promises {
-  const log = trueLog();
+  let log = trueLog();
   const damage = noDamage();
-  const met: Met = { ghosts: 0, commits: 0, adoptions: 0, fences: 0, "leases lost": 0, marks: 0, lettingsGo: 0 };
+  const met: Met = { ghosts: 0, commits: 0, adoptions: 0, fences: 0, "leases lost": 0, marks: 0, lettingsGo: 0, deletions: 0, "lives ended": 0, strays: 0 };
   let control: Control | undefined;
   let controlSeen: Item | undefined;
   let holder: Process | undefined;
@@ -65,11 +78,18 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   /** Keys of all snapshots that were ever committed as verified; one that is found damaged is doubted from then on. */
   const everVerified = new Set<string>();
   let acknowledgedLast = 0;
+  const pastLives: string[] = [];
+  /** The step that asked for the table. */
+  let madeBy = 0;
+  /** The life that first acknowledged a batch, by its log. */
+  const takenBy = new Map<Batch, TrueLog>();
   /** The furthest time that any clock can have shown. */
   let latestMs = 0;
 
   const self: Promises = {
-    log,
+    get log() {
+      return log;
+    },
     met,
     damage,
     get control() {
@@ -87,17 +107,22 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (step.method === "createIfAbsent" && kind === "created") created(step.args[0] as string, step.process);
       if (step.method === "deleteMany") for (const key of step.args[0] as readonly string[]) deleted(key);
       if (step.method === "abortUpload") aborted(step.args[0] as Upload);
-      if (step.method === "write" && kind === "written") await written(step.args[0] as readonly ItemChange[], step.process);
+      if (step.method === "write" && kind === "written") await written(step.args[0] as readonly ItemChange[], step);
     },
-    acknowledged(batch, { first, last, timeMs }) {
+    acknowledged(batch, { first, last, timeMs }, seen) {
       const what = `the batch acknowledged at ${first}…${last}`;
-      if (!log.holds(batch, first)) broken("I1", `${what} is not in the log`);
-      const state = log.stateAt({ index: last });
+      if (seen.last === undefined || seen.last.incarnation !== seen.meant) broken("I1", `${what} was meant for another life of the shard`);
+      const of = seen.last.log;
+      seen.acknowledged = true;
+      if (!of.holds(batch, first)) broken("I1", `${what} is not in the log`);
+      const state = of.stateAt({ index: last });
       if (state.index !== last || state.timeMs !== timeMs) broken("I1", `${what} with time ${timeMs} ends at ${state.index} with time ${state.timeMs}`);
-      if (batch.mark !== undefined && log.applied(batch.mark.producer, batch.mark.sequence) !== 1) {
-        broken("I3", `${what} was applied ${log.applied(batch.mark.producer, batch.mark.sequence)} times`);
-      }
-      acknowledgedLast = Math.max(acknowledgedLast, last);
+      const times = batch.mark === undefined ? 1 : of.applied(batch.mark.producer, batch.mark.sequence);
+      // A writer may ask for one again that an earlier life took: in this one its producer may be past it.
+      const isOfBefore = (takenBy.get(batch) ?? of) !== of;
+      if (times !== 1 && !(isOfBefore && times === 0)) broken("I3", `${what} was applied ${times} times`);
+      if (!isOfBefore) takenBy.set(batch, of);
+      if (of === log) acknowledgedLast = Math.max(acknowledgedLast, last);
     },
     redoKeys,
     checkLog() {
@@ -118,10 +143,20 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     return log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(incarnationPrefix(id, incarnation), first as Index));
   }
 
+  /** What an object's key names in the life that is; nothing where it is of another one. */
+  function nameOf(key: string): ReturnType<typeof parseObjectName> | undefined {
+    const prefix = control && incarnationPrefix(id, control.incarnation);
+    return prefix !== undefined && key.startsWith(prefix) ? parseObjectName(key.slice(prefix.length)) : undefined;
+  }
+
   function created(key: string, process: Process): void {
     if (key === STORE_KEY) return;
     const body = stage().objects.objects.get(key);
-    const rest = control === undefined ? undefined : parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
+    const rest = nameOf(key);
+    if (rest === undefined && pastLives.some((incarnation) => key.startsWith(incarnationPrefix(id, incarnation)))) {
+      met.strays += 1;
+      return;
+    }
     if (control === undefined || body === undefined || rest?.kind !== "redo")
       broken("I2", `${process.name} created ${key} before there was a life to create it in`);
     const file = decodeRedoFile(body, key);
@@ -137,35 +172,61 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   }
 
   function deleted(key: string): void {
-    if (control === undefined) return;
-    const name = parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
+    damage.deleted(key);
+    const name = nameOf(key);
+    if (control === undefined || name === undefined) return;
     if (name.kind === "redo" && name.first >= control.lowWater) broken("I6", `redo file ${name.first} was deleted, and the mark is ${control.lowWater}`);
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
-    damage.deleted(key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
   }
 
-  async function written(changes: readonly ItemChange[], process: Process): Promise<void> {
+  async function written(changes: readonly ItemChange[], { process, number: asked }: Step): Promise<void> {
     const { checkpoints } = stage();
+    tableWritten(changes, asked);
     const item = await checkpoints.get(controlItem(id));
     const before = { control, rows };
-    if (changes.some((change) => change.item.sort.startsWith(HISTORY_SORT))) {
+    if (item === undefined && before.control !== undefined) await lifeEnds(before.control, process);
+    if (control !== undefined && item !== undefined && changes.some((change) => change.item.sort.startsWith(HISTORY_SORT))) {
       const page = await checkpoints.query({ partition: shardPartition(id), sortPrefix: HISTORY_SORT });
       rows = new Map(page.items.map((each) => [each.key.sort, parseHistoryRow(each)]));
       checkRows(before.rows);
     }
-    if (item !== controlSeen) {
+    if (item !== undefined && item !== controlSeen) {
       controlSeen = item;
-      control = item && parseControl(item);
-      if (control === undefined) broken("I4", "the control item is gone");
+      control = parseControl(item);
       if (before.control !== undefined) await checkControl(before.control, control, process);
     }
     if (rows !== before.rows || control !== before.control) checkRetention();
+  }
+
+  function tableWritten(changes: readonly ItemChange[], asked: number): void {
+    const table = tableItem(id.table);
+    const change = changes.find(({ item }) => item.partition === table.partition && item.sort === table.sort);
+    if (change === undefined) return;
+    if ("put" in change) madeBy = asked;
+    if (!("set" in change) || change.set?.state !== "deleting") return;
+    met.deletions += 1;
+    if (asked < madeBy) broken("I1", "a deletion takes a table that was made after it was asked for");
+  }
+
+  /** The table is deleted: what comes behind that is of another life, and owes nothing to this one. */
+  async function lifeEnds({ incarnation }: Control, process: Process): Promise<void> {
+    const table = await stage().checkpoints.get(tableItem(id.table));
+    if (table === undefined || parseTable(table).state !== "deleting") broken("I4", `${process.name} deleted the control item of a table that lives`);
+    met["lives ended"] += 1;
+    pastLives.push(incarnation);
+    log = trueLog();
+    control = undefined;
+    controlSeen = undefined;
+    holder = undefined;
+    rows = new Map();
+    acknowledgedLast = 0;
+    everVerified.clear();
   }
 
   async function checkControl(before: Control, now: Control, process: Process): Promise<void> {
@@ -198,6 +259,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     met.commits += 1;
     const row = [...rows.values()].find(({ key }) => key === checkpoint.key);
     if (row === undefined || row.state !== "kept") broken("I4", `no row stands for the snapshot ${checkpoint.key}`);
+    checkRow(row, from);
+    checkPassedOver(before);
     if (row.verified) everVerified.add(row.key);
     if (row.epoch < epoch) met.adoptions += 1;
     const state = log.stateAt({ index: checkpoint.index });
@@ -215,6 +278,20 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     const sessions = description.sessions.map(({ producer, sequence }) => `${producer} ${sequence}`).sort();
     const expected = [...state.sessions].map(([producer, sequence]) => `${producer} ${sequence}`).sort();
     if (sessions.join() !== expected.join()) broken("I3", `the snapshot at ${checkpoint.index} knows the sessions ${sessions}, not ${expected}`);
+  }
+
+  /** What a row tells of its snapshot is told to users: the base that the lease's write showed is the one it counts from. */
+  function checkRow({ key, mutations, index, epoch }: HistoryRow, from: number): void {
+    if (mutations !== index - from) broken("I5", `the row of ${key} counts ${mutations} mutations, not the ${index - from} since the checkpoint before`);
+    if (epoch > (control?.epoch ?? 0)) broken("I4", `${key} is of epoch ${epoch}, which is yet to come`);
+  }
+
+  /** A capture begins with the newest generation that it finds sound: those that are newer no longer count, or one damage more costs the head. */
+  function checkPassedOver({ capture, checkpoint }: Control): void {
+    const base = [...rows.values()].find(({ key }) => key === capture?.base);
+    for (const row of verifiedRows()) {
+      if (row.index > (base?.index ?? 0) && row.index <= (checkpoint?.index ?? 0)) broken("I6", `${row.key} was passed over, and still counts as verified`);
+    }
   }
 
   function checkRows(before: ReadonlyMap<string, HistoryRow>): void {
@@ -269,9 +346,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   }
 
   async function checkRest(nowMs: number): Promise<void> {
-    if (control === undefined) return;
-    self.checkLog();
     const { objects, checkpoints } = stage();
+    const left = [...objects.objects.keys(), ...objects.uploads.keys()].filter((key) => key !== STORE_KEY);
+    if (control === undefined) {
+      if (left.length > 0) broken("I7", `the bucket holds ${left} at rest, and no shard was opened`);
+      return;
+    }
+    self.checkLog();
     if (control.capture !== undefined) broken("I7", "a capture is left at rest");
     if (control.lease !== undefined && control.lease.untilMs > nowMs) broken("I7", "a lease runs at rest");
     if ((control.checkpoint?.index ?? 0) !== log.tail.next - 1) broken("I9", `the checkpoint stays at ${control.checkpoint?.index} of ${log.tail.next - 1}`);

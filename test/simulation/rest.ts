@@ -5,6 +5,7 @@ import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/limits.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
 import { openWriterOf, sendOne, type Troupe, whole } from "./actors.ts";
+import { tableStands } from "./owner.ts";
 import { broken } from "./promises.ts";
 import { readOnce } from "./readers.ts";
 import type { Process } from "./stage.ts";
@@ -27,6 +28,7 @@ export async function comeToRest(troupe: Troupe, unanswered: readonly Batch[], s
   promises.damage.forget();
   const process = stage.process("finisher");
   const alone = <T>(work: Promise<T>): Promise<T> => stage.finish(process, work);
+  await alone(tableStands(troupe, process.world));
   const writer = openWriterOf(troupe, process);
   for (const batch of unanswered) {
     const reply = await alone(sendOne(troupe, writer, batch));
@@ -42,8 +44,8 @@ export async function comeToRest(troupe: Troupe, unanswered: readonly Batch[], s
     before = now;
   }
   await promises.checkRest(stage.nowMs);
-  for (const { timeMs, index } of troupe.finals) {
-    if (promises.log.stateAt({ timeMs }).index !== index) broken("I5", `${index} was said to be final for the time ${timeMs}`);
+  for (const { log, timeMs, index } of troupe.finals) {
+    if (log.stateAt({ timeMs }).index !== index) broken("I5", `${index} was said to be final for the time ${timeMs}`);
   }
   await recoverAll(troupe, process, alone);
 }

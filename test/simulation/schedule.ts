@@ -7,10 +7,12 @@ import { CAPTURE_ABANDONED_MS, LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/
 import type { ShardId } from "../../lib/model/names.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { captures, cleaner, type Client, client, openWriterOf, type Troupe, whole } from "./actors.ts";
+import { owner } from "./owner.ts";
 import { promises as watch } from "./promises.ts";
 import { reader } from "./readers.ts";
 import { comeToRest, type Say, SKEW_MS_MAX } from "./rest.ts";
 import { drawSettings } from "./settings.ts";
+import { ghostAhead, isPending, noStalls, stall, stallLikelihood, type Stalls, standBehindMark, STEP_MS_MAX } from "./stalls.ts";
 import { type Play, type Process, stage as openStage, type Step } from "./stage.ts";
 
 export interface ScheduleResult {
@@ -25,7 +27,6 @@ export interface ScheduleResult {
 }
 
 const ID: ShardId = { table: "t", shard: 0 };
-const STEP_MS_MAX = 40;
 
 export async function runSchedule(seed: number, { logged = false }: { readonly logged?: boolean } = {}): Promise<ScheduleResult> {
   const log: string[] = [];
@@ -78,8 +79,7 @@ interface Company {
   failure: Error | undefined;
   /** The object store takes no bytes for now. */
   full: boolean;
-  /** Claims of names in the log that were stalled. */
-  readonly claims: Step[];
+  readonly stalls: Stalls;
 }
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
@@ -91,7 +91,7 @@ async function setUp({ stage, settings }: Troupe): Promise<void> {
 function assemble(troupe: Troupe): Company {
   const { stage, settings } = troupe;
   const clients: Client[] = [];
-  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, claims: [] };
+  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, stalls: noStalls() };
   const guard = (work: Promise<void>): void => {
     work.catch((error: Error) => {
       company.failure ??= error;
@@ -104,11 +104,12 @@ function assemble(troupe: Troupe): Company {
     role(process);
   };
   for (let i = 0; i < settings.writers; i++) {
-    enter(`writer${i}`, (process) => troupe.writers.push({ process, writer: openWriterOf(troupe, process) }));
+    enter(`writer${i}`, (process) => troupe.writers.push(openWriterOf(troupe, process)));
   }
   for (let i = 0; i < settings.captures; i++) enter(`capture${i}`, (process) => guard(captures(troupe, process)));
   for (let i = 0; i < settings.cleaners; i++) enter(`cleaner${i}`, (process) => guard(cleaner(troupe, process)));
   for (let i = 0; i < settings.readers; i++) enter(`reader${i}`, (process) => guard(reader(troupe, process)));
+  if (settings.deletes) enter("owner", (process) => guard(owner(troupe, process)));
   const names = [...Array.from({ length: settings.producers }, (_, i) => `p${i}`), ...Array.from({ length: settings.strangers }, () => undefined)];
   for (const producer of names) {
     // Clients are no part of the core: they do not die, and call no port.
@@ -122,7 +123,7 @@ function assemble(troupe: Troupe): Company {
 
 /** Plays one step of one process, or lets something happen beside them. */
 async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void> {
-  const { stage, random } = troupe;
+  const { stage, random, promises } = troupe;
   stage.nowMs += whole(random, 0, STEP_MS_MAX);
   const beside = await happenBeside(troupe, company);
   if (beside !== undefined) {
@@ -137,7 +138,10 @@ async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void
   if (how === "stalled") return;
   if (how !== "answered") troupe.count(how);
   const role = company.roles.get(step.process);
+  const mark = promises.control?.lowWater;
   await stage.play(step, how);
+  company.stalls.lastOf.set(step.process, step.method);
+  if (mark !== undefined && mark < (promises.control?.lowWater ?? 1)) standBehindMark(troupe, step.process, company.stalls);
   if (!step.process.live && role !== undefined) replace(troupe, company, step.process, role);
 }
 
@@ -207,13 +211,15 @@ const STORE_EMPTIES = 0.05;
 /** A step that is ready. Who ran last may run on; else each process has its weight, and of its steps one is drawn. */
 function choose({ stage, settings, random, promises }: Troupe, company: Company): Step | undefined {
   const waits = promises.log.tail.next - 1 > (promises.control?.checkpoint?.index ?? 0);
-  const ghostWaits = company.claims.some(isPending);
+  const ghostWaits = company.stalls.claims.some(isPending);
+  const cleanerIsDue = ghostWaits || settings.pins || company.stalls.unrecorded.some(isPending);
+  const ownerWaits = company.stalls.forLife.length === 0 && promises.met["lives ended"] === 0;
   const ready: { readonly process: Process; readonly first: Step; readonly upTo: number }[] = [];
   let weights = 0;
   for (const process of stage.processes) {
     const first = process.pending.find(isReady);
     if (first === undefined) continue;
-    weights += weightOf(process, first, { waits, ghostWaits });
+    weights += weightOf(process, first, { waits, ghostWaits, ownerWaits, cleanerIsDue, pins: settings.pins });
     ready.push({ process, first, upTo: weights });
   }
   if (ready.length === 0) return letGo(stage, company);
@@ -226,7 +232,7 @@ function choose({ stage, settings, random, promises }: Troupe, company: Company)
 }
 
 /** Everybody waits: they go on, and claims last, as what comes of the others may make ghosts of them. */
-function letGo(stage: Troupe["stage"], { claims }: Company): Step | undefined {
+function letGo(stage: Troupe["stage"], { stalls: { claims } }: Company): Step | undefined {
   const steps = stage.processes.flatMap(({ pending }) => pending);
   const others = steps.filter((step) => !claims.includes(step));
   for (const step of others.length > 0 ? others : steps) step.heldWhile = undefined;
@@ -237,11 +243,16 @@ function letGo(stage: Troupe["stage"], { claims }: Company): Step | undefined {
  * Captures have the most steps to go; whoever looks for work again and again would take the turns of those who work. While a
  * claim is stalled, the work is what makes a ghost of it.
  */
-function weightOf({ name }: Process, { method }: Step, { waits, ghostWaits }: { readonly waits: boolean; readonly ghostWaits: boolean }): number {
+function weightOf(
+  { name }: Process,
+  { method }: Step,
+  { waits, ghostWaits, ownerWaits, cleanerIsDue, pins }: Readonly<Record<"waits" | "ghostWaits" | "ownerWaits" | "cleanerIsDue" | "pins", boolean>>,
+): number {
+  if (name === "owner") return method !== "turn" ? 2 : ownerWaits ? 0.01 : 0.2;
   const isCapture = name.startsWith("capture");
   if (method !== "turn") return isCapture ? 3 : 1;
-  if (isCapture) return waits ? (ghostWaits ? 2 : 0.5) : 0.05;
-  if (name.startsWith("cleaner")) return ghostWaits ? 0.3 : 0.04;
+  if (isCapture) return waits ? (ghostWaits || pins ? 2 : 0.5) : 0.05;
+  if (name.startsWith("cleaner")) return cleanerIsDue ? 0.3 : 0.04;
   return name.startsWith("reader") ? 0.1 : 1;
 }
 
@@ -271,49 +282,21 @@ function choosePlay(troupe: Troupe, step: Step, company: Company): Play | "stall
   const [key] = step.args;
   // Both stores have a `get`: only an object's key is a text.
   if (falls(settings.misread) && READS.has(step.method) && typeof key === "string" && troupe.promises.damage.misread(key)) return "misread";
-  const ghost = settings.stall > 0 ? ghostAhead(company, step, settings.captures > 1) : undefined;
-  if (ghost !== undefined && falls(GHOST_MET)) {
-    step.heldWhile = () => isPending(ghost);
-  } else if (step.method === "createIfAbsent" ? mayClaimStall(company) && falls(settings.stall * 5) : falls(settings.stall)) {
-    stall(troupe, step);
-    if (step.method === "createIfAbsent") company.claims.push(step);
-  } else return "answered";
+  const { stalls, clients } = company;
+  const ghost = settings.stall > 0 ? ghostAhead(stalls, step, settings.captures > 1) : undefined;
+  if (ghost !== undefined && falls(GHOST_MET)) step.heldWhile = () => isPending(ghost);
+  else if (falls(stallLikelihood({ settings, clients: clients.length }, step, stalls))) stall(troupe, step, stalls);
+  else return "answered";
   troupe.count("stalls");
   return "stalled";
-}
-
-/** One client at least goes on, or nothing would be captured behind the claims. */
-function mayClaimStall({ claims, clients }: Company): boolean {
-  return claims.filter(isPending).length + 1 < clients.length;
 }
 
 /** Likelihood that a step waits for a ghost that it could meet. */
 const GHOST_MET = 0.25;
 
-/** A stalled claim of the name that the step reads; for a capture that writes, where there are others, any: its base may be old by then. */
-function ghostAhead({ claims }: Company, { process, method, args }: Step, othersCapture: boolean): Step | undefined {
-  if (READS.has(method)) return claims.find((claim) => claim.args[0] === args[0] && isPending(claim));
-  return othersCapture && method === "write" && process.name === "capture1" ? claims.find(isPending) : undefined;
-}
-
-function isPending(step: Step): boolean {
-  return step.process.live && step.process.pending.includes(step);
-}
-
 /** Methods that a full object store refuses. */
 export const TAKES_ROOM: ReadonlySet<Step["method"]> = new Set(["createIfAbsent", "createUpload", "uploadPart", "copyPart", "completeUpload"]);
 const READS: ReadonlySet<Step["method"]> = new Set(["get", "getRange"]);
-
-/** Holds a step back for some steps, or until cleanup has raised the mark: behind the tail, where the step may make a ghost. */
-function stall({ stage, promises, random }: Troupe, step: Step): void {
-  const untilMs = stage.nowMs + whole(random, 10, 150) * (STEP_MS_MAX / 2);
-  const claims = step.method === "createIfAbsent";
-  const past = claims ? promises.log.tail.next : (promises.control?.lowWater ?? 1);
-  // Of those who raise the mark one must go on.
-  const raises = step.process.name === "capture0" || step.process.name === "cleaner0";
-  const forMark = random.fraction() < (claims ? 0.8 : raises ? 0 : 0.3);
-  step.heldWhile = () => (forMark ? (promises.control?.lowWater ?? 1) <= past : stage.nowMs < untilMs);
-}
 
 function replace(troupe: Troupe, company: Company, dead: Process, role: (process: Process) => void): void {
   company.roles.delete(dead);
@@ -327,7 +310,10 @@ function replace(troupe: Troupe, company: Company, dead: Process, role: (process
 }
 
 function drawSkew(random: Random): number {
-  return random.fraction() < 0.7 ? 0 : whole(random, -SKEW_MS_MAX, SKEW_MS_MAX);
+  const chance = random.fraction();
+  // Where clocks are far apart, leases have run out for one that still run for the other.
+  if (chance < 0.15) return chance < 0.075 ? -SKEW_MS_MAX : SKEW_MS_MAX;
+  return chance < 0.85 ? 0 : whole(random, -SKEW_MS_MAX, SKEW_MS_MAX);
 }
 
 function describe({ method, args }: Step): string {

@@ -14,6 +14,10 @@ export interface Settings {
   readonly captures: number;
   readonly cleaners: number;
   readonly readers: number;
+  /** Whether readers mostly pin the oldest state that is kept, and cleanup meets them. */
+  readonly pins: boolean;
+  /** Whether the table is deleted, and made again. */
+  readonly deletes: boolean;
   readonly batchesMax: number;
   /** Keys beside the few that everybody writes to, and mutations that a batch has at most. */
   readonly moreKeys: number;
@@ -68,6 +72,8 @@ export function drawSettings(random: Random): Settings {
     captures: oneOf(1, 1, 2),
     cleaners: oneOf(1, 1, 1, 2),
     readers: oneOf(0, 0, 1, 2),
+    pins: false,
+    deletes: false,
     batchesMax: whole(4, 10),
     moreKeys: 0,
     mutationsMax: 3,
@@ -93,22 +99,41 @@ export function drawSettings(random: Random): Settings {
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL + WIDE) return { ...settings, moreKeys: 80, mutationsMax: 40 };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN) return { ...settings, ...reborn(settings) };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN + PINNED) return { ...settings, ...pinned(settings, oneOf(0, 4, 8)), steps: settings.steps + MORE_STEPS };
   return settings;
 }
 
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
 export function calmSettings(policy: TablePolicy): Settings {
-  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
+  const nobody = {
+    writers: 0,
+    producers: 0,
+    strangers: 0,
+    captures: 0,
+    cleaners: 0,
+    readers: 0,
+    pins: false,
+    deletes: false,
+    batchesMax: 0,
+    moreKeys: 0,
+    mutationsMax: 3,
+    steps: 0,
+  };
   const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0 };
   return { policy, ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 
 /** Share of the schedules that are made for ghosts. */
-const GHOSTLY = 0.35;
+const GHOSTLY = 0.32;
 /** Share of those that are made for captures by sections. */
 const SECTIONAL = 0.1;
 /** Share of those with more keys, so that sorting, folding and splicing have something to do. */
 const WIDE = 0.05;
+/** Share of those in which the table is deleted and made again. */
+const REBORN = 0.06;
+/** Share of those in which what is let go is pinned meanwhile. */
+const PINNED = 0.05;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
 const MORE_STEPS = 150;
 
@@ -144,5 +169,50 @@ function sectional({ sections }: Settings): Partial<Settings> {
     sizes: [TINY],
     sections: Math.max(2, sections),
     burst: 0.7,
+  };
+}
+
+/** Few faults, and clients that have something left for the second life; whoever stalls may wait for it. */
+function reborn({ writers, captures }: Settings): Partial<Settings> {
+  return {
+    deletes: true,
+    writers: Math.max(2, writers),
+    producers: 2,
+    captures: Math.min(2, captures),
+    cleaners: 1,
+    readers: 1,
+    batchesMax: 8,
+    lingerMs: 0,
+    burst: 0.7,
+    stall: 0.03,
+    full: 0,
+  };
+}
+
+/** Little log behind each generation, so that old ones are let go all the time while they are read. */
+function pinned({ policy, writers }: Settings, compactionOverhead: number): Partial<Settings> {
+  return {
+    policy: { ...policy, keepSnapshots: 2, keepForMs: 0, compactionOverhead },
+    pins: true,
+    writers: Math.min(2, writers),
+    captures: 1,
+    cleaners: 2,
+    readers: 2,
+    lingerMs: 0,
+    sizes: [SNAPSHOT_SIZES],
+    sections: 1,
+    batchesMax: 10,
+    mutationsMax: 2,
+    burst: 0.9,
+    crash: 0,
+    failed: 0,
+    lost: 0.005,
+    late: 0.005,
+    twice: 0,
+    stall: 0.03,
+    clockJump: 0,
+    full: 0,
+    damage: 0,
+    redoDamage: 0,
   };
 }

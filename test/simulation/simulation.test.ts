@@ -47,6 +47,9 @@ const MET_AT_LEAST: Readonly<Record<string, number>> = {
   "cleanups outrun": 120,
   "readers starting over": 5,
   "leases lost": 600,
+  "lives ended": 300,
+  strays: 100,
+  sealed: 250,
   recoveries: 18_000,
   verifications: 500,
 };

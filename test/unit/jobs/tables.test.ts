@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createTable, getTable, listTables, updateTable } from "../../../lib/jobs/tables.ts";
+import { createTable, deleteTable, getTable, listTables, updateTable } from "../../../lib/jobs/tables.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { memoryWorld, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
 
@@ -42,4 +42,18 @@ test("tables are listed by name, page by page", async () => {
   for (const name of ["c", "a", "b"]) await createTable(world, { name });
   const paged = withCheckpoints(world, (checkpoints) => ({ query: (request) => checkpoints.query({ ...request, limit: 1 }) }));
   expect((await listTables(paged)).map(({ name }) => name)).toEqual(["a", "b", "c"]);
+});
+
+test("a deletion that is asked for, and comes late, leaves a table alone that was made anew under its name", async () => {
+  const world = await worldWithTable();
+  const passed = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      if (changes.every(({ item }) => item.sort !== "players")) return checkpoints.write(changes);
+      await deleteTable(world, "players");
+      await createTable({ ...world, clock: { ...world.clock, now: () => START_MS + 1 } }, { name: "players" });
+      return checkpoints.write(changes);
+    },
+  }));
+  await deleteTable(passed, "players").catch(() => undefined);
+  expect(await getTable(world, "players")).toMatchObject({ state: "live", createdAtMs: START_MS + 1 });
 });

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { PIN_TTL_MS } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
@@ -20,6 +21,7 @@ import {
   put,
   remove,
   START_MS,
+  withCheckpoints,
   withObjects,
   worldWithTable,
 } from "../jobs/world.ts";
@@ -225,6 +227,33 @@ test("damage that only the reading of records shows is passed over behind the la
   expect(view.passedOver.map((passed) => passed.key)).toEqual([key]);
   expect((await view.get(Buffer.from("key-00001")))?.value.toString()).toBe('"changed"');
 }, 30_000);
+
+test("a view does not go on with another life of its shard", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await capture(world, { id, codec: "json" });
+  let reborn: Promise<void> | undefined;
+  const raced = withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      await reborn;
+      return checkpoints.get(key);
+    },
+  }));
+  const view = await recover(raced, request);
+  const key = await keyOf(world, 0);
+  world.objects.damage(key, (body) => body.fill(0x5a, 4, 40));
+  const rows = view.rows();
+  const reading = rows.next();
+  reborn = makeAnew(world);
+  await expect(reading).rejects.toMatchObject({ kind: "repair", object: key });
+  expect(await contentOf(await recover(world, request))).toEqual(["b=2@1"]);
+});
+
+async function makeAnew(world: MemoryWorld): Promise<void> {
+  await deleteTable(world, id.table);
+  await createTable(world, { name: id.table });
+  await appendEach(world, [[put("b", 2)]]);
+}
 
 test("what a ghost says of the log behind a time is not believed", async () => {
   const world = await worldWithHistory();

@@ -237,6 +237,33 @@ test("a batch that was refused leaves no doubt", async () => {
   expect(await writer.append({ mutations: [put("a", 2)], mark: mark("p", 2) })).toMatchObject({ kind: "appended", first: 1 });
 });
 
+test("what waits behind a refused batch of its producer is refused with it, so that the first one can be repeated", async () => {
+  const world = memoryWorld();
+  let look: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>();
+  const slow = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      const written = await checkpoints.write(changes);
+      await look?.promise;
+      return written;
+    },
+  }));
+  const writer = openWriter(slow, options);
+  const [first, second] = [1, 2].map((sequence) => ({ mutations: [put("a", sequence)], mark: mark("p", sequence) }));
+  const refused = writer.append(first);
+  await new Promise((resolve) => setImmediate(resolve));
+  const behind = writer.append(second);
+  const other = writer.append({ mutations: [put("b", 1)], mark: mark("q", 1) });
+  await createTable(world, { name: "players" });
+  look.resolve();
+  look = undefined;
+  await expect(refused).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  await expect(behind).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  expect(await other).toMatchObject({ kind: "appended", first: 1 });
+  expect(await writer.append(first)).toMatchObject({ kind: "appended", first: 2 });
+  expect(await writer.append(second)).toMatchObject({ kind: "appended", first: 3 });
+  expect(await current(world)).toEqual(["a=2@3", "b=1@1"]);
+});
+
 test("a batch appended twice applies once (I3)", async () => {
   const world = await worldWithTable();
   const writer = openWriter(world, options);

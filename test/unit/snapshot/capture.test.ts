@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { deleteTable } from "../../../lib/jobs/tables.ts";
 import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
@@ -20,6 +21,7 @@ import {
   put,
   START_MS,
   stored,
+  withCheckpoints,
   withObjects,
   worldWithTable,
 } from "../jobs/world.ts";
@@ -67,6 +69,25 @@ test("a shard that was never written is left unopened", async () => {
   const before = stored(world);
   expect(await capture(world, request)).toEqual({ kind: "ignored", reason: "nothing-new", index: 0 });
   expect(stored(world)).toEqual(before);
+});
+
+test("a table that is deleted under a capture is not taken for damaged", async () => {
+  const world = await worldWithTable();
+  for (let round = 0; round < 3; round++) {
+    await appendEach(world, [[put("a", round)]]);
+    await capture(world, request);
+  }
+  await sweep(world, { id, policy: { ...POLICY_DEFAULTS, keepSnapshots: 2, compactionOverhead: 0 } });
+  await appendEach(world, [[put("a", 3)]]);
+  let deletion: Promise<void> | undefined;
+  const passed = withCheckpoints(world, (checkpoints) => ({
+    async query(asked) {
+      deletion ??= deleteTable(world, id.table);
+      await deletion;
+      return checkpoints.query(asked);
+    },
+  }));
+  expect(await capture(passed, request)).toEqual({ kind: "outOfDate" });
 });
 
 test("a shard that is deleted before the lease is ignored", async () => {
