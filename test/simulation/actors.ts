@@ -3,6 +3,7 @@
 // they can be: `retry` may be tried again, everything else must have its reason.
 
 import { isTidemarkError } from "../../lib/model/errors.ts";
+import { checkJson } from "../../lib/model/json.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import type { ShardId } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
@@ -17,6 +18,7 @@ import type { CaptureOutcome, CaptureRequest, Spread } from "../../lib/snapshot/
 import { broken, type Promises } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
+import { carelessBatch, drawValue } from "./values.ts";
 
 export interface Troupe {
   readonly id: ShardId;
@@ -37,7 +39,7 @@ export interface Troupe {
 export const KEYS = ["k", "k0", "k1", "k2", "k3", "k\u{7f}", "k\u{80}", "k\u{ffee}", "k\u{1f30a}"];
 
 export function openWriterOf({ id, settings }: Troupe, process: Process): Writer {
-  return openWriter(process.world, { id, codec: "json", lingerMs: settings.lingerMs });
+  return openWriter(process.world, { id, codec: settings.codec, lingerMs: settings.lingerMs });
 }
 
 /** A client's batches, in their order, until each is answered. */
@@ -69,6 +71,7 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
           sent.push(batch);
           open.push(batch);
         }
+        if (troupe.random.fraction() < CARELESS) await sendCarelessly(troupe, through.writer);
         await sendOpen(through);
       }
     },
@@ -95,6 +98,9 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
     }
   }
 }
+
+/** Share of the times at which a client sends something that it may not, first. */
+const CARELESS = 0.03;
 
 type Reply = BatchOutcome | { readonly kind: "unanswered"; readonly doubtful?: bigint };
 
@@ -123,7 +129,7 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
       else if (random.fraction() < 0.5) {
         captured(troupe, "captures", (await snapshotShard(process.world, { id, ...limits })).outcome);
       } else {
-        captured(troupe, "captures", await capture(process.world, { id, codec: "json", ...limits }));
+        captured(troupe, "captures", await capture(process.world, { id, codec: settings.codec, ...limits }));
       }
     } catch (error) {
       expectReason(troupe, error);
@@ -133,19 +139,19 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
 
 /** As functions do it: the sections are asked for by messages, which may come in any order, late or twice, and to others meanwhile. */
 async function captureByMessages(troupe: Troupe, process: Process, limits: Omit<CaptureRequest, "id" | "codec">): Promise<void> {
-  const { stage, id, random, messages } = troupe;
+  const { stage, id, random, messages, settings } = troupe;
   // Mostly of those that were sent last: the others ask for sections of captures that ended.
   const newest = messages.filter(({ epoch }) => epoch === messages.at(-1)?.epoch);
   const drawn = random.fraction() < 0.7 ? newest : messages;
   const message = random.fraction() < 0.8 ? drawn[Math.floor(random.fraction() * drawn.length)] : undefined;
   if (message === undefined) {
-    const outcome = await spreadCapture(process.world, { id, codec: "json", ...limits });
+    const outcome = await spreadCapture(process.world, { id, codec: settings.codec, ...limits });
     captured(troupe, "captures", outcome);
     if (outcome.kind === "spread") messages.push(...outcome.sections.map((section) => ({ epoch: outcome.epoch, section })));
     return;
   }
   await stage.turn(process, `section ${message.section}`);
-  const outcome = await captureSection(process.world, { id, codec: "json", ...limits, ...message });
+  const outcome = await captureSection(process.world, { id, codec: settings.codec, ...limits, ...message });
   captured(troupe, "sections", outcome);
 }
 
@@ -184,16 +190,31 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   count(error.kind === "retry" ? `retries for ${error.code}` : "refusals for room");
 }
 
-function drawBatch(random: Random, { moreKeys, mutationsMax }: Settings, producer: string | undefined, sequence: number): Batch {
+function drawBatch(random: Random, { moreKeys, mutationsMax, codec }: Settings, producer: string | undefined, sequence: number): Batch {
   const mutations = Array.from({ length: whole(random, 1, mutationsMax) }, (): Mutation => {
     const place = whole(random, 0, KEYS.length + moreKeys - 1);
     const key = Buffer.from(KEYS[place] ?? `another-key-${place}`);
     const chance = random.fraction();
     if (chance < 0.15) return { kind: "delete", key };
-    if (chance < 0.35) return { kind: "patch", key, value: Buffer.from(`{"${whole(random, 0, 2)}":${random.fraction() < 0.3 ? "null" : sequence}}`) };
+    if (chance < 0.18) return { kind: codec === "json" && chance < 0.16 ? "patch" : "put", key, value: drawValue(random, codec, sequence) };
+    if (chance < 0.35 && codec === "json")
+      return { kind: "patch", key, value: Buffer.from(`{"${whole(random, 0, 2)}":${random.fraction() < 0.3 ? "null" : sequence}}`) };
     return { kind: "put", key, value: Buffer.from(`{"by":"${producer ?? "stranger"}","0":${sequence}}`) };
   });
   return { mutations, ...(producer !== undefined && { mark: { producer, sequence: BigInt(sequence), since: toIndex(1) } }) };
+}
+
+/** What may not be sent is refused before anything of it is: nothing of the stores is asked. Values pass the door that NDJSON has. */
+async function sendCarelessly({ random, settings, count }: Troupe, writer: Writer): Promise<void> {
+  const { mutations, producer, sequence = 0n } = carelessBatch(random, settings.codec);
+  try {
+    if (settings.codec === "json") for (const mutation of mutations) if (mutation.kind !== "delete") checkJson(mutation.value, "the value");
+    const outcome = await writer.append({ mutations, ...(producer !== undefined && { mark: { producer, sequence } }) });
+    broken("I1", `a batch that may not be was answered ${outcome.kind}`);
+  } catch (error) {
+    if (!isTidemarkError(error) || error.kind !== "call") throw error;
+    count("careless batches refused");
+  }
 }
 
 export function whole(random: Random, min: number, max: number): number {

@@ -95,7 +95,7 @@ export function noDamage(): Damage {
   };
 }
 
-function rot(store: MemoryObjectStore, random: Random, key: string): string {
+export function rot(store: MemoryObjectStore, random: Random, key: string): string {
   const at = Math.floor(random.fraction() * bytesOf(store, key).length);
   const isCut = random.fraction() < 0.2;
   store.damage(key, (body) => {

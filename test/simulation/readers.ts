@@ -14,7 +14,7 @@ import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
 import { broken, type Promises } from "./promises.ts";
 import type { Process } from "./stage.ts";
-import { difference, rowDifference } from "./truth.ts";
+import { difference, rowDifference, rowsOf } from "./truth.ts";
 
 /** What a reader asks for. */
 interface Wanted {
@@ -43,7 +43,7 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
 async function verifies(troupe: Troupe, { world }: Process): Promise<void> {
   const { id, promises, count } = troupe;
   try {
-    const { findings } = await verifyShard(world, { id, codec: "json" });
+    const { findings } = await verifyShard(world, { id, codec: troupe.settings.codec });
     for (const { object, what } of findings) if (!promises.damage.mayBeNamed(object)) broken("I8", `verification finds ${object} damaged: ${what}`);
     count(findings.length === 0 ? "verifications" : "verifications that found damage");
   } catch (error) {
@@ -73,11 +73,11 @@ export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, 
   const at = { ...(wanted.index !== undefined && { index: toIndex(wanted.index) }), ...(wanted.timeMs !== undefined && { timeMs: wanted.timeMs }) };
   try {
     const { world, attempts } = countingAttempts(process);
-    const view = await recover(world, { id, codec: "json", at, pinned });
+    const view = await recover(world, { id, codec: troupe.settings.codec, at, pinned });
     if (attempts() > 1) count("readers starting over");
     checkReached(promises, wanted, view, before.acknowledged);
     if (wanted.timeMs !== undefined && view.final) finals.push({ timeMs: wanted.timeMs, index: view.index });
-    const rows = random.fraction() < 0.2 ? await rowsOfFile(view) : await collected(view.rows());
+    const rows = random.fraction() < 0.2 ? await rowsOfFile(view) : await rowsOf(view.rows());
     const state = promises.log.stateAt({ index: view.index });
     const wrong = difference(rows, state);
     if (wrong !== undefined) broken("I5", `the state recovered at ${view.index} differs from the replay: ${wrong}`);
@@ -87,12 +87,6 @@ export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, 
   } catch (error) {
     checkRefusal(troupe, wanted, before, error);
   }
-}
-
-async function collected(pages: AsyncIterable<Rows>): Promise<readonly Rows[]> {
-  const rows: Rows[] = [];
-  for await (const page of pages) rows.push(page);
-  return rows;
 }
 
 /** What the Parquet file of the state holds. */
@@ -108,7 +102,7 @@ async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
   const opened = await openSnapshot({ store }, { key: "file" });
   if (opened.kind === "absent") throw new Error("the file was just stored");
   if (opened.snapshot.description.index !== view.index) broken("I5", `the file of ${view.index} says that it is of ${opened.snapshot.description.index}`);
-  return collected(opened.snapshot.rows());
+  return rowsOf(opened.snapshot.rows());
 }
 
 /** A recovery reads the history once an attempt. */

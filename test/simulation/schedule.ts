@@ -7,6 +7,7 @@ import { CAPTURE_ABANDONED_MS, LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/
 import type { ShardId } from "../../lib/model/names.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { captures, cleaner, type Client, client, openWriterOf, type Troupe, whole } from "./actors.ts";
+import { operate } from "./operations.ts";
 import { promises as watch } from "./promises.ts";
 import { reader } from "./readers.ts";
 import { comeToRest, type Say, SKEW_MS_MAX } from "./rest.ts";
@@ -84,7 +85,7 @@ interface Company {
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
   const builder = stage.process("builder");
-  await stage.finish(builder, createTable(builder.world, { name: ID.table, ...settings.policy }));
+  await stage.finish(builder, createTable(builder.world, { name: ID.table, codec: settings.codec, ...settings.policy }));
   stage.kill(builder);
 }
 
@@ -142,7 +143,9 @@ async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void
 }
 
 /** Clocks that jump, late effects that land, objects that rot, a store that is full. */
-async function happenBeside({ stage, settings, random, promises, count }: Troupe, company: Company): Promise<string | undefined> {
+async function happenBeside(troupe: Troupe, company: Company): Promise<string | undefined> {
+  const { stage, settings, random, promises, count } = troupe;
+  if (settings.operation > 0 && random.fraction() < settings.operation) return operate(troupe);
   if (random.fraction() < settings.clockJump) {
     count("clock jumps");
     if (random.fraction() < 0.5) {

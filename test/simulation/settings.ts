@@ -1,11 +1,13 @@
 // What a schedule is made of, as data, drawn from its seed: the table's policy, the processes, and how likely each fault is.
 
+import type { ValueCodec } from "../../lib/model/mutation.ts";
 import { type TablePolicy, POLICY_DEFAULTS } from "../../lib/model/table.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { SNAPSHOT_SIZES, type SnapshotSizes } from "../../lib/snapshot/sizes.ts";
 
 export interface Settings {
   readonly policy: TablePolicy;
+  readonly codec: ValueCodec;
   readonly steps: number;
   readonly writers: number;
   readonly producers: number;
@@ -43,6 +45,8 @@ export interface Settings {
   readonly damage: number;
   /** Likelihood that redo files are damaged, for a while. */
   readonly redoDamage: number;
+  /** Likelihood that something is tried on a copy of the stores (operations.ts). */
+  readonly operation: number;
 }
 
 const STEPS_MIN = 100;
@@ -61,6 +65,7 @@ export function drawSettings(random: Random): Settings {
       compactionOverhead: oneOf(0, 0, 0, 1, 3, 7),
       keepForMs: oneOf(0, 0, 0, 0, 1_000, 60_000),
     },
+    codec: oneOf(...Array<ValueCodec>(9).fill("json"), "bytes"),
     steps: STEPS_MIN + whole(0, 150),
     writers: oneOf(1, 2, 2, 3),
     producers: whole(1, 2),
@@ -88,6 +93,7 @@ export function drawSettings(random: Random): Settings {
     misread: oneOf(0, 0, 0, 0.01),
     damage: oneOf(0, 0, 0, 0.02),
     redoDamage: oneOf(0, 0, 0, 0.02),
+    operation: oneOf(0, 0, 0, 0.005),
   };
   const kind = random.fraction();
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
@@ -99,8 +105,8 @@ export function drawSettings(random: Random): Settings {
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
 export function calmSettings(policy: TablePolicy): Settings {
   const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
-  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0 };
-  return { policy, ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
+  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
+  return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 
 /** Share of the schedules that are made for ghosts. */
