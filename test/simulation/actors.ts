@@ -190,7 +190,7 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   count(error.kind === "retry" ? `retries for ${error.code}` : "refusals for room");
 }
 
-function drawBatch(random: Random, { moreKeys, mutationsMax, codec }: Settings, producer: string | undefined, sequence: number): Batch {
+export function drawBatch(random: Random, { moreKeys, mutationsMax, codec }: Pick<Settings, "moreKeys" | "mutationsMax" | "codec">, producer: string | undefined, sequence: number): Batch {
   const mutations = Array.from({ length: whole(random, 1, mutationsMax) }, (): Mutation => {
     const place = whole(random, 0, KEYS.length + moreKeys - 1);
     const key = Buffer.from(KEYS[place] ?? `another-key-${place}`);

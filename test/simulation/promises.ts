@@ -4,7 +4,7 @@
 import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, shardPartition } from "../../lib/checkpoint/items.ts";
 import type { Control, HistoryRow } from "../../lib/model/control.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
-import { incarnationPrefix, parseObjectName, redoKey, type ShardId, STORE_KEY } from "../../lib/model/names.ts";
+import { incarnationPrefix, parseObjectName, redoKey, type ShardId, shardName } from "../../lib/model/names.ts";
 import type { Index } from "../../lib/model/position.ts";
 import type { Rows } from "../../lib/model/rows.ts";
 import type { TablePolicy } from "../../lib/model/table.ts";
@@ -13,6 +13,7 @@ import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { type Damage, noDamage } from "./damage.ts";
+import { checkAttachmentsAtRest, checkLetGo, isAttached } from "./gatherers.ts";
 import type { Effect, Process, Stage } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
@@ -83,6 +84,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     },
     async observe({ step, outcome }) {
       latestMs = Math.max(latestMs, stage().nowMs + step.process.skewMs);
+      if (!isOfShard(step)) return;
       const { kind } = (outcome ?? {}) as { readonly kind?: string };
       if (step.method === "createIfAbsent" && kind === "created") created(step.args[0] as string, step.process);
       if (step.method === "deleteMany") for (const key of step.args[0] as readonly string[]) deleted(key);
@@ -113,13 +115,21 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   };
   return self;
 
+  /** A call that names another shard's object is its own promises' to judge; items are looked at one by one. */
+  function isOfShard({ method, args }: Effect["step"]): boolean {
+    const prefix = `${shardName(id)}/`;
+    if (method === "createIfAbsent") return (args[0] as string).startsWith(prefix);
+    if (method === "deleteMany") return (args[0] as readonly string[]).every((key) => key.startsWith(prefix));
+    return true;
+  }
+
   function redoKeys(): readonly string[] {
     const { lowWater = 1, incarnation = "" } = control ?? {};
     return log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(incarnationPrefix(id, incarnation), first as Index));
   }
 
   function created(key: string, process: Process): void {
-    if (key === STORE_KEY) return;
+    if (isAttached(key)) return;
     const body = stage().objects.objects.get(key);
     const rest = control === undefined ? undefined : parseObjectName(key.slice(incarnationPrefix(id, control.incarnation).length));
     if (control === undefined || body === undefined || rest?.kind !== "redo")
@@ -143,11 +153,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
+    if (name.kind === "attached") checkLetGo(self, id, key);
     damage.deleted(key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
+    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(self, id, key);
   }
 
   async function written(changes: readonly ItemChange[], process: Process): Promise<void> {
@@ -287,13 +299,19 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (control.lowWater !== Math.max(1, ...borders)) broken("I7", `the mark is ${control.lowWater} at rest, not ${Math.max(1, ...borders)}`);
     }
     const expected = [...redoKeys(), ...[...rows.values()].map(({ key }) => key)].sort();
-    const stored = [...objects.objects.keys()].filter((key) => key !== STORE_KEY).sort();
+    const prefix = `${shardName(id)}/`;
+    const own = [...objects.objects.keys()].filter((key) => key.startsWith(prefix)).sort();
+    const stored = own.filter((key) => !isAttached(key));
     if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
-    if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);
+    const uploads = [...objects.uploads.values()].map(({ key }) => key).filter((key) => key.startsWith(prefix));
+    const open = uploads.filter((key) => !isAttached(key));
+    if (open.length > 0) broken("I7", `${open.length} uploads are open at rest`);
     const items = await checkpoints.query({ partition: shardPartition(id) });
     const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
-    const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot");
+    const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot" && !/^(note|request)#/.test(sort));
     if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
-    if ((await checkpoints.queryDirty({ value: "dirty" })).keys.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
+    checkAttachmentsAtRest(self, id, { keys: own, uploads: uploads.filter(isAttached), items: items.items });
+    const dirty = (await checkpoints.queryDirty({ value: "dirty" })).keys.filter(({ partition }) => partition === shardPartition(id));
+    if (dirty.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
   }
 }

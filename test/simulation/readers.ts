@@ -12,6 +12,7 @@ import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
+import { readsAttachments } from "./gatherers.ts";
 import { broken, type Promises } from "./promises.ts";
 import type { Process } from "./stage.ts";
 import { difference, rowDifference, rowsOf } from "./truth.ts";
@@ -27,7 +28,8 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
   for (;;) {
     await stage.turn(process, "read");
     const job = random.fraction();
-    if (job < 0.1) await verifies(troupe, process);
+    if (troupe.settings.gatherers > 0 && random.fraction() < 0.5) await readsAttachments(troupe, process);
+    else if (job < 0.1) await verifies(troupe, process);
     else if (job < 0.2) await asksForSequence(troupe, process);
     else {
       const tail = promises.log.tail.next - 1;

@@ -16,6 +16,12 @@ export interface Settings {
   readonly captures: number;
   readonly cleaners: number;
   readonly readers: number;
+  /** Shards of the table; beside the first, only a client that writes to all of them and those who keep the table know them. */
+  readonly shards: number;
+  /** Who plan, and carry out what is planned. */
+  readonly keepers: number;
+  /** Jobs of a source, whose table it then is. */
+  readonly gatherers: number;
   readonly batchesMax: number;
   /** Keys beside the few that everybody writes to, and mutations that a batch has at most. */
   readonly moreKeys: number;
@@ -73,6 +79,9 @@ export function drawSettings(random: Random): Settings {
     captures: oneOf(1, 1, 2),
     cleaners: oneOf(1, 1, 1, 2),
     readers: oneOf(0, 0, 1, 2),
+    shards: 1,
+    keepers: 0,
+    gatherers: 0,
     batchesMax: whole(4, 10),
     moreKeys: 0,
     mutationsMax: 3,
@@ -99,12 +108,14 @@ export function drawSettings(random: Random): Settings {
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL + WIDE) return { ...settings, moreKeys: 80, mutationsMax: 40 };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + SOURCED) return { ...settings, ...sourced(settings), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + SOURCED + KEPT) return { ...settings, ...kept(settings, oneOf), steps: settings.steps + MORE_STEPS };
   return settings;
 }
 
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
 export function calmSettings(policy: TablePolicy): Settings {
-  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
+  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, shards: 1, keepers: 0, gatherers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
   const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
   return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
@@ -115,6 +126,10 @@ const GHOSTLY = 0.35;
 const SECTIONAL = 0.1;
 /** Share of those with more keys, so that sorting, folding and splicing have something to do. */
 const WIDE = 0.05;
+/** Share of those of a source's table, whose records have attachments. */
+const SOURCED = 0.04;
+/** Share of those that planners keep going, some of them with two shards. */
+const KEPT = 0.06;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
 const MORE_STEPS = 150;
 
@@ -150,5 +165,20 @@ function sectional({ sections }: Settings): Partial<Settings> {
     sizes: [TINY],
     sections: Math.max(2, sections),
     burst: 0.7,
+  };
+}
+
+function sourced({ policy, captures }: Settings): Partial<Settings> {
+  return { policy: { ...policy, compactionOverhead: 0, keepForMs: 0 }, codec: "json", ...{ writers: 0, producers: 0, strangers: 0, gatherers: 2, captures, readers: 1 }, sections: 1, burst: 0.9 };
+}
+
+/** Limits that are soon reached, so that there is something to plan. */
+function kept({ policy }: Settings, oneOf: <T>(...choices: readonly T[]) => T): Partial<Settings> {
+  const due = { captureAfterMutations: oneOf(1, 4, 1_000), captureAfterMs: oneOf(1_000, 5_000, 86_400_000), recoverWithinMs: oneOf(1_000, 60_000) };
+  return {
+    policy: { ...policy, ...due, capturesTogetherMax: oneOf(1, 1, 10_000) },
+    shards: oneOf(1, 2, 2),
+    keepers: oneOf(1, 2),
+    ...{ writers: 1, producers: 1, captures: 1, cleaners: 1 },
   };
 }
