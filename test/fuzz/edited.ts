@@ -13,7 +13,22 @@ export interface Edit {
 export const EDITS = ["flip", "set", "number", "cut", "insert", "repeat", "move", "transfer", "widen"] as const;
 
 /** Lengths and counts at which decoders go wrong. */
-export const EXTREMES = [0n, 1n, 127n, 128n, 255n, 256n, 65_535n, 2n ** 31n - 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 53n - 1n, 2n ** 53n, 2n ** 63n, 2n ** 64n - 1n];
+export const EXTREMES = [
+  0n,
+  1n,
+  127n,
+  128n,
+  255n,
+  256n,
+  65_535n,
+  2n ** 31n - 1n,
+  2n ** 31n,
+  2n ** 32n - 1n,
+  2n ** 53n - 1n,
+  2n ** 53n,
+  2n ** 63n,
+  2n ** 64n - 1n,
+];
 
 export function edited(bytes: Buffer, list: readonly Edit[]): Buffer {
   return list.reduce<Buffer>(applied, Buffer.from(bytes));

@@ -52,7 +52,8 @@ async function copied(
     async createIfAbsent(key, body) {
       const outcome = await stored.createIfAbsent(key, body);
       const name = parseObjectName(key.split("/").slice(3).join("/"));
-      if (outcome.kind === "created" && name.kind === "redo" && name.first === log.tail.next) log.extend(decodeRedoFile(Buffer.from(body), key), Buffer.from(body));
+      if (outcome.kind === "created" && name.kind === "redo" && name.first === log.tail.next)
+        log.extend(decodeRedoFile(Buffer.from(body), key), Buffer.from(body));
       return outcome;
     },
   };
@@ -75,7 +76,8 @@ export async function judge({ world, log }: Copy, { id, settings }: Troupe, dama
   } catch (error) {
     if (!isTidemarkError(error) || error.kind === "bug") throw error;
     if (error.code === "out-of-range") return "unkept";
-    if (damaged !== undefined && (error.kind !== "repair" || !damaged.has(error.object ?? ""))) broken("I8", `the damage of ${[...damaged]} is told as ${error.message}`);
+    if (damaged !== undefined && (error.kind !== "repair" || !damaged.has(error.object ?? "")))
+      broken("I8", `the damage of ${[...damaged]} is told as ${error.message}`);
     return "named";
   }
 }

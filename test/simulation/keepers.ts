@@ -6,16 +6,20 @@ import { askForCaptures } from "../../lib/jobs/ask.ts";
 import { planPass, runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
 import { explainPlan } from "../../lib/jobs/explain.ts";
 import { findRequest, requestCapture } from "../../lib/jobs/requests.ts";
+import { ingest } from "../../lib/jobs/ingest.ts";
+import { getEntry, recoverTable } from "../../lib/jobs/recover.ts";
 import { runRound } from "../../lib/jobs/run.ts";
 import { captureShard } from "../../lib/jobs/snapshot.ts";
 import { shardStatus } from "../../lib/jobs/status.ts";
 import { getTable } from "../../lib/jobs/tables.ts";
+import { isTidemarkError } from "../../lib/model/errors.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
 import { type ShardId, shardName } from "../../lib/model/names.ts";
 import { shardOf } from "../../lib/model/table.ts";
-import { drawBatch, expectReason, type Troupe, whole } from "./actors.ts";
+import { drawBatch, expectReason, KEYS, type Troupe, whole } from "./actors.ts";
 import { broken, type Promises } from "./promises.ts";
 import type { Process } from "./stage.ts";
+import { difference, rowDifference, rowsOf } from "./truth.ts";
 
 /** The promises of each shard of the table, by its number. */
 export type Kept = readonly Promises[];
@@ -31,6 +35,8 @@ export async function keeper(troupe: Troupe, process: Process, kept: Kept): Prom
     ["explanations", () => explains(troupe, process)],
     ["requests", () => requests(troupe, process)],
     ["cleanup tasks", () => passes(troupe, process)],
+    ["look-ups", () => looksUp(troupe, process, kept)],
+    ["recoveries of tables", () => recoversAll(troupe, process, kept)],
   ];
   for (;;) {
     const [what, job] = jobs[asked.length > 0 && random.fraction() < 0.5 ? 1 : whole(random, 0, jobs.length - 1)];
@@ -124,25 +130,78 @@ async function passes(troupe: Troupe, { world }: Process): Promise<void> {
   }
 }
 
+/** One record, of the shard that its key belongs to, as the log of that shard has it. */
+async function looksUp({ id, random, stage }: Troupe, { world }: Process, kept: Kept): Promise<void> {
+  const key = KEYS[whole(random, 0, KEYS.length - 1)];
+  const at = random.fraction() < 0.5 ? {} : { timeMs: stage.nowMs - whole(random, 0, 500) };
+  const found = await orUnkept(() => getEntry(world, { table: id.table, key, at }));
+  if (found === undefined) return;
+  const { log } = kept[found.id.shard];
+  const state = log.stateAt({ index: found.view.index });
+  const expected = state.rows.get(key);
+  const wrong =
+    found.kind === "absent"
+      ? expected && "it is absent"
+      : rowDifference(expected && [key, expected], [key, { ...found.entry, value: found.entry.value.toString() }]);
+  if (state.index !== found.view.index || wrong !== undefined) broken("I5", `the record of ${key} at ${found.view.index}: ${wrong}`);
+}
+
+/** All shards of a table, each as its own log has it. */
+async function recoversAll({ id, random, stage }: Troupe, { world }: Process, kept: Kept): Promise<void> {
+  const at = random.fraction() < 0.5 ? {} : { timeMs: stage.nowMs - whole(random, 0, 500) };
+  const { shards, shardCount } = await recoverTable(world, { table: id.table, at });
+  let count = 0;
+  await orUnkept(async () => {
+    for await (const { id: of, view } of shards()) {
+      const wrong = difference(await rowsOf(view.rows()), kept[of.shard].log.stateAt({ index: view.index }));
+      if (wrong !== undefined) broken("I5", `shard ${of.shard} at ${view.index} differs from the replay: ${wrong}`);
+      count += 1;
+    }
+    if (count !== shardCount) broken("I5", `${count} shards of ${shardCount} were recovered`);
+  });
+}
+
+/** Nothing where a time is asked for that is kept no longer. */
+async function orUnkept<Answer>(work: () => Promise<Answer>): Promise<Answer | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isTidemarkError(error) || error.code !== "out-of-range") throw error;
+    return undefined;
+  }
+}
+
 /** A producer whose batches go to several shards: a share of each is in its shard's log, once, behind one answer. It may die, and goes on. */
 export function broadClient(troupe: Troupe, kept: Kept): (process: Process) => Promise<void> {
   const { stage, settings, random, id, count } = troupe;
   let open: Batch | undefined;
   let sequence = 0;
   return async (process) => {
+    const endpoint = ingest(process.world);
     while (sequence < settings.batchesMax || open !== undefined) {
       await stage.turn(process, "send broadly");
       if (open === undefined) sequence += 1;
       const batch = (open ??= drawBatch(random, { ...settings, mutationsMax: 6 }, "broad", sequence));
       try {
-        // Another writer each time: none of them has a batch in doubt.
-        const writer = tableWriter(process.world, await getTable(process.world, id.table));
-        const outcomes = await writer.append(batch);
-        await writer.close();
-        for (const { shard, outcome } of outcomes) {
-          if (outcome.kind !== "appended") broken("I1", `a batch was answered ${outcome.kind}, though the shard lives on`);
-          const mutations = batch.mutations.filter(({ key }) => shardOf(key, settings.shards) === shard);
-          kept[shard].acknowledged({ mutations, ...(batch.mark && { mark: batch.mark }) }, outcome);
+        // By another writer each time, none of which has a batch in doubt; or by one that is kept, as a function keeps it.
+        if (random.fraction() < 0.5) {
+          const writer = tableWriter(process.world, await getTable(process.world, id.table));
+          for (const { shard, outcome } of await writer.append(batch)) {
+            if (outcome.kind !== "appended") broken("I1", `a batch was answered ${outcome.kind}, though the shard lives on`);
+            const mutations = batch.mutations.filter(({ key }) => shardOf(key, settings.shards) === shard);
+            kept[shard].acknowledged({ mutations, ...(batch.mark && { mark: batch.mark }) }, outcome);
+          }
+          await writer.close();
+        } else {
+          const [shares] = await (await endpoint.open(id.table)).append([batch]);
+          for (const { shard, last } of shares) {
+            const mutations = batch.mutations.filter(({ key }) => shardOf(key, settings.shards) === shard);
+            const first = last - mutations.length + 1;
+            kept[shard].acknowledged(
+              { mutations, ...(batch.mark && { mark: batch.mark }) },
+              { first, last, timeMs: kept[shard].log.stateAt({ index: last }).timeMs },
+            );
+          }
         }
         open = undefined;
         count("batches over several shards");

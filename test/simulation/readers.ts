@@ -4,13 +4,13 @@
 import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { toIndex } from "../../lib/model/position.ts";
-import type { Rows } from "../../lib/model/rows.ts";
+import { keyOfRow, type Rows } from "../../lib/model/rows.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover, type ShardView } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
-import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { openSnapshot, type Snapshot } from "../../lib/snapshot/read.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
 import { readsAttachments } from "./gatherers.ts";
 import { broken, type Promises } from "./promises.ts";
@@ -35,7 +35,11 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
       const tail = promises.log.tail.next - 1;
       const chance = random.fraction();
       const wanted: Wanted =
-        chance < 0.5 ? {} : chance < 0.8 ? { index: whole(random, Math.max(0, tail - 6), tail + 1) } : { timeMs: stage.nowMs - whole(random, 0, 500) };
+        chance < 0.5
+          ? {}
+          : chance < 0.8
+            ? { index: whole(random, Math.max(0, tail - 6), tail + 1) }
+            : { timeMs: stage.nowMs - whole(random, 0, chance < 0.84 ? 20_000 : 500) };
       await readOnce(troupe, process, wanted, random.fraction() < 0.4);
     }
   }
@@ -104,7 +108,19 @@ async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
   const opened = await openSnapshot({ store }, { key: "file" });
   if (opened.kind === "absent") throw new Error("the file was just stored");
   if (opened.snapshot.description.index !== view.index) broken("I5", `the file of ${view.index} says that it is of ${opened.snapshot.description.index}`);
-  return rowsOf(opened.snapshot.rows());
+  const rows = await rowsOf(opened.snapshot.rows());
+  await checkStretch(opened.snapshot, rows);
+  return rows;
+}
+
+/** Rows behind a key are those of all rows that are. */
+async function checkStretch(snapshot: Snapshot, all: readonly Rows[]): Promise<void> {
+  const keys = all.flatMap((rows) => Array.from({ length: rows.count }, (_, row) => keyOfRow(rows, row).toString()));
+  const after = Buffer.from(KEYS[2]);
+  const found = await rowsOf(snapshot.rows(after));
+  const told = found.flatMap((rows) => Array.from({ length: rows.count }, (_, row) => keyOfRow(rows, row).toString()));
+  const expected = keys.filter((key) => Buffer.compare(Buffer.from(key), after) > 0);
+  if (told.join() !== expected.join()) broken("I5", `the keys behind ${KEYS[2]} are said to be ${told}, not ${expected}`);
 }
 
 /** A recovery reads the history once an attempt. */

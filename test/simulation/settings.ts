@@ -102,20 +102,34 @@ export function drawSettings(random: Random): Settings {
     misread: oneOf(0, 0, 0, 0.01),
     damage: oneOf(0, 0, 0, 0.02),
     redoDamage: oneOf(0, 0, 0, 0.02),
-    operation: oneOf(0, 0, 0, 0.005),
+    operation: oneOf(0, 0, 0, 0, 0, 0, 0, 0.005),
   };
   const kind = random.fraction();
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL) return { ...settings, ...sectional(settings), steps: settings.steps + MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL + WIDE) return { ...settings, moreKeys: 80, mutationsMax: 40 };
-  if (kind < GHOSTLY + SECTIONAL + WIDE + SOURCED) return { ...settings, ...sourced(settings), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + SOURCED) return { ...settings, ...sourced(settings), steps: settings.steps + 2 * MORE_STEPS };
   if (kind < GHOSTLY + SECTIONAL + WIDE + SOURCED + KEPT) return { ...settings, ...kept(settings, oneOf), steps: settings.steps + MORE_STEPS };
   return settings;
 }
 
 /** Nothing happens by chance, and nobody is on the stage: for schedules that are not drawn. */
 export function calmSettings(policy: TablePolicy): Settings {
-  const nobody = { writers: 0, producers: 0, strangers: 0, captures: 0, cleaners: 0, readers: 0, shards: 1, keepers: 0, gatherers: 0, batchesMax: 0, moreKeys: 0, mutationsMax: 3, steps: 0 };
+  const nobody = {
+    writers: 0,
+    producers: 0,
+    strangers: 0,
+    captures: 0,
+    cleaners: 0,
+    readers: 0,
+    shards: 1,
+    keepers: 0,
+    gatherers: 0,
+    batchesMax: 0,
+    moreKeys: 0,
+    mutationsMax: 3,
+    steps: 0,
+  };
   const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
   return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
@@ -169,7 +183,14 @@ function sectional({ sections }: Settings): Partial<Settings> {
 }
 
 function sourced({ policy, captures }: Settings): Partial<Settings> {
-  return { policy: { ...policy, compactionOverhead: 0, keepForMs: 0 }, codec: "json", ...{ writers: 0, producers: 0, strangers: 0, gatherers: 2, captures, readers: 1 }, sections: 1, burst: 0.9 };
+  return {
+    policy: { ...policy, compactionOverhead: 0, keepForMs: 0 },
+    codec: "json",
+    ...{ writers: 0, producers: 0, strangers: 0, gatherers: 2, captures, readers: 2 },
+    sections: 1,
+    burst: 0.9,
+    operation: 0.003,
+  };
 }
 
 /** Limits that are soon reached, so that there is something to plan. */

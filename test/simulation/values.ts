@@ -28,14 +28,32 @@ function inner(random: Random, sequence: number, depth: number): string {
   const chance = Math.floor(random.fraction() * 12);
   if (depth > 0 && chance === 0) return `[${inner(random, sequence, depth - 1)},${inner(random, sequence, depth - 1)}]`;
   if (depth > 0 && chance === 1) return `{"a":${inner(random, sequence, depth - 1)},"0":${inner(random, sequence, depth - 1)}}`;
-  return [`${sequence}`, "true", "false", "null", `-${sequence}.5e+3`, "0.25", "1E-7", '""', String.raw`"\u00e9\n\\ \ud83c\udf0a"`, `"${"w".repeat(sequence % 50)}"`, "[]", "{}"][
-    Math.floor(random.fraction() * 12)
-  ];
+  return [
+    `${sequence}`,
+    "true",
+    "false",
+    "null",
+    `-${sequence}.5e+3`,
+    "0.25",
+    "1E-7",
+    '""',
+    String.raw`"\u00e9\n\\ \ud83c\udf0a"`,
+    `"${"w".repeat(sequence % 50)}"`,
+    "[]",
+    "{}",
+  ][Math.floor(random.fraction() * 12)];
 }
 
 /** Batches that no writer may take, each with the code that it is refused with. */
-export function carelessBatch(random: Random, codec: ValueCodec): { readonly mutations: readonly Mutation[]; readonly producer?: string; readonly sequence?: bigint } {
-  const put = (key: string | Buffer, value: string | Buffer): Mutation => ({ kind: "put", key: Buffer.from(key as string), value: Buffer.from(value as string) });
+export function carelessBatch(
+  random: Random,
+  codec: ValueCodec,
+): { readonly mutations: readonly Mutation[]; readonly producer?: string; readonly sequence?: bigint } {
+  const put = (key: string | Buffer, value: string | Buffer): Mutation => ({
+    kind: "put",
+    key: Buffer.from(key as string),
+    value: Buffer.from(value as string),
+  });
   const sound = put("k", '{"careless":1}');
   const kinds: readonly (() => ReturnType<typeof carelessBatch>)[] = [
     () => ({ mutations: [] }),
@@ -47,14 +65,55 @@ export function carelessBatch(random: Random, codec: ValueCodec): { readonly mut
     () => ({ mutations: [sound], producer: "\ud83c", sequence: 1n }),
     () => ({ mutations: [sound], producer: "careless", sequence: -1n }),
     () => ({ mutations: [sound], producer: "careless", sequence: 1n << 192n }),
-    ...(codec === "bytes" ? [() => ({ mutations: [sound, { ...sound, kind: "patch" } as Mutation] })] : NOT_JSON.map((text) => () => ({ mutations: [sound, put("k", text)] }))),
+    ...(codec === "bytes"
+      ? [() => ({ mutations: [sound, { ...sound, kind: "patch" } as Mutation] })]
+      : NOT_JSON.map((text) => () => ({ mutations: [sound, put("k", text)] }))),
     ...(codec === "bytes" ? [] : [() => ({ mutations: [put("k", Buffer.concat([Buffer.from('"'), Buffer.of(0xff), Buffer.from('"')]))] })]),
   ];
   return kinds[Math.floor(random.fraction() * kinds.length)]();
 }
 
 const NOT_JSON = [
-  ...["", " ", "{", "[", "[1", "[1 2]", "[1,]", '{"a"', '{"a":', '{"a":1', '{"a" 1}', '{"a":1,}', "{a:1}", '{"a":1 "b":2}', '{"a":1} 2', "tru", "truth", "falsy", "nul", "x"],
-  ...["01", "-", "1.", "1.e5", "1e", "1e+", "-x", ".5", '"', '"a', '"\n"', String.raw`"\x"`, String.raw`"\u12"`, String.raw`"\u12g4"`, '"\\', "[[[", '{"a":{"b":[}}'],
+  ...[
+    "",
+    " ",
+    "{",
+    "[",
+    "[1",
+    "[1 2]",
+    "[1,]",
+    '{"a"',
+    '{"a":',
+    '{"a":1',
+    '{"a" 1}',
+    '{"a":1,}',
+    "{a:1}",
+    '{"a":1 "b":2}',
+    '{"a":1} 2',
+    "tru",
+    "truth",
+    "falsy",
+    "nul",
+    "x",
+  ],
+  ...[
+    "01",
+    "-",
+    "1.",
+    "1.e5",
+    "1e",
+    "1e+",
+    "-x",
+    ".5",
+    '"',
+    '"a',
+    '"\n"',
+    String.raw`"\x"`,
+    String.raw`"\u12"`,
+    String.raw`"\u12g4"`,
+    '"\\',
+    "[[[",
+    '{"a":{"b":[}}',
+  ],
   `${"[".repeat(2_000)}${"]".repeat(2_000)}`,
 ];
