@@ -6,7 +6,7 @@ import { memoryCheckpointStore, type MemoryCheckpointStore } from "../../lib/ada
 import { memoryObjectStore, type MemoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/limits.ts";
-import { parseObjectName } from "../../lib/model/names.ts";
+import { incarnationPrefix, parseObjectName } from "../../lib/model/names.ts";
 import { toIndex } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";
@@ -34,7 +34,8 @@ export interface Copy {
 /** The stores as they are, once every lease and pin in them has lapsed, and the tail is published. */
 export async function copyOf(troupe: Troupe): Promise<Copy> {
   const { stage, promises, id } = troupe;
-  const copy = await copied({ ...stage, random: troupe.random, nowMs: stage.nowMs + LEASE_TTL_MS + PIN_TTL_MS + SKEW_MS_MAX * 2 }, promises.log);
+  const prefix = incarnationPrefix(id, promises.control?.incarnation ?? "");
+  const copy = await copied({ ...stage, random: troupe.random, nowMs: stage.nowMs + LEASE_TTL_MS + PIN_TTL_MS + SKEW_MS_MAX * 2 }, promises.log, prefix);
   await publishTail(copy.world.checkpoints, id, await findTail(copy.world, id, copy.world.clock.now()));
   return copy;
 }
@@ -42,6 +43,7 @@ export async function copyOf(troupe: Troupe): Promise<Copy> {
 async function copied(
   { objects, checkpoints, random, nowMs }: Pick<CopiedWorld, "objects" | "checkpoints" | "random"> & { readonly nowMs: number },
   { files }: TrueLog,
+  prefix: string,
 ): Promise<Copy> {
   const [stored, items, log] = [memoryObjectStore(), memoryCheckpointStore(), trueLog()];
   for (const [key, body] of objects.objects) await stored.createIfAbsent(key, body);
@@ -51,7 +53,7 @@ async function copied(
     ...stored,
     async createIfAbsent(key, body) {
       const outcome = await stored.createIfAbsent(key, body);
-      const name = parseObjectName(key.split("/").slice(3).join("/"));
+      const name = parseObjectName(key.startsWith(prefix) ? key.slice(prefix.length) : "");
       if (outcome.kind === "created" && name.kind === "redo" && name.first === log.tail.next)
         log.extend(decodeRedoFile(Buffer.from(body), key), Buffer.from(body));
       return outcome;
@@ -79,5 +81,21 @@ export async function judge({ world, log }: Copy, { id, settings }: Troupe, dama
     if (damaged !== undefined && (error.kind !== "repair" || !damaged.has(error.object ?? "")))
       broken("I8", `the damage of ${[...damaged]} is told as ${error.message}`);
     return "named";
+  }
+}
+
+/** The objects that kept states rest on: generations, and the log from the mark on. */
+export function restsOn({ promises }: Troupe): { readonly redo: readonly string[]; readonly snapshots: readonly string[] } {
+  const kept = [...promises.rows.values()].filter(({ state }) => state === "kept").sort((a, b) => a.index - b.index);
+  return { redo: promises.redoKeys(), snapshots: kept.map(({ key }) => key) };
+}
+
+/** Nothing where it was refused for a reason that a caller can do something about. */
+export async function orRefused<Answer>(work: () => Promise<Answer>): Promise<Answer | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isTidemarkError(error) || error.kind === "bug") throw error;
+    return undefined;
   }
 }

@@ -114,6 +114,6 @@ function isSnapshot(key: string): boolean {
   return key.includes("/snapshots/");
 }
 
-function oneOf<T>(random: Random, choices: readonly T[]): T {
+export function oneOf<T>(random: Random, choices: readonly T[]): T {
   return choices[Math.floor(random.fraction() * choices.length)];
 }

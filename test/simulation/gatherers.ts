@@ -1,26 +1,23 @@
 // Jobs that gather batches with attachments for a table of a source: they store the objects, then append the batch that names
-// them, under a sequence that only one of them gets. What is needed of attachments is told by the true log alone: what a
-// state names that can be brought back is there, and at rest there is nothing else.
+// them, under a sequence that only one of them gets; and who reads what a held state names.
 
 import { attach, type Content, FRAME_BYTES } from "../../lib/attachments/attach.ts";
 import { attachmentReader, readAttachment } from "../../lib/attachments/read.ts";
 import { openShard } from "../../lib/checkpoint/control.ts";
-import { NOTE_SORT, noteItem, parseNoteItem } from "../../lib/checkpoint/items.ts";
+import { noteItem } from "../../lib/checkpoint/items.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import type { Mutation } from "../../lib/model/mutation.ts";
-import { attachmentReference, incarnationPrefix, parseObjectName, referencesIn, type ShardId } from "../../lib/model/names.ts";
+import { attachmentReference, incarnationPrefix } from "../../lib/model/names.ts";
 import { keyOfRow, type Rows } from "../../lib/model/rows.ts";
-import type { Item } from "../../lib/ports/checkpoint-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
-import { broken, type Promises } from "./promises.ts";
+import { PRODUCER } from "./attached.ts";
+import { broken } from "./promises.ts";
 import type { Process } from "./stage.ts";
-
-const PRODUCER = "source";
 
 export async function gatherer(troupe: Troupe, process: Process): Promise<void> {
   for (;;) {
@@ -158,51 +155,4 @@ export async function readNamed(world: World, random: Random, { key, value }: { 
   const read: Buffer[] = [];
   for await (const piece of readAttachment(world, key, content)) read.push(Buffer.from(piece));
   if (!Buffer.concat(read).equals(expected)) broken("I8", `${key} is not what it was`);
-}
-
-export function isAttached(key: string): boolean {
-  return parseObjectName(key.split("/").slice(3).join("/")).kind === "attached";
-}
-
-function sequenceOf(key: string): number {
-  const name = parseObjectName(key.split("/").slice(3).join("/"));
-  return name.kind === "attached" ? name.sequence : 0;
-}
-
-/** Keys of what states name that can be brought back. */
-function needed({ log, control, rows }: Promises, id: ShardId): ReadonlySet<string> {
-  const prefix = incarnationPrefix(id, control?.incarnation ?? "");
-  const lowWater = control?.lowWater ?? 1;
-  const kept = [...rows.values()].filter(({ state, border }) => state === "kept" && border.next >= lowWater);
-  const oldest = lowWater <= 1 ? 0 : Math.min(...kept.map(({ index }) => index));
-  const keys = new Set<string>();
-  for (const state of log.states) {
-    if (state.index < oldest) continue;
-    for (const { value } of state.rows.values()) for (const reference of referencesIn(Buffer.from(value))) keys.add(`${prefix}${reference}`);
-  }
-  return keys;
-}
-
-/** An attachment was deleted, or its upload ended: nothing needs it, and no batch that can still apply does. */
-export function checkLetGo(promises: Promises, id: ShardId, key: string): void {
-  if (needed(promises, id).has(key)) broken("I6", `${key} was deleted, and a state that can be brought back names it`);
-  const sequence = Number(promises.log.stateAt({}).sessions.get(PRODUCER) ?? 0n);
-  if (sequenceOf(key) > sequence) broken("I6", `${key} was deleted, and its batch can still come: ${sequence} is the last that did`);
-}
-
-export function checkAttachmentsAtRest(
-  promises: Promises,
-  id: ShardId,
-  { keys, uploads, items }: { readonly keys: Iterable<string>; readonly uploads: Iterable<string>; readonly items: readonly Item[] },
-): void {
-  const sequence = Number(promises.log.stateAt({}).sessions.get(PRODUCER) ?? 0n);
-  const must = needed(promises, id);
-  const stored = new Set([...keys].filter(isAttached));
-  for (const key of must) if (!stored.has(key)) broken("I6", `${key} is gone at rest, and a state that can be brought back names it`);
-  for (const key of stored) if (!must.has(key) && sequenceOf(key) <= sequence) broken("I7", `${key} is left at rest, and nothing names it`);
-  for (const key of uploads) if (sequenceOf(key) <= sequence) broken("I7", `the upload of ${key} is open at rest`);
-  for (const { key } of items) {
-    const isNote = key.sort.startsWith(NOTE_SORT);
-    if (isNote && stored.size > 0 && parseNoteItem(key).sequence <= sequence) broken("I7", `${key.sort} is left at rest`);
-  }
 }

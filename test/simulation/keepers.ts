@@ -181,7 +181,8 @@ export function broadClient(troupe: Troupe, kept: Kept): (process: Process) => P
     while (sequence < settings.batchesMax || open !== undefined) {
       await stage.turn(process, "send broadly");
       if (open === undefined) sequence += 1;
-      const batch = (open ??= drawBatch(random, { ...settings, mutationsMax: 6 }, "broad", sequence));
+      const batch: Batch = open ?? drawBatch(random, { ...settings, mutationsMax: 6 }, "broad", sequence);
+      open = batch;
       try {
         // By another writer each time, none of which has a batch in doubt; or by one that is kept, as a function keeps it.
         if (random.fraction() < 0.5) {

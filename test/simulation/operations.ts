@@ -2,10 +2,9 @@
 // damaged or swapped, and repaired; an item is altered to something else; an encoding is edited behind right checksums; more
 // producers write than a shard remembers; values are large, and of every shape.
 
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { zstdCompressSync } from "node:zlib";
 import { memoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
 import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
-import { openWriter } from "../../lib/jobs/append.ts";
 import { askForCaptures } from "../../lib/jobs/ask.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
@@ -16,25 +15,17 @@ import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { shardStatus } from "../../lib/jobs/status.ts";
 import { createTable, getTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError, messageOf } from "../../lib/model/errors.ts";
-import { SESSIONS_MAX } from "../../lib/model/limits.ts";
-import type { Batch } from "../../lib/model/mutation.ts";
 import { shardPartition, storeItem } from "../../lib/checkpoint/items.ts";
 import { incarnationPrefix, shardName, STORE_KEY } from "../../lib/model/names.ts";
-import { keyOfRow } from "../../lib/model/rows.ts";
-import { toIndex } from "../../lib/model/position.ts";
-import type { Random } from "../../lib/ports/random.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
-import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
-import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { damagedItems } from "../damage/item-cases.ts";
-import { edited, type Edit, EDITS, EXTREMES } from "../fuzz/edited.ts";
-import { FOOT_END_BYTES, FOOT_START_BYTES, headerFor, redoPieces, sealedRedo, sealFoot } from "../fuzz/seals.ts";
 import { type Troupe, whole } from "./actors.ts";
-import { type Copy, copyOf, judge } from "./copies.ts";
-import { rot } from "./damage.ts";
+import { type Copy, copyOf, judge, orRefused, restsOn } from "./copies.ts";
+import { oneOf, rot } from "./damage.ts";
+import { forges } from "./forgeries.ts";
 import { readNamed } from "./gatherers.ts";
+import { crowds, grows } from "./growth.ts";
 import { broken } from "./promises.ts";
-import { drawValue } from "./values.ts";
 
 /** Says what was tried; nothing where the shard suffers already, or has nothing yet. */
 export async function operate(troupe: Troupe): Promise<string | undefined> {
@@ -42,19 +33,15 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
   const { damage } = promises;
   if (promises.control === undefined || damage.inLog || damage.snapshot !== undefined || damage.mayBeCarried) return undefined;
   const chance = random.fraction();
-  const [what, operation] = (
-    [
-      [troupe.settings.gatherers > 0 ? 0.3 : 0, "attachments damaged", losesAttachment],
-      [0.3, "repairs", loses],
-      [0.55, "alterations", alters],
-      [0.75, "forgeries", forges],
-      [0.85, "strangers", meetsStrangers],
-      [0.994, "large values", grows],
-      [1, "crowds", crowds],
-    ] as const
-  )
-    .find(([below]) => chance < below)!
-    .slice(1) as [string, (troupe: Troupe, copy: Copy) => Promise<boolean>];
+  const operations: readonly (readonly [below: number, what: string, operation: (troupe: Troupe, copy: Copy) => Promise<boolean>])[] = [
+    [troupe.settings.gatherers > 0 ? 0.3 : 0, "attachments damaged", losesAttachment],
+    [0.3, "repairs", loses],
+    [0.55, "alterations", alters],
+    [0.75, "forgeries", forges],
+    [0.85, "strangers", meetsStrangers],
+    [0.994, "large values", grows],
+  ];
+  const [, what, operation] = operations.find(([below]) => chance < below) ?? [1, "crowds", crowds];
   const tries = what === "crowds" ? 1 : TRIES;
   for (let each = 0; each < tries; each++) if (await operation(troupe, await copyOf(troupe))) count(what);
   return `on copies: ${what}`;
@@ -62,12 +49,6 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
 
 /** Of one operation, each on a copy of its own: the copies are cheap beside the schedule that led there. */
 const TRIES = 3;
-
-/** The objects that kept states rest on: generations, and the log from the mark on. */
-function restsOn({ promises }: Troupe): { readonly redo: readonly string[]; readonly snapshots: readonly string[] } {
-  const kept = [...promises.rows.values()].filter(({ state }) => state === "kept").sort((a, b) => a.index - b.index);
-  return { redo: promises.redoKeys(), snapshots: kept.map(({ key }) => key) };
-}
 
 /** What repair says can be brought back, recovery brings back, and what it says is lost, recovery refuses; then it mends. */
 async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
@@ -166,97 +147,6 @@ async function alters(troupe: Troupe, copy: Copy): Promise<boolean> {
   return true;
 }
 
-/** Nothing where it was refused for a reason that a caller can do something about. */
-async function orRefused<Answer>(work: () => Promise<Answer>): Promise<Answer | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isTidemarkError(error) || error.kind === "bug") throw error;
-    return undefined;
-  }
-}
-
-const FORGERIES = 100;
-
-/** An object is edited and its checksums are made right: it is refused, or in order, and the chain of digests finds it. */
-async function forges(troupe: Troupe, copy: Copy): Promise<boolean> {
-  const { random, id, settings } = troupe;
-  const { redo, snapshots } = restsOn(troupe);
-  // Of the last redo file nothing tells the digest but a hint.
-  const key = oneOf(random, random.fraction() < 0.5 ? redo.slice(0, -1) : snapshots);
-  const sound = key === undefined ? undefined : copy.world.objects.objects.get(key);
-  if (key === undefined || sound === undefined) return false;
-  const isRedo = redo.includes(key);
-  let last = sound;
-  for (let each = 0; each < FORGERIES; each++) {
-    const wrong: Buffer = isRedo ? forgedRedo(random, sound, key) : forgedSnapshot(random, sound);
-    if (wrong.equals(sound)) continue;
-    last = wrong;
-    if (isRedo) await orRefused(async () => checkForgedRedo(wrong, key, sound));
-    else await orRefused(() => checkForgedSnapshot(wrong, key));
-  }
-  if (last === sound) return false;
-  copy.world.objects.damage(key, () => last);
-  const report = await orRefused(() => verifyShard(copy.world, { id, codec: settings.codec }));
-  if (report?.findings.length === 0) broken("I8", `${key} is another object behind right checksums, and verification finds nothing`);
-  return true;
-}
-
-function forgedRedo(random: Random, sound: Buffer, key: string): Buffer {
-  const { preamble, header, body } = redoPieces(sound);
-  if (random.fraction() < 0.6) return sealedRedo(preamble, edited(header, drawEdits(random)), body);
-  if (random.fraction() < 0.1) {
-    const other = edited(preamble, drawEdits(random)).subarray(0, preamble.length);
-    return other.length === preamble.length ? sealedRedo(other, header, body) : sound;
-  }
-  const { count } = decodeRedoFile(sound, key).header;
-  const raw = zstdDecompressSync(body);
-  // Kinds, then the lengths of keys and of values: where what is wrong is wrong most subtly.
-  const lengths = Math.min(raw.length, count * 3);
-  const front = random.fraction() < 0.5 ? edited(raw.subarray(0, lengths), drawEdits(random)) : edited(raw, drawEdits(random));
-  const columns = random.fraction() < 0.5 ? Buffer.concat([front, raw.subarray(lengths)]) : Buffer.concat([front, raw]).subarray(0, raw.length);
-  const frame = random.fraction() < 0.1 ? edited(body, drawEdits(random)) : zstdCompressSync(columns);
-  const claimed = random.fraction() < 0.1 ? { rawBytes: oneOf(random, [0, 1, 2 ** 32 - 1]), count } : { rawBytes: columns.length, count };
-  return sealedRedo(preamble, headerFor(header, frame, claimed), frame);
-}
-
-/** What is read of it is another file, by its digest. */
-function checkForgedRedo(wrong: Buffer, key: string, sound: Buffer): void {
-  const file = decodeRedoFile(wrong, key);
-  if (file.header.digest === decodeRedoFile(sound, key).header.digest) broken("I8", `${key} was edited, and has the digest that it had`);
-  if (file.records.count !== file.header.count) broken("I8", `${key} has ${file.records.count} mutations, and says ${file.header.count}`);
-}
-
-function forgedSnapshot(random: Random, sound: Buffer): Buffer {
-  const footBytes = sound.readUInt32LE(sound.length - FOOT_END_BYTES) + FOOT_START_BYTES + FOOT_END_BYTES;
-  const front = sound.subarray(0, sound.length - footBytes);
-  const foot = sound.subarray(sound.length - footBytes);
-  const footer = edited(foot.subarray(FOOT_START_BYTES, footBytes - FOOT_END_BYTES), drawEdits(random));
-  const start = Buffer.from(foot.subarray(0, FOOT_START_BYTES));
-  if (random.fraction() < 0.2) edited(start, drawEdits(random)).copy(start);
-  const wrong = sealFoot(Buffer.concat([front, start, footer, Buffer.alloc(FOOT_END_BYTES)]), FOOT_START_BYTES + footer.length + FOOT_END_BYTES);
-  if (random.fraction() < 0.1) return edited(wrong.subarray(0, wrong.length - 16), drawEdits(random));
-  return wrong;
-}
-
-/** What is read of it is in order, and as much as it says. */
-async function checkForgedSnapshot(wrong: Buffer, key: string): Promise<void> {
-  const store = memoryObjectStore();
-  await store.createIfAbsent(key, wrong);
-  const opened = await openSnapshot({ store }, { key });
-  if (opened.kind === "absent") return broken("I8", `${key} is there, and is said to be absent`);
-  let count = 0;
-  let last: Buffer | undefined;
-  for await (const rows of opened.snapshot.rows()) {
-    for (let row = 0; row < rows.count; row++, count++) {
-      const next = Buffer.from(keyOfRow(rows, row));
-      if (last !== undefined && Buffer.compare(last, next) >= 0) broken("I8", `the keys of ${key} do not ascend`);
-      last = next;
-    }
-  }
-  if (count !== opened.snapshot.rowCount) broken("I8", `${key} has ${count} records, and says ${opened.snapshot.rowCount}`);
-}
-
 /** What is not this table's, nor of this program's making, stays or goes as it should; beside the items of another store nothing goes. */
 async function meetsStrangers(troupe: Troupe, { world, ...copy }: Copy): Promise<boolean> {
   const { id, random, promises } = troupe;
@@ -268,8 +158,9 @@ async function meetsStrangers(troupe: Troupe, { world, ...copy }: Copy): Promise
   for (const key of [gone, past, ...others]) await world.objects.createIfAbsent(key, Buffer.from("x"));
   await world.objects.createUpload(gone);
   const isForeign = random.fraction() < 0.4;
-  if (isForeign && random.fraction() < 0.5) rot(world.objects, random, STORE_KEY);
-  else if (isForeign && random.fraction() < 0.5) await world.objects.deleteMany([STORE_KEY]);
+  const how = random.fraction();
+  if (isForeign && how < 0.5) rot(world.objects, random, STORE_KEY);
+  else if (isForeign && how < 0.75) await world.objects.deleteMany([STORE_KEY]);
   else if (isForeign) await world.checkpoints.write([{ item: storeItem(), when: [], set: { id: "0".repeat(32) } }]);
   const planned = await cleanupShard(world, { id, policy: table, dryRun: true });
   const stays = world.objects.objects.has(past);
@@ -306,82 +197,4 @@ async function opensTwice({ random }: Troupe, { clock, telemetry }: Copy["world"
   if ((await orRefused(() => ensureTables(world, [{ name: "three", codec: "json" }]))) !== undefined) broken("I4", "the codec of a table was changed");
 }
 
-/** Large and many-shaped values, appended and captured on the copy by other sizes: each state is what the log says. */
-async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
-  const { id, settings, random } = troupe;
-  const { world } = copy;
-  const table = await getTable(world, id.table);
-  const writer = openWriter(world, { id, codec: settings.codec });
-  const keys = whole(random, 1, 300);
-  const [isHuge, isMany] = [random.fraction() < 0.06, random.fraction() < 0.06];
-  for (let round = whole(random, 1, 3); round > 0; round--) {
-    const batches = Array.from(
-      { length: whole(random, 1, 4) },
-      (): Pick<Batch, "mutations"> => ({
-        mutations: Array.from({ length: isMany ? 1_500 : whole(random, 1, 120) }, (_, place) => {
-          const key = Buffer.from(`large/${"k".repeat(whole(random, 0, 1) * whole(random, 0, 60))}${whole(random, 0, isMany ? 10_000 : keys)}`);
-          const chance = random.fraction();
-          if (chance < 0.1) return { kind: "delete", key };
-          if (isHuge && place < 2) return { kind: "put", key, value: Buffer.alloc(whole(random, 400_000, 1_500_000), "1") };
-          const value = drawValue(random, settings.codec, round);
-          return { kind: chance < 0.3 && settings.codec === "json" ? "patch" : "put", key, value };
-        }),
-      }),
-    );
-    const outcomes = await Promise.all(batches.map((batch) => writer.append(batch)));
-    for (const { kind } of outcomes) if (kind !== "appended") broken("I1", `a batch was answered ${kind}, though the shard lives on`);
-    const sizes = random.fraction() < 0.5 ? undefined : oneOf(random, settings.sizes);
-    const { foldBytesMax, logBytesMax, sections } = settings;
-    const { outcome } = await snapshotShard(world, { id, foldBytesMax, logBytesMax, sections, ...(sizes && { sizes }) });
-    if (outcome.kind !== "completed" && outcome.kind !== "ignored" && outcome.kind !== "aborted") broken("I9", `a capture on a copy came out ${outcome.kind}`);
-    if (random.fraction() < 0.5) await cleanupShard(world, { id, policy: table });
-    if ((await judge(copy, troupe, NOTHING)) !== "right") broken("I1", "the newest state is kept no longer");
-  }
-  await writer.close();
-  const { findings } = await verifyShard(world, { id, codec: settings.codec });
-  if (findings.length > 0) broken("I8", `verification finds ${findings[0].object} damaged: ${findings[0].what}`);
-  return true;
-}
-
 const NOTHING: ReadonlySet<string> = new Set();
-
-/** More producers than a shard remembers: the one that was forgotten is told so, whoever asks, and nothing of it applies again. */
-async function crowds({ id, settings }: Troupe, { unwatched: world }: Copy): Promise<boolean> {
-  const writer = openWriter(world, { id, codec: settings.codec });
-  const batchOf = (producer: string, sequence: bigint, since?: number): Parameters<typeof writer.append>[0] => ({
-    mutations: [{ kind: "put", key: Buffer.from(`crowd/${producer.slice(0, 2)}`), value: Buffer.from(`"${producer}"`) }],
-    mark: { producer, sequence, ...(since !== undefined && { since: toIndex(since) }) },
-  });
-  const first = await writer.append(batchOf("early", 1n));
-  if (first.kind !== "appended") broken("I1", `a batch was answered ${first.kind}, though the shard lives on`);
-  await Promise.all(Array.from({ length: SESSIONS_MAX }, (_, place) => writer.append(batchOf(`${place}`, 1n))));
-  await snapshotShard(world, { id });
-  // From before its forgetting, through one that was there and one that was not.
-  for (const through of [writer, openWriter(world, { id, codec: settings.codec })]) {
-    const again = await through.append(batchOf("early", 1n, first.first));
-    if (again.kind !== "forgotten") broken("I3", `a batch of a forgotten producer was answered ${again.kind}`);
-  }
-  const later = await writer.append(batchOf("early", 2n));
-  if (later.kind !== "appended") broken("I3", `a new batch of a forgotten producer was answered ${later.kind}`);
-  const { findings } = await verifyShard(world, { id, codec: settings.codec });
-  if (findings.length > 0) broken("I8", `verification finds ${findings[0].object} damaged: ${findings[0].what}`);
-  return true;
-}
-
-function drawEdits(random: Random): readonly Edit[] {
-  return Array.from({ length: random.fraction() < 0.7 ? 1 : 2 }, (): Edit => {
-    const isOne = random.fraction() < 0.6;
-    return {
-      kind: oneOf(random, EDITS),
-      at: random.fraction(),
-      length: isOne ? 0 : random.fraction() ** 4,
-      to: random.fraction(),
-      byte: random.fraction() < 0.5 ? oneOf(random, [0, 1, 0x7f, 0x80, 0xff]) : whole(random, 0, 255),
-      number: oneOf(random, EXTREMES),
-    };
-  });
-}
-
-function oneOf<T>(random: Random, choices: readonly T[]): T {
-  return choices[Math.floor(random.fraction() * choices.length)];
-}

@@ -12,8 +12,8 @@ import type { Item, ItemChange } from "../../lib/ports/checkpoint-store.ts";
 import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { isAttached, wrongAtRest, wrongLettingGo } from "./attached.ts";
 import { type Damage, noDamage } from "./damage.ts";
-import { checkAttachmentsAtRest, checkLetGo, isAttached } from "./gatherers.ts";
 import type { Effect, Process, Stage } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
@@ -115,6 +115,11 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   };
   return self;
 
+  function checkLetGo(key: string): void {
+    const wrong = wrongLettingGo({ id, log, control, rows }, key);
+    if (wrong !== undefined) broken("I6", wrong);
+  }
+
   /** A call that names another shard's object is its own promises' to judge; items are looked at one by one. */
   function isOfShard({ method, args }: Effect["step"]): boolean {
     const prefix = `${shardName(id)}/`;
@@ -153,13 +158,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
-    if (name.kind === "attached") checkLetGo(self, id, key);
+    if (name.kind === "attached") checkLetGo(key);
     damage.deleted(key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
-    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(self, id, key);
+    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(key);
   }
 
   async function written(changes: readonly ItemChange[], process: Process): Promise<void> {
@@ -310,7 +315,9 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
     const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot" && !/^(note|request)#/.test(sort));
     if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
-    checkAttachmentsAtRest(self, id, { keys: own, uploads: uploads.filter(isAttached), items: items.items });
+    const { missing, left } = wrongAtRest({ id, log, control, rows }, { keys: own, uploads: uploads.filter(isAttached), items: items.items });
+    if (missing.length > 0) broken("I6", `${missing} are gone at rest, and a state that can be brought back names them`);
+    if (left.length > 0) broken("I7", `${left} are left at rest, and nothing needs them`);
     const dirty = (await checkpoints.queryDirty({ value: "dirty" })).keys.filter(({ partition }) => partition === shardPartition(id));
     if (dirty.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
   }
