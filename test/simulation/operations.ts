@@ -33,22 +33,29 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
   const { damage } = promises;
   if (promises.control === undefined || damage.inLog || damage.snapshot !== undefined || damage.mayBeCarried) return undefined;
   const chance = random.fraction();
-  const operations: readonly (readonly [below: number, what: string, operation: (troupe: Troupe, copy: Copy) => Promise<boolean>])[] = [
-    [troupe.settings.gatherers > 0 ? 0.3 : 0, "attachments damaged", losesAttachment],
-    [0.3, "repairs", loses],
-    [0.55, "alterations", alters],
-    [0.75, "forgeries", forges],
-    [0.85, "strangers", meetsStrangers],
-    [0.994, "large values", grows],
+  const operations: readonly Operation[] = [
+    { below: troupe.settings.gatherers > 0 ? 0.3 : 0, what: "attachments damaged", tries: 3, run: losesAttachment },
+    { below: 0.3, what: "repairs", tries: 2, run: loses },
+    { below: 0.55, what: "alterations", tries: 4, run: alters },
+    { below: 0.75, what: "forgeries", tries: 2, run: forges },
+    { below: 0.85, what: "strangers", tries: 1, run: meetsStrangers },
+    { below: 0.994, what: "large values", tries: 1, run: grows },
+    { below: 1, what: "crowds", tries: 1, run: crowds },
   ];
-  const [, what, operation] = operations.find(([below]) => chance < below) ?? [1, "crowds", crowds];
-  const tries = what === "crowds" ? 1 : TRIES;
-  for (let each = 0; each < tries; each++) if (await operation(troupe, await copyOf(troupe))) count(what);
+  const { what, tries, run } = operations.find(({ below }) => chance < below) ?? operations[0];
+  for (let each = 0; each < tries; each++) if (await run(troupe, await copyOf(troupe))) count(what);
   return `on copies: ${what}`;
 }
 
-/** Of one operation, each on a copy of its own: the copies are cheap beside the schedule that led there. */
-const TRIES = 3;
+interface Operation {
+  /** Those before it and it are drawn so often. */
+  readonly below: number;
+  readonly what: string;
+  /** Each on a copy of its own. */
+  readonly tries: number;
+  /** False where there is nothing yet that it could be tried on. */
+  readonly run: (troupe: Troupe, copy: Copy) => Promise<boolean>;
+}
 
 /** What repair says can be brought back, recovery brings back, and what it says is lost, recovery refuses; then it mends. */
 async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
