@@ -14,7 +14,7 @@ import { type Copy, orRefused, restsOn } from "./copies.ts";
 import { oneOf } from "./damage.ts";
 import { broken } from "./promises.ts";
 
-const FORGERIES = 40;
+const FORGERIES = 120;
 
 /** An object is edited and its checksums are made right: it is refused, or in order, and the chain of digests finds it. */
 export async function forges(troupe: Troupe, copy: Copy): Promise<boolean> {

@@ -15,7 +15,7 @@ import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { shardStatus } from "../../lib/jobs/status.ts";
 import { createTable, getTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError, messageOf } from "../../lib/model/errors.ts";
-import { shardPartition, storeItem } from "../../lib/checkpoint/items.ts";
+import { shardPartition, storeItem, tableItem } from "../../lib/checkpoint/items.ts";
 import { incarnationPrefix, shardName, STORE_KEY } from "../../lib/model/names.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { damagedItems } from "../damage/item-cases.ts";
@@ -63,7 +63,9 @@ async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
   const { redo, snapshots } = restsOn(troupe);
   const there = [...redo, ...snapshots].filter((key) => copy.world.objects.objects.has(key));
   if (there.length === 0) return false;
-  const damaged = new Set(Array.from({ length: whole(random, 1, 3) }, () => oneOf(random, random.fraction() < 0.4 ? there.slice(-2) : there)));
+  // Mostly one, and often a snapshot, without which the log is there still: there is something to mend then.
+  const choices = random.fraction() < 0.5 && snapshots.length > 1 ? snapshots.filter((key) => there.includes(key)) : there;
+  const damaged = new Set(Array.from({ length: random.fraction() < 0.6 ? 1 : whole(random, 2, 3) }, () => oneOf(random, choices)));
   for (const key of damaged) {
     if (random.fraction() < 0.4) await copy.world.objects.deleteMany([key]);
     else rot(copy.world.objects, random, key);
@@ -83,6 +85,8 @@ async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
   const repaired = await repairShard(copy.world, { table, shard: id.shard });
   const after = await judge(copy, troupe, damaged);
   if (before === "right" && after !== "right") broken("I8", "repair made the newest state worse");
+  const again = await repairShard(copy.world, { table, shard: id.shard });
+  for (const { object, what } of again.findings) if (!damaged.has(object)) broken("I8", `a second repair says of ${object}: ${what}, and it is sound`);
   if (kind === "planned" && (repaired.kind !== "repaired" || after !== "right")) broken("I8", `a repair that was planned came out ${repaired.kind}`);
   troupe.count(`repairs ${repaired.kind}`);
   return true;
@@ -119,20 +123,20 @@ async function losesAttachment({ random, promises, id }: Troupe, { world, log }:
   return true;
 }
 
-/** One item of the shard, altered in one way or lost: no wrong state is served, neither as it is nor behind any job. */
+/** One item of the shard or its table's, altered in one way, swapped or lost: no wrong state is served, neither as it is nor behind any job. */
 async function alters(troupe: Troupe, copy: Copy): Promise<boolean> {
   const { random, id } = troupe;
   const { world } = copy;
-  const item = oneOf(
-    random,
-    world.checkpoints.items.filter(({ key }) => key.partition === shardPartition(id) && !key.sort.startsWith("note#")),
-  );
+  const partitions = random.fraction() < 0.1 ? [tableItem(id.table).partition] : [shardPartition(id)];
+  const items = world.checkpoints.items.filter(({ key }) => partitions.includes(key.partition) && !key.sort.startsWith("note#"));
+  const item = oneOf(random, items);
   if (item === undefined) return false;
-  const { attributes, what } = oneOf(random, damagedItems(item.attributes));
+  const swapped = { what: "is another item's", attributes: oneOf(random, items).attributes };
+  const { attributes, what } = random.fraction() < 0.1 ? swapped : oneOf(random, damagedItems(item.attributes));
   // No store takes an index key without a text.
   if ("dirty" in attributes && (typeof attributes.dirty !== "string" || attributes.dirty === "")) return false;
   const table = await getTable(world, id.table);
-  const isLost = item.key.sort !== "control" && random.fraction() < 0.1;
+  const isLost = item.key.sort !== "control" && item.key.sort !== id.table && random.fraction() < 0.15;
   await world.checkpoints.write([isLost ? { item: item.key, when: [], delete: true } : { item: item.key, when: [], put: attributes }]);
   const altered = `${item.key.sort} ${isLost ? "is lost" : what}`;
   const isNeverWrong = (behind: string): Promise<unknown> =>
@@ -148,7 +152,7 @@ async function alters(troupe: Troupe, copy: Copy): Promise<boolean> {
     ["cleanup", () => cleanupShard(world, { id, policy: table })],
     ["repair", () => repairShard(world, { table, shard: id.shard })],
   ];
-  const [name, job] = oneOf(random, jobs);
+  const [name, job] = random.fraction() < 0.4 ? jobs[jobs.length - 1] : oneOf(random, jobs);
   await orRefused(job).catch((error: unknown) => broken("I8", `${altered}, ${name}: ${messageOf(error)}`));
   await isNeverWrong(`, behind ${name}`);
   return true;
