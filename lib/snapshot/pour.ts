@@ -12,7 +12,7 @@ import type { ShardState } from "./state.ts";
 export async function* pour(state: Pick<ShardState, "changes" | "snapshot">, sink: RowSink, after?: Buffer): AsyncGenerator<void> {
   const merge = await stateMerge(state.changes, sink, after && successor(after));
   if (state.snapshot !== undefined) {
-    for await (const rows of state.snapshot.rows(after === undefined ? {} : { after })) {
+    for await (const rows of state.snapshot.rows(after)) {
       yield* merge.rows(rows);
       releaseRows(rows);
     }

@@ -45,8 +45,8 @@ export interface Snapshot extends Omit<SnapshotFooter, "rows"> {
   readonly rowCount: number;
   readonly key: string;
   readonly size: number;
-  /** Rows in key order, a page at a time: those behind `after`, those whose key starts with `prefix`. */
-  rows(options?: RowRange): AsyncGenerator<Rows>;
+  /** Rows in key order, a page at a time: all, or those behind `after`. */
+  rows(after?: Buffer): AsyncGenerator<Rows>;
   /** Rows of the row groups `from` (included) to `to` (excluded) at or above `lowest`, a page at a time. */
   rowsOfGroups(from: number, to: number, lowest?: Buffer): AsyncGenerator<Rows>;
   /** The record of `key`, from the pages that hold it alone. */
@@ -57,11 +57,6 @@ export interface Snapshot extends Omit<SnapshotFooter, "rows"> {
   bytesOfGroups(from: number, to: number): AsyncGenerator<Buffer>;
   /** Reads the row groups at these places (default: all) and all page indexes, checks them against their hashes, without decoding records; yields between them how many row groups were found sound. */
   verifyBytes(places?: readonly number[]): AsyncGenerator<number>;
-}
-
-export interface RowRange {
-  readonly after?: Buffer;
-  readonly prefix?: Buffer;
 }
 
 export interface SnapshotRecord {
@@ -173,15 +168,9 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
     }
   }
 
-  async function* rows({ after, prefix }: RowRange = {}): AsyncGenerator<Rows> {
-    const lowest = maxKey(after && successor(after), prefix);
-    const from = lowest === undefined ? 0 : placeOf(lowest);
-    const to = prefix === undefined ? groups.length : firstAt(groups.length, (i) => isBehindPrefix(groups[i].firstKey, prefix));
-    for await (const page of rowsOfGroups(from, to, lowest)) {
-      const end = prefix === undefined ? page.count : firstAt(page.count, (i) => isBehindPrefix(keyOfRow(page, i), prefix));
-      if (end > 0) yield sliceRows(page, 0, end);
-      if (end < page.count) return;
-    }
+  async function* rows(after?: Buffer): AsyncGenerator<Rows> {
+    const lowest = after && successor(after);
+    yield* rowsOfGroups(lowest === undefined ? 0 : placeOf(lowest), groups.length, lowest);
   }
 
   /** Of the first row group that holds, or ends behind, the key. */
@@ -243,16 +232,6 @@ function placesBetween(from: number, to: number): readonly number[] {
 
 function checkHead(key: string, head: Buffer): void {
   if (!head.equals(MAGIC)) throw damagedObject(key, "it does not start with PAR1");
-}
-
-function maxKey(one: Buffer | undefined, other: Buffer | undefined): Buffer | undefined {
-  if (one === undefined || other === undefined) return one ?? other;
-  return Buffer.compare(one, other) > 0 ? one : other;
-}
-
-/** Whether a key lies behind all keys that start with `prefix`. */
-function isBehindPrefix(key: Buffer, prefix: Buffer): boolean {
-  return Buffer.compare(key, prefix) > 0 && (key.length < prefix.length || key.compare(prefix, 0, prefix.length, 0, prefix.length) !== 0);
 }
 
 /** The value is a copy, so that it does not keep its page in memory. */

@@ -18,7 +18,8 @@ import { marshalItem } from "../../lib/adapters/aws/expressions.ts";
 import { recover } from "../../lib/recovery/recover.ts";
 import { context, keptDeadLetters, keptQueue, PIPELINE, queueRecord, SIGNATURE, wired } from "../functions/harness.ts";
 import { appendEach, contentOf, id, itemsOf, type MemoryWorld, put, worldWithTable } from "../unit/jobs/world.ts";
-import { edited, editedJson, edits } from "./edits.ts";
+import { edited } from "./edited.ts";
+import { editedJson, edits } from "./edits.ts";
 import { casesTried, fuzz, FUZZING } from "./runs.ts";
 
 let world: MemoryWorld;

@@ -18,7 +18,8 @@ import { idMapReply, metastoreReply, parseIdMap, parseMetastore, parsePaths, pat
 import { noiseOf } from "../unit/attachments/contents.ts";
 import { type ArchivedFile, archiveOf, filesIn, reusedChunks } from "../unit/sources/influxdb/archives.ts";
 import { aFile, aGeneration, aShard, sha } from "../unit/sources/influxdb/samples.ts";
-import { edited, editedJson, edits } from "./edits.ts";
+import { edited } from "./edited.ts";
+import { editedJson, edits } from "./edits.ts";
 import { atDoor, casesTried, fuzz, FUZZING } from "./runs.ts";
 
 afterAll(() => console.log(`${casesTried()} archives, replies, records and attachments`));

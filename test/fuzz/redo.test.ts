@@ -1,7 +1,6 @@
 // Redo files, damaged behind right checksums: every digest and length is made right again, so that what is wrong reaches the
 // header and the columns. What is accepted encodes to the same bytes: nothing is read that would not be written.
 
-import { hash } from "node:crypto";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
@@ -10,17 +9,14 @@ import { toIndex } from "../../lib/model/position.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PUT } from "../../lib/model/rows.ts";
 import { decodeRedoFile, decodeRedoHeader, encodeRedoFile, encodeRedoBody } from "../../lib/redo-log/codec.ts";
 import { decodeHeader, encodeHeader } from "../../lib/redo-log/header.ts";
-import { DIGEST_BYTES, PREAMBLE_BYTES, RAW_BODY_BYTES_MAX } from "../../lib/redo-log/layout.ts";
-import { edited, edits } from "./edits.ts";
+import { RAW_BODY_BYTES_MAX } from "../../lib/redo-log/layout.ts";
+import { edited } from "./edited.ts";
+import { edits } from "./edits.ts";
 import { atDoor, casesTried, fuzz, FUZZING } from "./runs.ts";
+import { headerFor, redoPieces, sealedRedo } from "./seals.ts";
 
 const NAME = "players/3/00000000000000aa/redo/0000000000000042.redo";
 const DOOR = { refuses: ["repair", "call"] as const, names: NAME };
-/** Where the fields lie: docs/format-redo.md. */
-const COUNT_AT = PREAMBLE_BYTES + 16;
-const COMPRESSED_AT = 99;
-const RAW_AT = 103;
-const SHA_AT = 107;
 
 afterAll(() => console.log(`${casesTried()} redo files`));
 
@@ -37,29 +33,11 @@ const file = encodeRedoFile({
     { mutations: mutations.slice(3), timeMs: 1_700_000_000_200, mark: { producer: "game-7", sequence: 2n ** 191n, since: toIndex(40) } },
   ],
 }).bytes;
-const headBytes = PREAMBLE_BYTES + file.readUInt32LE(10) + DIGEST_BYTES;
-const header = file.subarray(PREAMBLE_BYTES, headBytes - DIGEST_BYTES);
-const body = file.subarray(headBytes);
+const { preamble, header, body } = redoPieces(file);
 const raw = zstdDecompressSync(body);
 
-/** A file of this header and body, its digest right. */
-function sealed(newHeader: Buffer, newBody: Buffer): Buffer {
-  const preamble = Buffer.from(file.subarray(0, PREAMBLE_BYTES));
-  preamble.writeUInt32LE(newHeader.length, 10);
-  const head = Buffer.concat([preamble, newHeader]);
-  return Buffer.concat([head, hash("sha256", head, "buffer"), newBody]);
-}
-
-/** The header of the sample, with what it says of the body made right. */
-function headerOf(newBody: Buffer, rawBytes: number, count: number): Buffer {
-  const bytes = Buffer.from(header);
-  const at = (offset: number) => offset - PREAMBLE_BYTES;
-  bytes.writeUInt32LE(count, at(COUNT_AT));
-  bytes.writeUInt32LE(newBody.length, at(COMPRESSED_AT));
-  bytes.writeUInt32LE(rawBytes, at(RAW_AT));
-  hash("sha256", newBody, "buffer").copy(bytes, at(SHA_AT));
-  return bytes;
-}
+const sealed = (newHeader: Buffer, newBody: Buffer): Buffer => sealedRedo(preamble, newHeader, newBody);
+const headerOf = (newBody: Buffer, rawBytes: number, count: number): Buffer => headerFor(header, newBody, { rawBytes, count });
 
 function mutationsOf({ count, bytes, kinds, keyStarts, keyLengths, valueStarts, valueLengths }: LogRecords): readonly Mutation[] {
   return Array.from({ length: count }, (_, i): Mutation => {

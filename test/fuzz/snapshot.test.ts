@@ -1,7 +1,6 @@
 // Snapshots, damaged behind right checksums: seal, page index and pages are sealed anew after each edit, so that what is wrong
 // reaches Thrift, metadata and the delta decoder.
 
-import { hash } from "node:crypto";
 import { crc32, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
@@ -9,7 +8,7 @@ import { keyOfRow } from "../../lib/model/rows.ts";
 import { decodePage } from "../../lib/snapshot/parquet/decode.ts";
 import { decodeDelta, encodeDelta } from "../../lib/snapshot/parquet/delta.ts";
 import { decodeMetadata, encodeMetadata } from "../../lib/snapshot/parquet/description.ts";
-import { COLUMNS, ENCODING_RLE, type GroupPages, KEY, MAGIC, PAGE_BYTES_MAX } from "../../lib/snapshot/parquet/layout.ts";
+import { COLUMNS, ENCODING_RLE, type GroupPages, KEY, PAGE_BYTES_MAX } from "../../lib/snapshot/parquet/layout.ts";
 import { makePage, openPage, type Page } from "../../lib/snapshot/parquet/page.ts";
 import { pagesOfIndex } from "../../lib/snapshot/parquet/page-index.ts";
 import { readThrift, thriftWriter } from "../../lib/snapshot/parquet/thrift.ts";
@@ -17,8 +16,10 @@ import { encodeNote, progressOf } from "../../lib/snapshot/progress.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { description, encodeRecords, jsonRecords } from "../unit/snapshot/parquet/records.ts";
 import { storeOf } from "../unit/snapshot/store-of.ts";
-import { edited, edits } from "./edits.ts";
+import { edited } from "./edited.ts";
+import { edits } from "./edits.ts";
 import { atDoor, casesTried, fuzz, FUZZING } from "./runs.ts";
+import { FOOT_END_BYTES, FOOT_START_BYTES, sealFoot } from "./seals.ts";
 
 const OBJECT = "players/3/00112233aabbccdd/snapshots/0000000000000057-e3.parquet";
 const DOOR = { refuses: ["repair", "call"] as const, names: OBJECT };
@@ -47,18 +48,6 @@ async function readAll(bytes: Buffer): Promise<number> {
   return count;
 }
 
-/** Seal and length made right again, of a foot that was edited. */
-function sealed(bytes: Buffer, footBytes: number): Buffer {
-  const foot = bytes.subarray(bytes.length - footBytes);
-  foot.write("TDMK", 0, "latin1");
-  foot.writeUInt32LE(1, 4);
-  foot.writeUInt32LE(footBytes - 56, footBytes - 8);
-  MAGIC.copy(foot, footBytes - 4);
-  foot.fill(0, 16, 48);
-  foot.write(hash("sha256", foot, "hex"), 16, "hex");
-  return bytes;
-}
-
 test("a snapshot that is edited is refused, or an edit that nothing of it depends on", FUZZING, async () => {
   await fuzz(edits, 500, async (list) => {
     const wrong = edited(whole.bytes, list);
@@ -75,7 +64,7 @@ test("a foot that is edited and sealed anew is refused, or describes rows that a
     const footer = edited(foot.subarray(48, footerBytes - 8), list);
     const start = sameStart ? foot.subarray(0, 48) : edited(Buffer.from(foot.subarray(0, 48)), list).subarray(0, 48);
     const wrong = Buffer.concat([front, start, Buffer.alloc(48 - start.length), footer, Buffer.alloc(8)]);
-    if ((await atDoor(() => readAll(sealed(wrong, footer.length + 56)), DOOR)) !== undefined) accepted++;
+    if ((await atDoor(() => readAll(sealFoot(wrong, FOOT_START_BYTES + footer.length + FOOT_END_BYTES)), DOOR)) !== undefined) accepted++;
   });
   expect(accepted).toBeGreaterThan(0);
 });

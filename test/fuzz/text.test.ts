@@ -11,7 +11,8 @@ import { KEY_BYTES_MAX } from "../../lib/model/limits.ts";
 import type { Mutation } from "../../lib/model/mutation.ts";
 import { parseBatchBody } from "../../lib/ndjson/batch-body.ts";
 import { readBatches } from "../../lib/ndjson/batches.ts";
-import { edited, edits } from "./edits.ts";
+import { edited } from "./edited.ts";
+import { edits } from "./edits.ts";
 import { atDoor, casesTried, fuzz, FUZZING } from "./runs.ts";
 
 afterAll(() => console.log(`${casesTried()} texts`));

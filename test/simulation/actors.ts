@@ -4,15 +4,17 @@
 
 import { controlItem, parseControl } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
+import { checkJson } from "../../lib/model/json.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import { type ShardId, STORE_KEY } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
+import type { World } from "../../lib/ports/world.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
-import { snapshotShard } from "../../lib/jobs/snapshot.ts";
+import { captureShard, snapshotShard } from "../../lib/jobs/snapshot.ts";
 import type { BatchOutcome, Writer } from "../../lib/redo-log/writer.ts";
 import { capture, spreadCapture } from "../../lib/snapshot/capture.ts";
 import { captureSection, type SectionOutcome } from "../../lib/snapshot/capture-section.ts";
@@ -21,6 +23,7 @@ import { broken, type Promises, type SeenLives } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
 import type { TrueLog } from "./truth.ts";
+import { carelessBatch, drawValue } from "./values.ts";
 
 export interface Troupe {
   readonly id: ShardId;
@@ -63,7 +66,7 @@ export function openWriterOf({ id, settings, promises }: Troupe, process: Proces
     return world.objects.createIfAbsent(key, body);
   };
   const watched = { ...world, checkpoints: { ...world.checkpoints, get }, objects: { ...world.objects, createIfAbsent } };
-  return { process, writer: openWriter(watched, { id, codec: "json", lingerMs: settings.lingerMs }), seen };
+  return { process, writer: openWriter(watched, { id, codec: settings.codec, lingerMs: settings.lingerMs }), seen };
 }
 
 function incarnationIn(key: string): string {
@@ -99,6 +102,7 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
           sent.push(batch);
           open.push(batch);
         }
+        if (troupe.random.fraction() < CARELESS) await sendCarelessly(troupe, through.writer);
         if (await sendOpen(through)) openAgain(through);
       }
     },
@@ -140,6 +144,9 @@ export function client(troupe: Troupe, process: Process, producer: string | unde
   }
 }
 
+/** Share of the times at which a client sends something that it may not, first. */
+const CARELESS = 0.03;
+
 type Reply = BatchOutcome | { readonly kind: "refused" } | { readonly kind: "unanswered"; readonly doubtful?: bigint };
 
 export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "count">, { writer, seen }: Writing, batch: Batch): Promise<Reply> {
@@ -171,10 +178,13 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
     const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
     try {
       if (sections > 1 && random.fraction() < 0.6) await captureByMessages(troupe, process, limits);
-      else if (random.fraction() < 0.5) {
+      else if (random.fraction() < 0.1) {
+        const stopping = stoppingAfter(process.world, whole(random, 1, 40));
+        captured(troupe, "stopped captures", (await snapshotShard(stopping.world, { id, ...limits, signal: stopping.signal })).outcome);
+      } else if (random.fraction() < 0.5) {
         captured(troupe, "captures", (await snapshotShard(process.world, { id, ...limits })).outcome);
       } else {
-        captured(troupe, "captures", await capture(process.world, { id, codec: "json", ...limits }));
+        captured(troupe, "captures", await capture(process.world, { id, codec: settings.codec, ...limits }));
       }
     } catch (error) {
       expectReason(troupe, error);
@@ -182,22 +192,49 @@ export async function captures(troupe: Troupe, process: Process): Promise<void> 
   }
 }
 
+/** As a function whose time is up: behind so many calls of the object store its work is told to stop. */
+function stoppingAfter(world: World, calls: number): { readonly world: World; readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  let left = calls;
+  const counted = <Args extends readonly unknown[], Answer>(call: (...args: Args) => Answer) => {
+    return (...args: Args): Answer => {
+      left -= 1;
+      if (left === 0) controller.abort();
+      return call(...args);
+    };
+  };
+  const { objects } = world;
+  const { get, getRange, head, createUpload, uploadPart, copyPart, completeUpload } = objects;
+  const stopping = { get: counted(get), getRange: counted(getRange), head: counted(head), createUpload: counted(createUpload) };
+  const sending = { uploadPart: counted(uploadPart), copyPart: counted(copyPart), completeUpload: counted(completeUpload) };
+  return { world: { ...world, objects: { ...objects, ...stopping, ...sending } }, signal: controller.signal };
+}
+
 /** As functions do it: the sections are asked for by messages, which may come in any order, late or twice, and to others meanwhile. */
 async function captureByMessages(troupe: Troupe, process: Process, limits: Omit<CaptureRequest, "id" | "codec">): Promise<void> {
-  const { stage, id, random, messages } = troupe;
+  const { stage, id, random, messages, settings } = troupe;
   // Mostly of those that were sent last: the others ask for sections of captures that ended.
   const newest = messages.filter(({ epoch }) => epoch === messages.at(-1)?.epoch);
   const drawn = random.fraction() < 0.7 ? newest : messages;
   const message = random.fraction() < 0.8 ? drawn[Math.floor(random.fraction() * drawn.length)] : undefined;
   if (message === undefined) {
-    const outcome = await spreadCapture(process.world, { id, codec: "json", ...limits });
+    const request = { id, codec: settings.codec, ...limits };
+    const outcome =
+      random.fraction() < 0.5 ? await spreadCapture(process.world, request) : (await captureShard(process.world, { ...request, spread: true })).outcome;
     captured(troupe, "captures", outcome);
     if (outcome.kind === "spread") messages.push(...outcome.sections.map((section) => ({ epoch: outcome.epoch, section })));
     return;
   }
   await stage.turn(process, `section ${message.section}`);
-  const outcome = await captureSection(process.world, { id, codec: "json", ...limits, ...message });
-  captured(troupe, "sections", outcome);
+  if (random.fraction() < 0.3) {
+    const { epoch, section: number } = message;
+    const { world, signal } = random.fraction() < 0.5 ? stoppingAfter(process.world, whole(random, 1, 20)) : { world: process.world };
+    const { outcome, next } = await captureShard(world, { id, ...limits, section: { epoch, number }, ...(signal && { signal }) });
+    if (outcome.kind !== "spread") captured(troupe, "sections", outcome);
+    if (next === "capture" && outcome.kind === "sectionDone") broken("I9", "a section that is done is to be made again");
+    return;
+  }
+  captured(troupe, "sections", await captureSection(process.world, { id, codec: settings.codec, ...limits, ...message }));
 }
 
 /** A snapshot comes out as it was made, unless what it was made of, or what was read back, was damaged. */
@@ -244,16 +281,47 @@ export function expectReason({ promises, count }: Pick<Troupe, "promises" | "cou
   count(error.kind === "retry" ? `retries for ${error.code}` : "refusals for room");
 }
 
-function drawBatch(random: Random, { moreKeys, mutationsMax }: Settings, producer: string | undefined, sequence: number): Batch {
+export function drawBatch(
+  random: Random,
+  { moreKeys, mutationsMax, codec }: Pick<Settings, "moreKeys" | "mutationsMax" | "codec">,
+  producer: string | undefined,
+  sequence: number,
+): Batch {
+  const mark = producer !== undefined && { mark: { producer, sequence: BigInt(sequence), since: toIndex(1) } };
+  if (random.fraction() < PURGES) return { mutations: purge(random, moreKeys), ...mark };
   const mutations = Array.from({ length: whole(random, 1, mutationsMax) }, (): Mutation => {
     const place = whole(random, 0, KEYS.length + moreKeys - 1);
     const key = Buffer.from(KEYS[place] ?? `another-key-${place}`);
     const chance = random.fraction();
     if (chance < 0.15) return { kind: "delete", key };
-    if (chance < 0.35) return { kind: "patch", key, value: Buffer.from(`{"${whole(random, 0, 2)}":${random.fraction() < 0.3 ? "null" : sequence}}`) };
+    if (chance < 0.18) return { kind: codec === "json" && chance < 0.16 ? "patch" : "put", key, value: drawValue(random, codec, sequence) };
+    if (chance < 0.35 && codec === "json")
+      return { kind: "patch", key, value: Buffer.from(`{"${whole(random, 0, 2)}":${random.fraction() < 0.3 ? "null" : sequence}}`) };
     return { kind: "put", key, value: Buffer.from(`{"by":"${producer ?? "stranger"}","0":${sequence}}`) };
   });
-  return { mutations, ...(producer !== undefined && { mark: { producer, sequence: BigInt(sequence), since: toIndex(1) } }) };
+  return { mutations, ...mark };
+}
+
+/** Share of the batches that delete many keys side by side: then a part of a snapshot, or most of it, is gone. */
+const PURGES = 0.02;
+
+function purge(random: Random, moreKeys: number): readonly Mutation[] {
+  const keys = [...KEYS, ...Array.from({ length: moreKeys }, (_, place) => `another-key-${place + KEYS.length}`)].sort();
+  const from = whole(random, 0, keys.length - 2);
+  return keys.slice(from, from + whole(random, 2, keys.length)).map((key) => ({ kind: "delete", key: Buffer.from(key) }));
+}
+
+/** What may not be sent is refused before anything of it is: nothing of the stores is asked. Values pass the door that NDJSON has. */
+async function sendCarelessly({ random, settings, count }: Troupe, writer: Writer): Promise<void> {
+  const { mutations, producer, sequence = 0n } = carelessBatch(random, settings.codec);
+  try {
+    if (settings.codec === "json") for (const mutation of mutations) if (mutation.kind !== "delete") checkJson(mutation.value, "the value");
+    const outcome = await writer.append({ mutations, ...(producer !== undefined && { mark: { producer, sequence } }) });
+    broken("I1", `a batch that may not be was answered ${outcome.kind}`);
+  } catch (error) {
+    if (!isTidemarkError(error) || error.kind !== "call") throw error;
+    count("careless batches refused");
+  }
 }
 
 export function whole(random: Random, min: number, max: number): number {

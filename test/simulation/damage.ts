@@ -95,7 +95,7 @@ export function noDamage(): Damage {
   };
 }
 
-function rot(store: MemoryObjectStore, random: Random, key: string): string {
+export function rot(store: MemoryObjectStore, random: Random, key: string): string {
   const at = Math.floor(random.fraction() * bytesOf(store, key).length);
   const isCut = random.fraction() < 0.2;
   store.damage(key, (body) => {
@@ -114,6 +114,6 @@ function isSnapshot(key: string): boolean {
   return key.includes("/snapshots/");
 }
 
-function oneOf<T>(random: Random, choices: readonly T[]): T {
+export function oneOf<T>(random: Random, choices: readonly T[]): T {
   return choices[Math.floor(random.fraction() * choices.length)];
 }

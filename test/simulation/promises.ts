@@ -4,7 +4,7 @@
 import { HISTORY_SORT, controlItem, parseControl, parseHistoryRow, parseTable, shardPartition, tableItem } from "../../lib/checkpoint/items.ts";
 import type { Control, HistoryRow } from "../../lib/model/control.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
-import { incarnationPrefix, parseObjectName, redoKey, type ShardId, STORE_KEY } from "../../lib/model/names.ts";
+import { incarnationPrefix, parseObjectName, redoKey, type ShardId, shardName } from "../../lib/model/names.ts";
 import type { Index } from "../../lib/model/position.ts";
 import type { Rows } from "../../lib/model/rows.ts";
 import type { TablePolicy } from "../../lib/model/table.ts";
@@ -12,6 +12,7 @@ import type { Item, ItemChange } from "../../lib/ports/checkpoint-store.ts";
 import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { isAttached, wrongAtRest, wrongLettingGo } from "./attached.ts";
 import { type Damage, noDamage } from "./damage.ts";
 import type { Effect, Process, Stage, Step } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
@@ -52,7 +53,7 @@ export interface Promises {
   readonly acknowledgedLast: number;
   observe(effect: Effect): Promise<void>;
   /** A writer says that the batch lies at `first`, of the life that it saw last. */
-  acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }, seen: SeenLives): void;
+  acknowledged(batch: Batch, outcome: { readonly first: number; readonly last: number; readonly timeMs: number }, seen?: SeenLives): void;
   /** Keys of the redo files of the true log at or above the mark. */
   redoKeys(): readonly string[];
   /** The redo files that must be there: those of the true log at or above the mark. */
@@ -103,6 +104,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     },
     async observe({ step, outcome }) {
       latestMs = Math.max(latestMs, stage().nowMs + step.process.skewMs);
+      if (!isOfShard(step)) return;
       const { kind } = (outcome ?? {}) as { readonly kind?: string };
       if (step.method === "createIfAbsent" && kind === "created") created(step.args[0] as string, step.process);
       if (step.method === "deleteMany") for (const key of step.args[0] as readonly string[]) deleted(key);
@@ -111,9 +113,11 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     },
     acknowledged(batch, { first, last, timeMs }, seen) {
       const what = `the batch acknowledged at ${first}…${last}`;
-      if (seen.last === undefined || seen.last.incarnation !== seen.meant) broken("I1", `${what} was meant for another life of the shard`);
-      const of = seen.last.log;
-      seen.acknowledged = true;
+      if (seen !== undefined) {
+        if (seen.last === undefined || seen.last.incarnation !== seen.meant) broken("I1", `${what} was meant for another life of the shard`);
+        seen.acknowledged = true;
+      }
+      const of = seen?.last?.log ?? log;
       if (!of.holds(batch, first)) broken("I1", `${what} is not in the log`);
       const state = of.stateAt({ index: last });
       if (state.index !== last || state.timeMs !== timeMs) broken("I1", `${what} with time ${timeMs} ends at ${state.index} with time ${state.timeMs}`);
@@ -138,6 +142,19 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   };
   return self;
 
+  function checkLetGo(key: string): void {
+    const wrong = wrongLettingGo({ id, log, control, rows }, key);
+    if (wrong !== undefined) broken("I6", wrong);
+  }
+
+  /** A call that names another shard's object is its own promises' to judge; items are looked at one by one. */
+  function isOfShard({ method, args }: Effect["step"]): boolean {
+    const prefix = `${shardName(id)}/`;
+    if (method === "createIfAbsent") return (args[0] as string).startsWith(prefix);
+    if (method === "deleteMany") return (args[0] as readonly string[]).every((key) => key.startsWith(prefix));
+    return true;
+  }
+
   function redoKeys(): readonly string[] {
     const { lowWater = 1, incarnation = "" } = control ?? {};
     return log.files.filter(({ first }) => first >= lowWater).map(({ first }) => redoKey(incarnationPrefix(id, incarnation), first as Index));
@@ -150,7 +167,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   }
 
   function created(key: string, process: Process): void {
-    if (key === STORE_KEY) return;
+    if (isAttached(key)) return;
     const body = stage().objects.objects.get(key);
     const rest = nameOf(key);
     if (rest === undefined && pastLives.some((incarnation) => key.startsWith(incarnationPrefix(id, incarnation)))) {
@@ -179,10 +196,12 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
+    if (name.kind === "attached") checkLetGo(key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
+    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(key);
   }
 
   async function written(changes: readonly ItemChange[], { process, number: asked }: Step): Promise<void> {
@@ -347,9 +366,11 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
 
   async function checkRest(nowMs: number): Promise<void> {
     const { objects, checkpoints } = stage();
-    const left = [...objects.objects.keys(), ...objects.uploads.keys()].filter((key) => key !== STORE_KEY);
+    const prefix = `${shardName(id)}/`;
+    const own = [...objects.objects.keys()].filter((key) => key.startsWith(prefix)).sort();
+    const uploads = [...objects.uploads.values()].map(({ key }) => key).filter((key) => key.startsWith(prefix));
     if (control === undefined) {
-      if (left.length > 0) broken("I7", `the bucket holds ${left} at rest, and no shard was opened`);
+      if (own.length + uploads.length > 0) broken("I7", `the bucket holds ${[...own, ...uploads]} at rest, and no shard was opened`);
       return;
     }
     self.checkLog();
@@ -368,13 +389,18 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
       if (control.lowWater !== Math.max(1, ...borders)) broken("I7", `the mark is ${control.lowWater} at rest, not ${Math.max(1, ...borders)}`);
     }
     const expected = [...redoKeys(), ...[...rows.values()].map(({ key }) => key)].sort();
-    const stored = [...objects.objects.keys()].filter((key) => key !== STORE_KEY).sort();
+    const stored = own.filter((key) => !isAttached(key));
     if (stored.join() !== expected.join()) broken("I7", `the bucket holds ${stored} at rest, not ${expected}`);
-    if (objects.uploads.size > 0) broken("I7", `${objects.uploads.size} uploads are open at rest`);
+    const open = uploads.filter((key) => !isAttached(key));
+    if (open.length > 0) broken("I7", `${open.length} uploads are open at rest`);
     const items = await checkpoints.query({ partition: shardPartition(id) });
     const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
-    const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot");
+    const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot" && !/^(note|request)#/.test(sort));
     if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
-    if ((await checkpoints.queryDirty({ value: "dirty" })).keys.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
+    const { missing, left } = wrongAtRest({ id, log, control, rows }, { keys: own, uploads: uploads.filter(isAttached), items: items.items });
+    if (missing.length > 0) broken("I6", `${missing} are gone at rest, and a state that can be brought back names them`);
+    if (left.length > 0) broken("I7", `${left} are left at rest, and nothing needs them`);
+    const dirty = (await checkpoints.queryDirty({ value: "dirty" })).keys.filter(({ partition }) => partition === shardPartition(id));
+    if (dirty.length > 0) broken("I7", "the shard is dirty at rest, though a capture holds everything");
   }
 }

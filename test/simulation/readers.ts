@@ -4,17 +4,18 @@
 import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { toIndex } from "../../lib/model/position.ts";
-import type { Rows } from "../../lib/model/rows.ts";
+import { keyOfRow, type Rows } from "../../lib/model/rows.ts";
 import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover, type ShardView } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
-import { openSnapshot } from "../../lib/snapshot/read.ts";
+import { openSnapshot, type Snapshot } from "../../lib/snapshot/read.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
+import { readsAttachments } from "./gatherers.ts";
 import { broken, type Promises } from "./promises.ts";
 import type { Process } from "./stage.ts";
-import { difference, rowDifference, type TrueLog } from "./truth.ts";
+import { difference, rowDifference, rowsOf, type TrueLog } from "./truth.ts";
 
 /** What a reader asks for. */
 interface Wanted {
@@ -27,7 +28,8 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
   for (;;) {
     await stage.turn(process, "read");
     const job = random.fraction();
-    if (job < 0.1) await verifies(troupe, process);
+    if (troupe.settings.gatherers > 0 && random.fraction() < 0.5) await readsAttachments(troupe, process);
+    else if (job < 0.1) await verifies(troupe, process);
     else if (job < 0.2) await asksForSequence(troupe, process);
     else {
       const tail = promises.log.tail.next - 1;
@@ -40,7 +42,7 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
             ? {}
             : chance < 0.8
               ? { index: whole(random, Math.max(0, tail - 6), tail + 1) }
-              : { timeMs: stage.nowMs - whole(random, 0, 500) };
+              : { timeMs: stage.nowMs - whole(random, 0, chance < 0.84 ? 20_000 : 500) };
       await readOnce(troupe, process, wanted, random.fraction() < (settings.pins ? 0.9 : 0.4));
     }
   }
@@ -51,7 +53,7 @@ async function verifies(troupe: Troupe, { world }: Process): Promise<void> {
   const { id, promises, count } = troupe;
   const { log } = promises;
   try {
-    const { findings } = await verifyShard(world, { id, codec: "json" });
+    const { findings } = await verifyShard(world, { id, codec: troupe.settings.codec });
     // Of a table that is deleted meanwhile, all is found missing.
     for (const { object, what } of promises.log === log ? findings : [])
       if (!promises.damage.mayBeNamed(object)) broken("I8", `verification finds ${object} damaged: ${what}`);
@@ -86,12 +88,12 @@ export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, 
   const at = { ...(wanted.index !== undefined && { index: toIndex(wanted.index) }), ...(wanted.timeMs !== undefined && { timeMs: wanted.timeMs }) };
   try {
     const { world, attempts } = countingAttempts(process);
-    const view = await recover(world, { id, codec: "json", at, pinned });
+    const view = await recover(world, { id, codec: troupe.settings.codec, at, pinned });
     if (attempts() > 1) count("readers starting over");
     const lives = promises.log === log ? [log] : [log, promises.log];
     if (lives.length === 1) checkReached(promises, wanted, view, before.acknowledged);
     if (lives.length === 1 && wanted.timeMs !== undefined && view.final) finals.push({ log, timeMs: wanted.timeMs, index: view.index });
-    const rows = random.fraction() < 0.2 ? await rowsOfFile(view) : await collected(view.rows());
+    const rows = random.fraction() < 0.2 ? await rowsOfFile(view) : await rowsOf(view.rows());
     // Where the table was deleted meanwhile, it is one life's or the other's.
     const differences = lives.map((life) => difference(rows, life.stateAt({ index: view.index })));
     const of = lives[differences.indexOf(undefined)];
@@ -102,12 +104,6 @@ export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, 
   } catch (error) {
     checkRefusal(troupe, wanted, before, error);
   }
-}
-
-async function collected(pages: AsyncIterable<Rows>): Promise<readonly Rows[]> {
-  const rows: Rows[] = [];
-  for await (const page of pages) rows.push(page);
-  return rows;
 }
 
 /** What the Parquet file of the state holds. */
@@ -123,7 +119,19 @@ async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
   const opened = await openSnapshot({ store }, { key: "file" });
   if (opened.kind === "absent") throw new Error("the file was just stored");
   if (opened.snapshot.description.index !== view.index) broken("I5", `the file of ${view.index} says that it is of ${opened.snapshot.description.index}`);
-  return collected(opened.snapshot.rows());
+  const rows = await rowsOf(opened.snapshot.rows());
+  await checkStretch(opened.snapshot, rows);
+  return rows;
+}
+
+/** Rows behind a key are those of all rows that are. */
+async function checkStretch(snapshot: Snapshot, all: readonly Rows[]): Promise<void> {
+  const keys = all.flatMap((rows) => Array.from({ length: rows.count }, (_, row) => keyOfRow(rows, row).toString()));
+  const after = Buffer.from(KEYS[2]);
+  const found = await rowsOf(snapshot.rows(after));
+  const told = found.flatMap((rows) => Array.from({ length: rows.count }, (_, row) => keyOfRow(rows, row).toString()));
+  const expected = keys.filter((key) => Buffer.compare(Buffer.from(key), after) > 0);
+  if (told.join() !== expected.join()) broken("I5", `the keys behind ${KEYS[2]} are said to be ${told}, not ${expected}`);
 }
 
 /** A recovery reads the history once an attempt. */

@@ -7,6 +7,9 @@ import { CAPTURE_ABANDONED_MS, LEASE_TTL_MS, PIN_TTL_MS } from "../../lib/model/
 import type { ShardId } from "../../lib/model/names.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { captures, cleaner, type Client, client, openWriterOf, type Troupe, whole } from "./actors.ts";
+import { gatherer } from "./gatherers.ts";
+import { broadClient, keeper, type Kept } from "./keepers.ts";
+import { operate } from "./operations.ts";
 import { owner } from "./owner.ts";
 import { promises as watch } from "./promises.ts";
 import { reader } from "./readers.ts";
@@ -42,17 +45,20 @@ export async function runSchedule(seed: number, { logged = false }: { readonly l
   try {
     const stage = openStage({
       random,
-      onEffect: (effect) => promises.observe(effect),
+      onEffect: async (effect) => {
+        for (const each of kept) await each.observe(effect);
+      },
       onEvent: (_, event) => {
         if (event.kind === "fell-back") count("fallbacks");
         if (event.kind === "capture-resumed") count("captures resumed");
         if (event.kind === "capture-uploaded" && event.copied) count("parts copied");
       },
     });
-    const promises = watch({ id: ID, policy: settings.policy, stage: () => stage });
+    const kept = Array.from({ length: settings.shards }, (_, shard) => watch({ id: { ...ID, shard }, policy: settings.policy, stage: () => stage }));
+    const [promises] = kept;
     const troupe: Troupe = { id: ID, stage, promises, settings, random, count, writers: [], messages: [], finals: [] };
     await setUp(troupe);
-    const company = assemble(troupe);
+    const company = assemble(troupe, kept);
     for (; steps < settings.steps; steps++) {
       await playOne(troupe, company, (line) => say(() => `${steps} ${line()}`));
       if (company.failure !== undefined) throw company.failure;
@@ -62,6 +68,7 @@ export async function runSchedule(seed: number, { logged = false }: { readonly l
       company.clients.flatMap(({ unanswered }) => unanswered()),
       say,
     );
+    for (const [shard, others] of kept.entries()) if (shard > 0) await comeToRest({ ...troupe, id: { ...ID, shard }, promises: others, finals: [] }, [], say);
     for (const [what, times] of Object.entries(promises.met)) counts.set(what, times);
     return { seed, steps, counts, log };
   } catch (error) {
@@ -84,11 +91,12 @@ interface Company {
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
   const builder = stage.process("builder");
-  await stage.finish(builder, createTable(builder.world, { name: ID.table, ...settings.policy }));
+  const about = { shards: settings.shards, codec: settings.codec, ...(settings.gatherers > 0 && { source: "influxdb" as const }) };
+  await stage.finish(builder, createTable(builder.world, { name: ID.table, ...about, ...settings.policy }));
   stage.kill(builder);
 }
 
-function assemble(troupe: Troupe): Company {
+function assemble(troupe: Troupe, kept: Kept): Company {
   const { stage, settings } = troupe;
   const clients: Client[] = [];
   const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, stalls: noStalls() };
@@ -108,6 +116,10 @@ function assemble(troupe: Troupe): Company {
   }
   for (let i = 0; i < settings.captures; i++) enter(`capture${i}`, (process) => guard(captures(troupe, process)));
   for (let i = 0; i < settings.cleaners; i++) enter(`cleaner${i}`, (process) => guard(cleaner(troupe, process)));
+  for (let i = 0; i < settings.gatherers; i++) enter(`gatherer${i}`, (process) => guard(gatherer(troupe, process)));
+  for (let i = 0; i < settings.keepers; i++) enter(`keeper${i}`, (process) => guard(keeper(troupe, process, kept)));
+  const broad = broadClient(troupe, kept);
+  if (settings.shards > 1) enter("broad", (process) => guard(broad(process)));
   for (let i = 0; i < settings.readers; i++) enter(`reader${i}`, (process) => guard(reader(troupe, process)));
   if (settings.deletes) enter("owner", (process) => guard(owner(troupe, process)));
   const names = [...Array.from({ length: settings.producers }, (_, i) => `p${i}`), ...Array.from({ length: settings.strangers }, () => undefined)];
@@ -146,7 +158,9 @@ async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void
 }
 
 /** Clocks that jump, late effects that land, objects that rot, a store that is full. */
-async function happenBeside({ stage, settings, random, promises, count }: Troupe, company: Company): Promise<string | undefined> {
+async function happenBeside(troupe: Troupe, company: Company): Promise<string | undefined> {
+  const { stage, settings, random, promises, count } = troupe;
+  if (settings.operation > 0 && random.fraction() < settings.operation) return operate(troupe);
   if (random.fraction() < settings.clockJump) {
     count("clock jumps");
     if (random.fraction() < 0.5) {

@@ -1,11 +1,13 @@
 // What a schedule is made of, as data, drawn from its seed: the table's policy, the processes, and how likely each fault is.
 
+import type { ValueCodec } from "../../lib/model/mutation.ts";
 import { type TablePolicy, POLICY_DEFAULTS } from "../../lib/model/table.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { SNAPSHOT_SIZES, type SnapshotSizes } from "../../lib/snapshot/sizes.ts";
 
 export interface Settings {
   readonly policy: TablePolicy;
+  readonly codec: ValueCodec;
   readonly steps: number;
   readonly writers: number;
   readonly producers: number;
@@ -18,6 +20,12 @@ export interface Settings {
   readonly pins: boolean;
   /** Whether the table is deleted, and made again. */
   readonly deletes: boolean;
+  /** Shards of the table; beside the first, only a client that writes to all of them and those who keep the table know them. */
+  readonly shards: number;
+  /** Who plan, and carry out what is planned. */
+  readonly keepers: number;
+  /** Jobs of a source, whose table it then is. */
+  readonly gatherers: number;
   readonly batchesMax: number;
   /** Keys beside the few that everybody writes to, and mutations that a batch has at most. */
   readonly moreKeys: number;
@@ -47,6 +55,8 @@ export interface Settings {
   readonly damage: number;
   /** Likelihood that redo files are damaged, for a while. */
   readonly redoDamage: number;
+  /** Likelihood that something is tried on a copy of the stores (operations.ts). */
+  readonly operation: number;
 }
 
 const STEPS_MIN = 100;
@@ -65,6 +75,7 @@ export function drawSettings(random: Random): Settings {
       compactionOverhead: oneOf(0, 0, 0, 1, 3, 7),
       keepForMs: oneOf(0, 0, 0, 0, 1_000, 60_000),
     },
+    codec: oneOf(...Array<ValueCodec>(9).fill("json"), "bytes"),
     steps: STEPS_MIN + whole(0, 150),
     writers: oneOf(1, 2, 2, 3),
     producers: whole(1, 2),
@@ -74,6 +85,9 @@ export function drawSettings(random: Random): Settings {
     readers: oneOf(0, 0, 1, 2),
     pins: false,
     deletes: false,
+    shards: 1,
+    keepers: 0,
+    gatherers: 0,
     batchesMax: whole(4, 10),
     moreKeys: 0,
     mutationsMax: 3,
@@ -94,6 +108,7 @@ export function drawSettings(random: Random): Settings {
     misread: oneOf(0, 0, 0, 0.01),
     damage: oneOf(0, 0, 0, 0.02),
     redoDamage: oneOf(0, 0, 0, 0.02),
+    operation: oneOf(0, 0, 0, 0, 0, 0, 0, 0.005),
   };
   const kind = random.fraction();
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
@@ -101,6 +116,9 @@ export function drawSettings(random: Random): Settings {
   if (kind < GHOSTLY + SECTIONAL + WIDE) return { ...settings, moreKeys: 80, mutationsMax: 40 };
   if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN) return { ...settings, ...reborn(settings) };
   if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN + PINNED) return { ...settings, ...pinned(settings, oneOf(0, 4, 8)), steps: settings.steps + MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN + PINNED + SOURCED) return { ...settings, ...sourced(settings), steps: settings.steps + 2 * MORE_STEPS };
+  if (kind < GHOSTLY + SECTIONAL + WIDE + REBORN + PINNED + SOURCED + KEPT)
+    return { ...settings, ...kept(settings, oneOf), steps: settings.steps + MORE_STEPS };
   return settings;
 }
 
@@ -115,13 +133,16 @@ export function calmSettings(policy: TablePolicy): Settings {
     readers: 0,
     pins: false,
     deletes: false,
+    shards: 1,
+    keepers: 0,
+    gatherers: 0,
     batchesMax: 0,
     moreKeys: 0,
     mutationsMax: 3,
     steps: 0,
   };
-  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0 };
-  return { policy, ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
+  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
+  return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 
 /** Share of the schedules that are made for ghosts. */
@@ -134,6 +155,10 @@ const WIDE = 0.05;
 const REBORN = 0.06;
 /** Share of those in which what is let go is pinned meanwhile. */
 const PINNED = 0.05;
+/** Share of those of a source's table, whose records have attachments. */
+const SOURCED = 0.04;
+/** Share of those that planners keep going, some of them with two shards. */
+const KEPT = 0.06;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
 const MORE_STEPS = 150;
 
@@ -214,5 +239,27 @@ function pinned({ policy, writers }: Settings, compactionOverhead: number): Part
     full: 0,
     damage: 0,
     redoDamage: 0,
+  };
+}
+
+function sourced({ policy, captures }: Settings): Partial<Settings> {
+  return {
+    policy: { ...policy, compactionOverhead: 0, keepForMs: 0 },
+    codec: "json",
+    ...{ writers: 0, producers: 0, strangers: 0, gatherers: 2, captures, readers: 2 },
+    sections: 1,
+    burst: 0.9,
+    operation: 0.003,
+  };
+}
+
+/** Limits that are soon reached, so that there is something to plan. */
+function kept({ policy }: Settings, oneOf: <T>(...choices: readonly T[]) => T): Partial<Settings> {
+  const due = { captureAfterMutations: oneOf(1, 4, 1_000), captureAfterMs: oneOf(1_000, 5_000, 86_400_000), recoverWithinMs: oneOf(1_000, 60_000) };
+  return {
+    policy: { ...policy, ...due, capturesTogetherMax: oneOf(1, 1, 10_000) },
+    shards: oneOf(1, 2, 2),
+    keepers: oneOf(1, 2),
+    ...{ writers: 1, producers: 1, captures: 1, cleaners: 1 },
   };
 }

@@ -104,6 +104,12 @@ export function difference(rows: readonly Rows[], state: TrueState): string | un
   return at < expected.length ? `key ${expected[at][0]} is missing` : undefined;
 }
 
+export async function rowsOf(pages: AsyncIterable<Rows>): Promise<readonly Rows[]> {
+  const rows: Rows[] = [];
+  for await (const page of pages) rows.push(page);
+  return rows;
+}
+
 /** What differs between a record that was read and the one that should be there. */
 export function rowDifference(expected: readonly [string, TrueRow] | undefined, found: readonly [string, TrueRow]): string | undefined {
   const same =

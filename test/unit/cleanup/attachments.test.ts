@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { attach } from "../../../lib/attachments/attach.ts";
 import { openShard, readControl, readHistory } from "../../../lib/checkpoint/control.ts";
@@ -15,7 +14,6 @@ import { readNewest } from "../../../lib/sources/influxdb/open-backup.ts";
 import type { Backup } from "../../../lib/sources/influxdb/records.ts";
 import { appendEach, id, itemsOf, keysOf, type MemoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 import { aShard, lifeOf } from "../sources/influxdb/samples.ts";
-import { playSeed } from "./attachment-play.ts";
 
 const request = { id, policy: POLICY_DEFAULTS };
 const FILE = "000000001-000000001.tsm";
@@ -245,17 +243,4 @@ test("a table without attachments pays no call for them", async () => {
   );
   await sweep(counted, request);
   expect(calls.sort()).toEqual(["get control", "list", "listUploads", "query part#", "query snapshot#"]);
-});
-
-test("whatever the order of commits, captures, cleanups and readers, killed or not, no attachment goes that a state which can be brought back names; at rest there are no others", async () => {
-  const met = { deleted: 0, commits: 0, reads: 0, kills: 0, lost: 0 };
-  await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 }), async (seed) => {
-      const found = await playSeed(seed);
-      for (const name of Object.keys(met) as (keyof typeof met)[]) met[name] += found[name];
-    }),
-    { numRuns: 20, endOnFailure: true, seed: 1 },
-  );
-  // It is of no use unless all of it happens.
-  for (const [what, times] of Object.entries(met)) expect([what, times > 20]).toEqual([what, true]);
 });

@@ -1,0 +1,75 @@
+// What the true log says of attachments: which are named by a state that can be brought back, and which can still be.
+
+import { NOTE_SORT, parseNoteItem } from "../../lib/checkpoint/items.ts";
+import type { Control, HistoryRow } from "../../lib/model/control.ts";
+import { incarnationPrefix, parseObjectName, referencesIn, type ShardId } from "../../lib/model/names.ts";
+import type { Item } from "../../lib/ports/checkpoint-store.ts";
+import type { TrueLog } from "./truth.ts";
+
+/** Whose sequences the attachments of a table lie under. */
+export const PRODUCER = "source";
+
+export interface Known {
+  readonly id: ShardId;
+  readonly log: TrueLog;
+  readonly control: Control | undefined;
+  readonly rows: ReadonlyMap<string, HistoryRow>;
+}
+
+export function isAttached(key: string): boolean {
+  return parseObjectName(key.split("/").slice(3).join("/")).kind === "attached";
+}
+
+function sequenceOf(key: string): number {
+  const name = parseObjectName(key.split("/").slice(3).join("/"));
+  return name.kind === "attached" ? name.sequence : 0;
+}
+
+/** Keys of what states name that can be brought back. */
+function needed({ id, log, control, rows }: Known): ReadonlySet<string> {
+  const prefix = incarnationPrefix(id, control?.incarnation ?? "");
+  const lowWater = control?.lowWater ?? 1;
+  const kept = [...rows.values()].filter(({ state, border }) => state === "kept" && border.next >= lowWater);
+  const oldest = lowWater <= 1 ? 0 : Math.min(...kept.map(({ index }) => index));
+  const keys = new Set<string>();
+  for (const state of log.states) {
+    if (state.index < oldest) continue;
+    for (const { value } of state.rows.values()) for (const reference of referencesIn(Buffer.from(value))) keys.add(`${prefix}${reference}`);
+  }
+  return keys;
+}
+
+/** What is wrong with the deletion of an attachment, or with the end of its upload: something needs it, or its batch can still come. */
+export function wrongLettingGo(known: Known, key: string): string | undefined {
+  if (needed(known).has(key)) return `${key} was deleted, and a state that can be brought back names it`;
+  const sequence = lastSequence(known);
+  return sequenceOf(key) > sequence ? `${key} was deleted, and its batch can still come: ${sequence} is the last that did` : undefined;
+}
+
+interface AtRest {
+  readonly keys: Iterable<string>;
+  readonly uploads: Iterable<string>;
+  readonly items: readonly Item[];
+}
+
+/** What is missing at rest (I6), and what is left over (I7). */
+export function wrongAtRest(known: Known, { keys, uploads, items }: AtRest): { readonly missing: readonly string[]; readonly left: readonly string[] } {
+  const sequence = lastSequence(known);
+  const must = needed(known);
+  const stored = new Set([...keys].filter(isAttached));
+  const isOver = (key: string): boolean => sequenceOf(key) <= sequence;
+  const notes = items.map(({ key }) => key).filter((key) => key.sort.startsWith(NOTE_SORT) && parseNoteItem(key).sequence <= sequence);
+  return {
+    missing: [...must].filter((key) => !stored.has(key)),
+    left: [
+      ...[...stored].filter((key) => !must.has(key) && isOver(key)),
+      ...[...uploads].filter(isOver),
+      // Nobody looks for the notes of a shard that has no attachments.
+      ...(stored.size > 0 ? notes.map(({ sort }) => sort) : []),
+    ],
+  };
+}
+
+function lastSequence({ log }: Known): number {
+  return Number(log.stateAt({}).sessions.get(PRODUCER) ?? 0n);
+}
