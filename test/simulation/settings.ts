@@ -64,6 +64,8 @@ const STEPS_MIN = 100;
 /** A few row groups for a handful of keys, most of which the store can copy; or parts of many row groups. */
 const TINY: SnapshotSizes = { pageRows: 1, groupBytes: 200, partBytes: 600, partBytesMin: 200, copyBytes: 500 };
 const SMALL: SnapshotSizes = { pageRows: 2, groupBytes: 350, partBytes: 1_000, partBytesMin: 500, copyBytes: 1_000 };
+/** Parts as TINY cuts them, of row groups that hold several rows: who goes on with the other's capture sends other bytes. */
+const COARSE: SnapshotSizes = { ...TINY, pageRows: 4, groupBytes: 2_000 };
 
 export function drawSettings(random: Random): Settings {
   const whole = (min: number, max: number): number => min + Math.floor(random.fraction() * (max - min + 1));
@@ -92,7 +94,7 @@ export function drawSettings(random: Random): Settings {
     moreKeys: 0,
     mutationsMax: 3,
     lingerMs: oneOf(0, 0, 50),
-    sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [SMALL, TINY], [SNAPSHOT_SIZES]),
+    sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [TINY, COARSE], [SNAPSHOT_SIZES]),
     foldBytesMax: oneOf(1, 15_000, 1 << 20),
     logBytesMax: oneOf(1, 200, 1 << 20),
     sections: oneOf(1, 1, 2, 3),
