@@ -3,7 +3,7 @@
 import type { CaptureRecord, Checkpoint, Control, HistoryRow, TailHint } from "../model/control.ts";
 import { damagedItem, newerFormat } from "../model/errors.ts";
 import type { LogSize } from "../model/log-size.ts";
-import { incarnationPrefix, pad, type ShardId, shardName, snapshotKey } from "../model/names.ts";
+import { incarnationPrefix, isIncarnation, pad, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Border, type Epoch, type Index, toEpoch, toIndex } from "../model/position.ts";
 import { POLICY_DEFAULTS, SOURCES, type Table } from "../model/table.ts";
 import type { Attributes, Item, ItemKey } from "../ports/checkpoint-store.ts";
@@ -121,6 +121,7 @@ export function parseControl(item: Item): Control {
   const checkpoint = read.optional("checkpoint");
   const capture = read.optional("capture");
   const incarnation = read.text("incarnation");
+  if (!isIncarnation(incarnation)) read.refuse(`its incarnation is ${JSON.stringify(incarnation)}`);
   const prefix = incarnationPrefix(shardOfItem(item.key), incarnation);
   return {
     stamp: read.text("stamp"),

@@ -108,16 +108,24 @@ async function wrongRows(deps: MendDeps, id: ShardId, { incarnation, checkpoint 
   return [...wrong, { item, fault, when: [{ kind: "absent" }], make: async () => historyAttributes(await rowOf(deps, life, item)) }];
 }
 
-async function wrongTail({ checkpoints, clock }: MendDeps, id: ShardId, control: Control): Promise<readonly WrongItem[]> {
+async function wrongTail({ objects, checkpoints, clock }: MendDeps, id: ShardId, control: Control): Promise<readonly WrongItem[]> {
   const { incarnation } = control;
   const item = tailItem(id);
-  const fault = await readable(async () => {
-    const found = await checkpoints.get(item);
-    const tail = found && parseTail(found);
-    if (tail?.incarnation !== incarnation) throw damagedItem(itemName(item), "it is missing, or of another incarnation than the control item");
-  });
-  if (fault === undefined) return [];
-  return [{ item, fault, when: [], make: async () => tailAttributes(newTail(incarnation, clock.now(), checkpointBorder(control))) }];
+  const found = await checkpoints.get(item);
+  const tail = await readable(async () => found && parseTail(found));
+  if (tail !== undefined && !(tail instanceof TidemarkError) && tail.incarnation === incarnation) return [];
+  const fault = tail instanceof TidemarkError ? tail : damagedItem(itemName(item), "it is missing, or of another incarnation than the control item");
+  const make = async (): Promise<Attributes> => {
+    // Where there are objects of the tail's incarnation alone, the control item is the one that is wrong, and what it names is nobody's.
+    if (!(await hasObjects(objects, id, incarnation)) && found !== undefined && (await hasObjects(objects, id, String(found.attributes.incarnation))))
+      throw damagedItem(itemName(controlItem(id)), `there are no objects of its incarnation ${incarnation}, and there are some of the tail's`);
+    return tailAttributes(newTail(incarnation, clock.now(), checkpointBorder(control)));
+  };
+  return [{ item, fault, when: [], make }];
+}
+
+async function hasObjects(objects: Pick<ObjectStore, "list">, id: ShardId, incarnation: string): Promise<boolean> {
+  return (await objects.list({ prefix: incarnationPrefix(id, incarnation) })).objects.length > 0;
 }
 
 /** The checkpoint stands twice; where the row agrees with the footer of the snapshot and the control item does not, the row is right. */
