@@ -7,6 +7,7 @@ import { controlItem, historyAttributes, historyItem, NOTE_SORT, parseNoteItem, 
 import { checkPaired } from "../checkpoint/pairing.ts";
 import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
+import { isTidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { incarnationPrefix, type ShardId, shardName } from "../model/names.ts";
@@ -17,7 +18,7 @@ import type { ObjectPage, ObjectStore, Upload, UploadCursor, UploadPage } from "
 import { pages } from "../ports/pages.ts";
 import type { Random } from "../ports/random.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import { type AttachmentPlan, NO_ATTACHMENTS, planAttachments } from "./attachments.ts";
+import { type AttachmentFacts, type AttachmentPlan, NO_ATTACHMENTS, planAttachments } from "./attachments.ts";
 import { type CleanupPlan, type DoomedObject, isIdle, type Listing, parseKey, planCleanup } from "./plan.ts";
 
 export interface SweepDeps {
@@ -61,8 +62,8 @@ export async function sweep(deps: SweepDeps, request: SweepRequest): Promise<Swe
   const about = { plan, listing, control };
   if (request.dryRun === true) {
     const left = rows.filter((row) => !plan.generations.includes(row));
-    const attachments = control === undefined ? NO_ATTACHMENTS : await planAttachments(deps, { id, listing, control, rows: left });
-    return { kind: "planned", ...about, attachments: attachments === "stale" ? NO_ATTACHMENTS : attachments };
+    const planned = await planOfAttachments(deps, { id, listing, control, rows: left });
+    return { kind: "planned", ...about, attachments: planned === "stale" ? NO_ATTACHMENTS : planned.attachments };
   }
   if (isIdle(plan, control)) return { ...(await sweepAttachments(deps, id, listing)), ...about };
   if (isOfOtherLives(plan, control, id)) await checkPaired(deps);
@@ -93,13 +94,28 @@ async function sweepAttachments(
   listing: Listing,
 ): Promise<{ readonly attachments: AttachmentPlan } & ({ readonly kind: "cleaned"; readonly failed: readonly Failed[] } | { readonly kind: "outrun" })> {
   if (!hasAttachments(id, listing)) return { kind: "cleaned", failed: [], attachments: NO_ATTACHMENTS };
-  const { control, rows } = await readItems(deps, id);
-  const attachments = control === undefined ? NO_ATTACHMENTS : await planAttachments(deps, { id, listing, control, rows });
-  if (attachments === "stale") return { kind: "outrun", attachments: NO_ATTACHMENTS };
-  const failed = await deleteObjects(deps, attachments.objects);
+  const planned = await planOfAttachments(deps, { id, listing, ...(await readItems(deps, id)) });
+  if (planned === "stale") return { kind: "outrun", attachments: NO_ATTACHMENTS };
+  const { attachments, unread } = planned;
+  const failed = [...unread, ...(await deleteObjects(deps, attachments.objects))];
   for (const upload of attachments.uploads) await deps.objects.abortUpload(upload);
   await forget(deps, attachments.notes);
   return { kind: "cleaned", failed, attachments };
+}
+
+/** Where what names attachments is damaged, all of them stay until it is repaired, or no longer kept. */
+async function planOfAttachments(
+  deps: SweepDeps,
+  { control, ...facts }: Omit<AttachmentFacts, "control"> & { readonly control: Control | undefined },
+): Promise<{ readonly attachments: AttachmentPlan; readonly unread: readonly Failed[] } | "stale"> {
+  if (control === undefined) return { attachments: NO_ATTACHMENTS, unread: [] };
+  try {
+    const attachments = await planAttachments(deps, { ...facts, control });
+    return attachments === "stale" ? "stale" : { attachments, unread: [] };
+  } catch (error) {
+    if (!isTidemarkError(error) || error.kind !== "repair" || error.object === undefined) throw error;
+    return { attachments: NO_ATTACHMENTS, unread: [{ key: error.object, reason: `${error.message}: no attachment is deleted meanwhile` }] };
+  }
 }
 
 /** Whether a plan deletes what the control item does not know: the leftovers of past lives, or the objects of another store. */

@@ -143,8 +143,7 @@ async function snapshot(key: string, size: number, footer: SnapshotFooter, range
       }
       const own = pages[place - pagesFrom];
       const fromPage = lowest === undefined ? 0 : own.lastKeys.findIndex((last) => Buffer.compare(last, lowest) >= 0);
-      if (fromPage < 0) continue;
-      for await (const page of decodeGroup(key, groups[place], own, bytes, fromPage)) {
+      for await (const page of fromPage < 0 ? [] : decodeGroup(key, groups[place], own, bytes, fromPage)) {
         const rows = lowest === undefined ? page : sliceRows(page, rowAtOrBehind(page, lowest), page.count);
         if (rows.count > 0) yield rows;
       }

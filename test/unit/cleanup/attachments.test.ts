@@ -209,6 +209,20 @@ test("a run that finds its state cleaned away by another deletes nothing of it, 
   expect([raced, attachments(world)]).toEqual([true, [`5/7/${FILE}-content-5`, `6/7/${FILE}-content-6`]]);
 });
 
+test("where the generation that names attachments is damaged, none of them goes, the rest is cleaned, and the damage is told", async () => {
+  const world = await worldWithGenerations(4);
+  await stored(world, 1, "left-over");
+  const control = await readControl(world.checkpoints, id);
+  const oldest = (await readHistory(world.checkpoints, id)).reduce((low, row) => (row.index < low.index ? row : low));
+  world.objects.damage(oldest.key, (bytes) => bytes.subarray(0, bytes.length - 1));
+  const before = attachments(world);
+  const outcome = await sweep(world, request);
+  expect(outcome).toMatchObject({ kind: "cleaned", failed: [{ key: oldest.key, reason: expect.stringContaining("no attachment is deleted meanwhile") }] });
+  expect(attachments(world)).toEqual(before);
+  expect(await sweep(world, { ...request, dryRun: true })).toMatchObject({ kind: "planned", attachments: { objects: [] } });
+  expect(control?.lowWater).toBe(oldest.border.next);
+});
+
 test("a table without attachments pays no call for them", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
