@@ -27,7 +27,7 @@ import type { Scope, Test } from "./suite.ts";
 
 /** The tests that are to notice a mutant, by the folder of lib/ that it is in: its own, and quick ones that stand on it. */
 const TESTS: Readonly<Record<string, readonly string[]>> = {
-  model: ["test/unit/{model,ndjson}/*.test.ts", "test/unit/machines/keyed/patch.test.ts"],
+  model: ["test/unit/model/*.test.ts", "test/unit/machines/keyed/patch.test.ts"],
   checkpoint: ["test/unit/checkpoint/*.test.ts"],
   cleanup: ["test/unit/cleanup/*.test.ts"],
   planner: ["test/unit/planner/*.test.ts"],
