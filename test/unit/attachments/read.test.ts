@@ -153,3 +153,11 @@ test("an answer that does not come is a fault that can be tried again, and the n
   await expect(read(5, 5)).rejects.toMatchObject({ kind: "retry" });
   expect((await read(5, 5)).equals(bytes.subarray(5, 10))).toBe(true);
 });
+
+test("what refers to an attachment with more or fewer frames than its bytes take is damage, whole or at a place", async () => {
+  const { objects, content } = await attached(noiseOf(FRAME_BYTES + 1));
+  for (const frames of [content.frames.slice(1), [...content.frames, 1]]) {
+    await expect(whole(objects, { ...content, frames })).rejects.toMatchObject(damaged);
+    expect(() => attachmentReader({ objects }, KEY, { ...content, frames })).toThrow(expect.objectContaining(damaged));
+  }
+});
