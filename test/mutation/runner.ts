@@ -59,8 +59,7 @@ Object.assign(globalThis, { [INSTRUMENTER_CONSTANTS.NAMESPACE]: stryker });
 
 registerHooks({
   resolve(specifier, context, next) {
-    const isTest =
-      context.parentURL !== undefined && context.parentURL.includes("/test/") && !context.parentURL.startsWith(import.meta.dirname, "file://".length);
+    const isTest = context.parentURL?.includes("/test/") && !context.parentURL.startsWith(import.meta.dirname, "file://".length);
     if (isTest && specifier === "vitest") return next(new URL("suite.ts", import.meta.url).href, context);
     if (isTest && specifier === "fast-check") return next(new URL("properties.ts", import.meta.url).href, context);
     return next(specifier, context);

@@ -13,13 +13,14 @@ const FREES = ["release", "releaseRows", "releaseFold"];
 interface Node {
   readonly type: string;
   readonly callee?: { readonly type: string; readonly name?: string };
+  readonly expression?: Node;
 }
 
 export const strykerPlugins = [
   declareClassPlugin(PluginKind.TestRunner, "loaded-once", LoadedOnceRunner),
   declareValuePlugin(PluginKind.Ignore, "told", {
     shouldIgnore(path: { readonly node: Node }) {
-      const { type, callee } = path.node;
+      const { type, callee } = (path.node.type === "ExpressionStatement" && path.node.expression) || path.node;
       if (type !== "CallExpression" && type !== "NewExpression") return undefined;
       if (callee?.type !== "Identifier" || callee.name === undefined) return undefined;
       if (FREES.includes(callee.name)) return "it frees memory";
