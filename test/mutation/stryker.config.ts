@@ -39,6 +39,7 @@ export default {
   ignoreStatic: true,
   ignorePatterns: ["/*", "!/lib", "!/test", "!/package.json", "/test/influxdb", "/test/localstack", "/test/mutation"],
   tempDirName: ".stryker",
+  incrementalFile: ".stryker/incremental.json",
   concurrency: 1,
   timeoutMS: 10_000,
   timeoutFactor: 2,
