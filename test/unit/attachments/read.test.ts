@@ -161,3 +161,8 @@ test("what refers to an attachment with more or fewer frames than its bytes take
     expect(() => attachmentReader({ objects }, KEY, { ...content, frames })).toThrow(expect.objectContaining(damaged));
   }
 });
+
+test("what refers to an attachment with a frame longer than any is damage, and no reading without end", async () => {
+  const { objects, content } = await attached(noiseOf(10));
+  await expect(whole(objects, { ...content, frames: [PART_BYTES + 1] })).rejects.toMatchObject(damaged);
+});
