@@ -129,7 +129,7 @@ function objectSink({ objects }: AttachDeps, key: string): ObjectSink {
       if (uploadId === undefined) {
         await objects.createIfAbsent(key, part?.subarray(0, filled) ?? Buffer.alloc(0));
       } else {
-        if (part !== undefined && filled > 0) await sendPart(part, filled);
+        if (part !== undefined) await sendPart(part, filled);
         await underWay;
         const outcome = await objects.completeUpload({ key, uploadId, parts });
         // Another answer is that to a repetition, whose first reply was lost: `checkStored` tells.

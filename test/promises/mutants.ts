@@ -68,7 +68,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: "d1",
     what: "the mark may lie inside a redo file",
     file: "lib/cleanup/plan.ts",
-    find: "return borders.reduce((highest, first) => (first > highest ? first : highest), control.lowWater);",
+    find: "return borders.reduce((highest, first) => toIndex(Math.max(highest, first)), control.lowWater);",
     replace: "return toIndex(Math.max(control.lowWater, borders.length > 0 ? withOverhead : 0));",
     tests: "d1",
   },

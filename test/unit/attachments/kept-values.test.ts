@@ -51,6 +51,67 @@ test("of a log that cleanup has cut, the state of the oldest kept generation is 
   expect([values, outcome]).toEqual([['"a3"', '"a4"', '"a5"', '"b1"', '"b2"', '"b3"', '"b4"'], { kind: "read", sequence: 5 }]);
 });
 
+/** Four generations, of which cleanup has kept the newest two. */
+async function sweptWorld() {
+  const world = await worldWithTable();
+  for (let turn = 1; turn <= 4; turn++) {
+    await append(world, [{ mutations: [put("a", `a${turn}`)], sequence: turn }]);
+    await capture(world, { id, codec: "json" });
+  }
+  const before = await subjectOf(world);
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  return { world, before, subject: await subjectOf(world) };
+}
+
+test("the oldest generation is that of the lowest index which is kept and whose log is, in whatever order and beside whatever rows", async () => {
+  const { world, before, subject } = await sweptWorld();
+  const expected = await valuesOf(world, subject);
+  expect(expected).toEqual({ values: ['"a3"', '"a4"'], outcome: { kind: "read", sequence: 4 } });
+  const [gone] = before.rows;
+  for (const rows of [subject.rows.toReversed(), [{ ...gone, state: "deleting" as const }, ...subject.rows], [gone, ...subject.rows]])
+    expect(await valuesOf(world, { ...subject, rows })).toEqual(expected);
+});
+
+test("where every generation that was kept has gone since, the items are stale", async () => {
+  const { world, subject } = await sweptWorld();
+  for (let turn = 5; turn <= 7; turn++) {
+    await append(world, [{ mutations: [put("a", `a${turn}`)], sequence: turn }]);
+    await capture(world, { id, codec: "json" });
+  }
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  expect((await valuesOf(world, subject)).outcome).toEqual({ kind: "stale" });
+});
+
+test("what is appended while the end of the log is looked at is shown", async () => {
+  const world = await worldWithTable();
+  await append(world, [{ mutations: [put("a", "before")], sequence: 1 }]);
+  let isAppended = false;
+  const racing = withObjects(world, (objects) => ({
+    async list(request) {
+      if (!isAppended) {
+        isAppended = true;
+        await append(world, [{ mutations: [put("b", "meanwhile")], sequence: 2 }]);
+        await append(world, [{ mutations: [put("c", "behind it")], sequence: 3 }]);
+      }
+      return objects.list(request);
+    },
+  }));
+  expect(await valuesOf(racing)).toEqual({ values: ['"before"', '"behind it"', '"meanwhile"'], outcome: { kind: "read", sequence: 3 } });
+});
+
+test("of several batches in one file each is shown that applies, and none that is a repetition", async () => {
+  const world = await worldWithTable();
+  const writer = openWriter(world, { id, codec: "json" });
+  const batches = [
+    { mutations: [put("a", "one"), put("b", "two")], mark: mark("source", 1) },
+    { mutations: [put("c", "repeated")], mark: mark("source", 1) },
+    { mutations: [put("d", "three")], mark: mark("source", 2) },
+  ];
+  await Promise.all(batches.map((batch) => writer.append(batch)));
+  await writer.close();
+  expect(await valuesOf(world)).toEqual({ values: ['"one"', '"three"', '"two"'], outcome: { kind: "read", sequence: 2 } });
+});
+
 test("the sequence is the highest of all producers' batches that applied, captured or not", async () => {
   const world = await worldWithTable();
   await append(world, [

@@ -153,3 +153,17 @@ test("an answer that does not come is a fault that can be tried again, and the n
   await expect(read(5, 5)).rejects.toMatchObject({ kind: "retry" });
   expect((await read(5, 5)).equals(bytes.subarray(5, 10))).toBe(true);
 });
+
+test("what refers to an attachment with more or fewer frames than its bytes take is damage, whole or at a place", async () => {
+  const { objects, content } = await attached(noiseOf(FRAME_BYTES + 1));
+  for (const frames of [content.frames.slice(1), [...content.frames, 1]]) {
+    await expect(whole(objects, { ...content, frames })).rejects.toMatchObject(damaged);
+    expect(() => attachmentReader({ objects }, KEY, { ...content, frames })).toThrow(expect.objectContaining(damaged));
+  }
+});
+
+test("a frame longer than a part is read at once and refused, and there is no reading without end", async () => {
+  const objects = memoryObjectStore();
+  await objects.createIfAbsent(KEY, Buffer.alloc(PART_BYTES + 1));
+  await expect(whole(objects, { bytes: 10, sha256: "0".repeat(64), frames: [PART_BYTES + 1] })).rejects.toMatchObject(damaged);
+});

@@ -50,7 +50,11 @@ test("what decides sees row and control item, and may leave both as they are", a
 test("a row that is being deleted is changed no more, and nobody is asked", async () => {
   const { world, change } = await worldWithRow(rowAt(8, { state: "deleting" }));
   const asked: HistoryRow[] = [];
-  expect(await changeHistoryRow(world, { ...change, change: (row) => (asked.push(row), pinned(row)) })).toBe(false);
+  const ask = (row: HistoryRow) => {
+    asked.push(row);
+    return pinned(row);
+  };
+  expect(await changeHistoryRow(world, { ...change, change: ask })).toBe(false);
   expect([asked, await readHistory(world.checkpoints, id)]).toEqual([[], [rowAt(8, { state: "deleting" })]]);
 });
 

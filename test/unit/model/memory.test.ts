@@ -11,6 +11,13 @@ test("what has its memory to itself is freed at once, with all views of it", () 
   expect(numbers.length).toBe(0);
 });
 
+test("what is small is not worth a call, and left to the collector", () => {
+  const [worth, small] = [Buffer.allocUnsafeSlow(2_048), Buffer.allocUnsafeSlow(2_047)];
+  release(worth);
+  release(small);
+  expect([worth.length, small.length]).toEqual([0, 2_047]);
+});
+
 test("what shares Node's pool with others is left alone", () => {
   const one = Buffer.from("one");
   const other = Buffer.from("other");

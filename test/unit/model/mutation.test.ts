@@ -35,6 +35,11 @@ test.each([
   expect(() => checkMutations(mutations, "json")).toThrow(expect.objectContaining({ kind: "call", code }));
 });
 
+test("a key or value that is refused is named by its mutation", () => {
+  expect(() => checkMutations([putOf("k"), putOf("")], "json")).toThrow("the key of mutation 2 of the batch");
+  expect(() => checkMutations([putOf("k"), putOf("k", VALUE_BYTES_MAX + 1)], "json", "line 7")).toThrow("the value of mutation 2 of line 7");
+});
+
 test("a patch of bytes is refused, and says which mutation it is", () => {
   expect(() => checkMutations([putOf("k"), patchOf], "bytes")).toThrow(
     expect.objectContaining({ code: "patch-of-bytes", message: expect.stringContaining("mutation 2") }),

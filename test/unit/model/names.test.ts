@@ -110,6 +110,10 @@ test("a shard's name is a target of that shard", () => {
   );
 });
 
+test.each(["Players", "Players/0", "/0", "a..b/0", ""])("%j names no table, and so no shard of one", (text) => {
+  expect(() => parseTarget(text)).toThrow(expect.objectContaining({ kind: "call", code: "bad-table-name" }));
+});
+
 test.each([
   "players/",
   "players/01",

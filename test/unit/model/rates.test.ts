@@ -30,6 +30,12 @@ test.each([
   expect(measured({ fileMicros: 2 }, measurement)).toEqual({ fileMicros: 2 });
 });
 
+test("what takes a second, or is expected to, is measured; round trips are, where they are expected to take as long as mutations", () => {
+  expect(measured({}, { ...NOTHING, bytes: 1_000_000, readMs: 1_000 })).toEqual({ readPerSecond: 1_000_000 });
+  expect(measured({}, { ...NOTHING, files: 25, mutations: 100_000, replayMs: 10 })).toEqual({ fileMicros: 200 });
+  expect(measured({}, { ...NOTHING, files: 24, mutations: 100_000, replayMs: 10 })).toEqual({});
+});
+
 test("what was expected to take long and did not is measured, however short it was", () => {
   expect(measured({}, { ...NOTHING, files: 3_000, mutations: 3_000, replayMs: 30 })).toEqual({ fileMicros: 5 });
 });

@@ -8,6 +8,7 @@ test.each([
   {},
   { shards: 1 },
   { shards: SHARDS_MAX },
+  { source: "influxdb", shards: 1 } as const,
   { captureLogPercent: 1 },
   { captureLogPercent: 10_000 },
   { recoverWithinMs: 1_000 },
@@ -38,6 +39,7 @@ test.each([
   ["bad-setting", { keepForMs: -1 }],
   ["bad-setting", { compactionOverhead: Number.NaN }],
   ["bad-setting", { compactionOverhead: 2 ** 53 }],
+  ["bad-setting", { source: "influxdb", shards: 2 } as const],
   ["bad-table-name", { name: "../x" }],
 ])("settings that cannot be kept are refused: %s %j", (code, change) => {
   expect(() => checkTable({ ...table, ...change })).toThrow(expect.objectContaining({ kind: "call", code }));

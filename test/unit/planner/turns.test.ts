@@ -33,6 +33,13 @@ test("those go that nobody asked for the longest, as many as are free, and every
   );
 });
 
+test("of those that wait equally long one that was never asked for comes first, and else whoever was offered first", () => {
+  const queue = turns<Waiting>(5);
+  const hints = [{ dueSinceMs: 7 }, { askedAtMs: 7 }, { dueSinceMs: 7 }, { askedAtMs: 7 }, {}];
+  for (const [name, hint] of hints.entries()) queue.offer({ name, hint });
+  expect(queue.end().go.map(({ name }) => name)).toEqual([0, 2, 1, 3, 4]);
+});
+
 test("a capture is under way until it may count as lost", () => {
   expect([undefined, 1_000, 1_000].map((askedAtMs, i) => isUnderWay({ ...(askedAtMs !== undefined && { askedAtMs }) }, 999 + ASK_AGAIN_AFTER_MS + i))).toEqual([
     false,
