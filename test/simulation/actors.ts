@@ -15,11 +15,12 @@ import type { World } from "../../lib/ports/world.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { captureShard, snapshotShard } from "../../lib/jobs/snapshot.ts";
+import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import type { BatchOutcome, Writer } from "../../lib/redo-log/writer.ts";
 import { capture, spreadCapture } from "../../lib/snapshot/capture.ts";
 import { captureSection, type SectionOutcome } from "../../lib/snapshot/capture-section.ts";
 import type { CaptureOutcome, CaptureRequest, Spread } from "../../lib/snapshot/outcome.ts";
-import { broken, type Promises, type SeenLives } from "./promises.ts";
+import { broken, markText, type Promises, type SeenLives } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
 import type { TrueLog } from "./truth.ts";
@@ -51,7 +52,7 @@ export interface Writing {
 export const KEYS = ["k", "k0", "k1", "k2", "k3", "k\u{7f}", "k\u{80}", "k\u{ffee}", "k\u{1f30a}"];
 
 export function openWriterOf({ id, settings, promises }: Troupe, process: Process): Writing {
-  const seen: SeenLives = {};
+  const seen: SeenLives = { claimed: new Map() };
   const { world } = process;
   const { sort, partition } = controlItem(id);
   const get: CheckpointStore["get"] = async (key) => {
@@ -62,7 +63,11 @@ export function openWriterOf({ id, settings, promises }: Troupe, process: Proces
     return item;
   };
   const createIfAbsent: ObjectStore["createIfAbsent"] = (key, body) => {
-    seen.meant ??= incarnationIn(key);
+    if (settings.deletes) {
+      for (const { mark } of decodeRedoFile(Buffer.from(body), key).header.batches) {
+        if (mark !== undefined && !seen.claimed.has(markText(mark))) seen.claimed.set(markText(mark), incarnationIn(key));
+      }
+    }
     return world.objects.createIfAbsent(key, body);
   };
   const watched = { ...world, checkpoints: { ...world.checkpoints, get }, objects: { ...world.objects, createIfAbsent } };
@@ -150,6 +155,7 @@ const CARELESS = 0.03;
 type Reply = BatchOutcome | { readonly kind: "refused" } | { readonly kind: "unanswered"; readonly doubtful?: bigint };
 
 export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "count">, { writer, seen }: Writing, batch: Batch): Promise<Reply> {
+  if (batch.mark !== undefined) seen.claimed.delete(markText(batch.mark));
   try {
     const outcome = await writer.append(batch);
     if (outcome.kind === "sealed" && promises.met["lives ended"] > 0) {
@@ -162,7 +168,6 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
     return outcome;
   } catch (error) {
     expectReason({ promises, count }, error);
-    if (seen.acknowledged !== true) seen.meant = undefined;
     if (isTidemarkError(error) && error.kind === "call") return { kind: "refused" };
     const doubtful = /^batch (\d+) of producer/.exec((error as Error).message)?.[1];
     return { kind: "unanswered", ...(doubtful !== undefined && { doubtful: BigInt(doubtful) }) };

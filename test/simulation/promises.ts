@@ -34,11 +34,16 @@ export type Met = Record<
 
 /** Lives that a writer has had to do with. */
 export interface SeenLives {
-  /** Incarnation in which it claimed its first name: its batches are meant for that. Until one is acknowledged, a fault lets the writer begin anew. */
-  meant?: string | undefined;
+  /** Incarnation in which each batch was first claimed since it was last handed in, by its mark: that is the one it is meant for. */
+  readonly claimed: Map<string, string>;
+  /** The one of its first acknowledgement: from then on all is meant for that. */
+  acknowledged?: string;
   /** The one that a control item told it of last. */
   last?: { readonly incarnation: string; readonly log: TrueLog };
-  acknowledged?: boolean;
+}
+
+export function markText({ producer, sequence }: NonNullable<Batch["mark"]>): string {
+  return `${producer} ${sequence}`;
 }
 
 export interface Promises {
@@ -114,8 +119,10 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     acknowledged(batch, { first, last, timeMs }, seen) {
       const what = `the batch acknowledged at ${first}…${last}`;
       if (seen !== undefined) {
-        if (seen.last === undefined || seen.last.incarnation !== seen.meant) broken("I1", `${what} was meant for another life of the shard`);
-        seen.acknowledged = true;
+        const meant = seen.acknowledged ?? (batch.mark && seen.claimed.get(markText(batch.mark)));
+        if (seen.last === undefined || (meant !== undefined && seen.last.incarnation !== meant))
+          broken("I1", `${what} was meant for another life of the shard`);
+        seen.acknowledged = seen.last.incarnation;
       }
       const of = seen?.last?.log ?? log;
       if (!of.holds(batch, first)) broken("I1", `${what} is not in the log`);
