@@ -29,9 +29,11 @@ import { broken } from "./promises.ts";
 
 /** Says what was tried; nothing where the shard suffers already, or has nothing yet. */
 export async function operate(troupe: Troupe): Promise<string | undefined> {
-  const { promises, random, count } = troupe;
+  const { promises, random, count, stage, id } = troupe;
   const { damage } = promises;
   if (promises.control === undefined || damage.inLog || damage.snapshot !== undefined || damage.mayBeCarried) return undefined;
+  // A table that is being deleted, or is gone, has nothing to lose.
+  if (stage.checkpoints.items.every(({ key, attributes }) => key.sort !== id.table || attributes.state === "deleting")) return undefined;
   const chance = random.fraction();
   const operations: readonly Operation[] = [
     { below: troupe.settings.gatherers > 0 ? 0.3 : 0, what: "attachments damaged", tries: 3, run: losesAttachment },
