@@ -16,7 +16,7 @@ import type { CaptureDeps, CaptureOutcome, CaptureRequest, Spread } from "./outc
 import { progressOf } from "./progress.ts";
 import { openSnapshot } from "./read.ts";
 import { assembleSections, partsStart, type Section, sectionOf, sectionsDone, sendSection } from "./sections.ts";
-import { sizesOf } from "./sizes.ts";
+import { cutsAlike, sizesOf } from "./sizes.ts";
 import { isDamageOf } from "./state.ts";
 import { storedParts } from "./upload.ts";
 
@@ -33,6 +33,8 @@ export async function captureSection(deps: CaptureDeps, request: SectionRequest)
   const control = await readControl(deps.checkpoints, request.id);
   const record = control?.capture;
   if (control?.epoch !== request.epoch || record?.sections === undefined || request.section >= record.sections.length) return { kind: "outOfDate" };
+  // Another version's parts would not go together with those of the others.
+  if (!cutsAlike(record, request.sizes)) return { kind: "outOfDate" };
   const lease = joinLease(deps, request.id, control, request.leaseTtlMs);
   return makeAll(deps, request, { lease, record, wanted: [request.section] });
 }

@@ -23,7 +23,7 @@ import type { CaptureDeps, CaptureOutcome, CaptureRequest, Spread } from "./outc
 import { ENCODER_VERSION } from "./parquet/description.ts";
 import { progressOf } from "./progress.ts";
 import { sectionsFor, sectionStarts } from "./sections.ts";
-import { sizesOf, sizesText } from "./sizes.ts";
+import { cutsAlike, sizesOf, sizesText } from "./sizes.ts";
 import { isDamageOf } from "./state.ts";
 import { storedParts } from "./upload.ts";
 
@@ -140,7 +140,7 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
 async function adoptable(deps: CaptureDeps, { id, control }: Lease, request: CaptureRequest): Promise<Adopted | undefined> {
   const { capture: record, checkpoint } = control;
   if (record === undefined || record.target.next - 1 <= (checkpoint?.index ?? 0)) return undefined;
-  if (record.encoderVersion !== ENCODER_VERSION || record.sizes !== sizesText(sizesOf(request.sizes))) return undefined;
+  if (!cutsAlike(record, request.sizes)) return undefined;
   const stored = await storedParts(deps.checkpoints, id, record);
   return { record, stored, progress: progressOf(stored) };
 }

@@ -129,9 +129,9 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
   {
     id: "sizes",
     what: "a capture is adopted by one that cuts snapshots otherwise",
-    file: "lib/snapshot/capture.ts",
-    find: "if (record.encoderVersion !== ENCODER_VERSION || record.sizes !== sizesText(sizesOf(request.sizes))) return undefined;",
-    replace: "if (record.encoderVersion !== ENCODER_VERSION) return undefined;",
+    file: "lib/snapshot/sizes.ts",
+    find: "return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked));",
+    replace: "return encoderVersion === ENCODER_VERSION && (sizes !== '' || sizesText(sizesOf(asked)) === '');",
   },
   {
     id: "patch",

@@ -2,25 +2,22 @@
 // waits for its turn, does one job of the real core, and judges its outcome. Faults that the schedule injected are taken as the core promises
 // they can be: `retry` may be tried again, everything else must have its reason.
 
-import { controlItem, parseControl } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { checkJson } from "../../lib/model/json.ts";
 import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import { type ShardId, STORE_KEY } from "../../lib/model/names.ts";
 import { type Epoch, toIndex } from "../../lib/model/position.ts";
-import type { CheckpointStore } from "../../lib/ports/checkpoint-store.ts";
-import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { openWriter } from "../../lib/jobs/append.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { captureShard, snapshotShard } from "../../lib/jobs/snapshot.ts";
-import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import type { BatchOutcome, Writer } from "../../lib/redo-log/writer.ts";
 import { capture, spreadCapture } from "../../lib/snapshot/capture.ts";
 import { captureSection, type SectionOutcome } from "../../lib/snapshot/capture-section.ts";
 import type { CaptureOutcome, CaptureRequest, Spread } from "../../lib/snapshot/outcome.ts";
-import { broken, markText, type Promises, type SeenLives } from "./promises.ts";
+import { handsIn, type SeenLives, watchedLives } from "./lives.ts";
+import { broken, type Promises } from "./promises.ts";
 import type { Settings } from "./settings.ts";
 import type { Process, Stage } from "./stage.ts";
 import type { TrueLog } from "./truth.ts";
@@ -45,37 +42,18 @@ export interface Troupe {
 export interface Writing {
   readonly process: Process;
   readonly writer: Writer;
-  readonly seen: SeenLives;
+  /** Where the table may be deleted. */
+  readonly seen?: SeenLives;
 }
 
 /** Some order otherwise by code units than by bytes, and one is the beginning of others. */
 export const KEYS = ["k", "k0", "k1", "k2", "k3", "k\u{7f}", "k\u{80}", "k\u{ffee}", "k\u{1f30a}"];
 
 export function openWriterOf({ id, settings, promises }: Troupe, process: Process): Writing {
-  const seen: SeenLives = { claimed: new Map() };
-  const { world } = process;
-  const { sort, partition } = controlItem(id);
-  const get: CheckpointStore["get"] = async (key) => {
-    const item = await world.checkpoints.get(key);
-    if (item !== undefined && key.sort === sort && key.partition === partition) {
-      seen.last = { incarnation: parseControl(item).incarnation, log: promises.log };
-    }
-    return item;
-  };
-  const createIfAbsent: ObjectStore["createIfAbsent"] = (key, body) => {
-    if (settings.deletes) {
-      for (const { mark } of decodeRedoFile(Buffer.from(body), key).header.batches) {
-        if (mark !== undefined && !seen.claimed.has(markText(mark))) seen.claimed.set(markText(mark), incarnationIn(key));
-      }
-    }
-    return world.objects.createIfAbsent(key, body);
-  };
-  const watched = { ...world, checkpoints: { ...world.checkpoints, get }, objects: { ...world.objects, createIfAbsent } };
-  return { process, writer: openWriter(watched, { id, codec: settings.codec, lingerMs: settings.lingerMs }), seen };
-}
-
-function incarnationIn(key: string): string {
-  return key.split("/")[2];
+  const { world, seen } = watchedLives(process.world, id, () => promises.log);
+  const isWatched = settings.deletes;
+  const writer = openWriter(isWatched ? world : process.world, { id, codec: settings.codec, lingerMs: settings.lingerMs });
+  return { process, writer, ...(isWatched && { seen }) };
 }
 
 /** A client's batches, in their order, until each is answered. */
@@ -155,7 +133,7 @@ const CARELESS = 0.03;
 type Reply = BatchOutcome | { readonly kind: "refused" } | { readonly kind: "unanswered"; readonly doubtful?: bigint };
 
 export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "count">, { writer, seen }: Writing, batch: Batch): Promise<Reply> {
-  if (batch.mark !== undefined) seen.claimed.delete(markText(batch.mark));
+  if (seen !== undefined) handsIn(seen, batch);
   try {
     const outcome = await writer.append(batch);
     if (outcome.kind === "sealed" && promises.met["lives ended"] > 0) {

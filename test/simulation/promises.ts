@@ -14,6 +14,7 @@ import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { isAttached, wrongAtRest, wrongLettingGo } from "./attached.ts";
 import { type Damage, noDamage } from "./damage.ts";
+import { isMeantForIt, type SeenLives } from "./lives.ts";
 import type { Effect, Process, Stage, Step } from "./stage.ts";
 import { difference, trueLog, type TrueLog } from "./truth.ts";
 
@@ -31,20 +32,6 @@ export type Met = Record<
   "ghosts" | "commits" | "adoptions" | "fences" | "leases lost" | "marks" | "lettingsGo" | "deletions" | "lives ended" | "strays",
   number
 >;
-
-/** Lives that a writer has had to do with. */
-export interface SeenLives {
-  /** Incarnation in which each batch was first claimed since it was last handed in, by its mark: that is the one it is meant for. */
-  readonly claimed: Map<string, string>;
-  /** The one of its first acknowledgement: from then on all is meant for that. */
-  acknowledged?: string;
-  /** The one that a control item told it of last. */
-  last?: { readonly incarnation: string; readonly log: TrueLog };
-}
-
-export function markText({ producer, sequence }: NonNullable<Batch["mark"]>): string {
-  return `${producer} ${sequence}`;
-}
 
 export interface Promises {
   /** That of the life that is, or of the next one; each life has its own. */
@@ -118,12 +105,7 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     },
     acknowledged(batch, { first, last, timeMs }, seen) {
       const what = `the batch acknowledged at ${first}…${last}`;
-      if (seen !== undefined) {
-        const meant = seen.acknowledged ?? (batch.mark && seen.claimed.get(markText(batch.mark)));
-        if (seen.last === undefined || (meant !== undefined && seen.last.incarnation !== meant))
-          broken("I1", `${what} was meant for another life of the shard`);
-        seen.acknowledged = seen.last.incarnation;
-      }
+      if (seen !== undefined && !isMeantForIt(seen, batch)) broken("I1", `${what} was meant for another life of the shard`);
       const of = seen?.last?.log ?? log;
       if (!of.holds(batch, first)) broken("I1", `${what} is not in the log`);
       const state = of.stateAt({ index: last });

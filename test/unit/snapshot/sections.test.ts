@@ -71,6 +71,13 @@ test("sections that are left are made by whoever captures next, and what was don
   await isRight(world, expected);
 });
 
+test("a section is not made by a program that cuts snapshots otherwise", async () => {
+  const world = await worldWithChanges(scattered);
+  const { epoch } = await spread(world);
+  expect(await captureSection(world, { ...wide, sizes: { ...wide.sizes, groupBytes: 900 }, epoch, section: 0 })).toEqual({ kind: "outOfDate" });
+  expect(await captureSection(world, { ...wide, epoch, section: 0 })).toEqual({ kind: "sectionDone" });
+});
+
 test("a section whose records are gone ends the attempt, and the next capture makes the snapshot in one", async () => {
   const all = Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`));
   const world = await worldWithChanges([...all, put("key-2-1", 7)]);
