@@ -13,7 +13,7 @@ export async function owner(troupe: Troupe, process: Process): Promise<void> {
     await stage.turn(process, promises.met["lives ended"] === 0 ? "delete" : "make again");
     try {
       const table = await findTable(process.world, id.table);
-      if (table === undefined) await createTable(process.world, { name: id.table, ...settings.policy });
+      if (table === undefined) await createTable(process.world, { name: id.table, codec: settings.codec, ...settings.policy });
       else if (table.state === "deleting" || promises.met["lives ended"] === 0) await deleteTable(process.world, id.table);
       else return;
       count(table === undefined ? "tables made again" : "tables deleted");
@@ -28,5 +28,5 @@ export async function owner(troupe: Troupe, process: Process): Promise<void> {
 /** At rest: a deletion that was begun is finished, and the table is there. */
 export async function tableStands({ settings, id }: Pick<Troupe, "settings" | "id">, world: World): Promise<void> {
   if ((await findTable(world, id.table))?.state === "deleting") await deleteTable(world, id.table);
-  if ((await findTable(world, id.table)) === undefined) await createTable(world, { name: id.table, ...settings.policy });
+  if ((await findTable(world, id.table)) === undefined) await createTable(world, { name: id.table, codec: settings.codec, ...settings.policy });
 }
