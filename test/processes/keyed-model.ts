@@ -50,19 +50,34 @@ export function modelState(log: readonly ModelBatch[], index: number): string {
   return stateText(modelRecords(log, index));
 }
 
+/** The same at each of these indexes, by one way through the log. */
+export function modelStates(log: readonly ModelBatch[], indexes: readonly number[]): ReadonlyMap<number, string> {
+  const batches = applying(log);
+  const state = new Map<string, ModelRecord>();
+  const states = new Map<number, string>();
+  let at = 0;
+  for (const index of [...new Set(indexes)].sort((a, b) => a - b)) {
+    for (; at < batches.length && lastOf(batches[at]) <= index; at++) apply(state, batches[at]);
+    states.set(index, stateText(state));
+  }
+  return states;
+}
+
 export function modelRecords(log: readonly ModelBatch[], index: number): ReadonlyMap<string, ModelRecord> {
   const state = new Map<string, ModelRecord>();
-  for (const batch of applying(log.filter((each) => lastOf(each) <= index))) {
-    for (const [place, mutation] of batch.mutations.entries()) {
-      if (mutation.kind === "delete") {
-        state.delete(mutation.key);
-        continue;
-      }
-      const value = mutation.kind === "put" ? mutation.value : patched(state.get(mutation.key)?.value, mutation.value);
-      state.set(mutation.key, { value, index: batch.first + place, timeMs: batch.timeMs });
-    }
-  }
+  for (const batch of applying(log.filter((each) => lastOf(each) <= index))) apply(state, batch);
   return state;
+}
+
+function apply(state: Map<string, ModelRecord>, { mutations, first, timeMs }: ModelBatch): void {
+  for (const [place, mutation] of mutations.entries()) {
+    if (mutation.kind === "delete") {
+      state.delete(mutation.key);
+      continue;
+    }
+    const value = mutation.kind === "put" ? mutation.value : patched(state.get(mutation.key)?.value, mutation.value);
+    state.set(mutation.key, { value, index: first + place, timeMs });
+  }
 }
 
 /** The same text of a recovered state. */

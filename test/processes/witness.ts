@@ -10,7 +10,7 @@ import { toIndex } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
-import { applying, borderAt, lastOf, type ModelBatch, type ModelMutation, modelState, recoveredState } from "./keyed-model.ts";
+import { applying, borderAt, lastOf, type ModelBatch, type ModelMutation, modelState, modelStates, recoveredState } from "./keyed-model.ts";
 import { type ReadRedoFile, readRedoFile } from "./redo-reader.ts";
 
 const INDEXES_RECOVERED = 25;
@@ -153,7 +153,11 @@ function expectOrdered(acknowledged: readonly Acknowledged[], sendings: readonly
 
 /** Whatever index is asked for of those that are kept, and whatever was read meanwhile, is what the model makes of the log (I5). */
 export async function checkStates(world: World, id: ShardId, { batches, tail }: Log, readings: readonly Reading[]): Promise<void> {
-  for (const { index, state } of readings) expect(state, `read meanwhile at ${index}`).toBe(modelState(batches, index));
+  const states = modelStates(
+    batches,
+    readings.map(({ index }) => index),
+  );
+  for (const { index, state } of readings) expect(state, `read meanwhile at ${index}`).toBe(states.get(index));
   const newest = await readNow(world, id);
   expect(newest.index).toBe(tail);
   expect(newest.state).toBe(modelState(batches, tail));
