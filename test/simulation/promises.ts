@@ -67,6 +67,10 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   let control: Control | undefined;
   let controlSeen: Item | undefined;
   let holder: Process | undefined;
+  /** Under it the sections of a capture are made, and the last of them ends it, by anyone; even where one who came late gave it up meanwhile. */
+  let epochOfSections: number | undefined;
+  /** What each snapshot is made of, by the records of captures. */
+  const bases = new Map<string, string | undefined>();
   let rows = new Map<string, HistoryRow>();
   /** Keys of all snapshots that were ever committed as verified; one that is found damaged is doubted from then on. */
   const everVerified = new Set<string>();
@@ -207,6 +211,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (item !== undefined && item !== controlSeen) {
       controlSeen = item;
       control = parseControl(item);
+      if (control.capture?.sections !== undefined) epochOfSections = control.epoch;
+      if (control.capture !== undefined) bases.set(control.capture.key, control.capture.base);
       if (before.control !== undefined) await checkControl(before.control, control, process);
     }
     if (rows !== before.rows || control !== before.control) checkRetention();
@@ -260,15 +266,13 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   async function checkCommit(before: Control, { checkpoint, epoch }: Control, process: Process): Promise<void> {
     const from = before.checkpoint?.index ?? 0;
     if (checkpoint === undefined || checkpoint.index <= from) broken("I4", `the checkpoint went from ${from} to ${checkpoint?.index}`);
-    // The sections of a capture are made, and the last of them ends it, by anyone under its epoch.
-    const isSection = before.capture?.sections !== undefined;
-    if (epoch !== before.epoch || (process !== holder && !isSection))
+    if (epoch !== before.epoch || (process !== holder && epoch !== epochOfSections))
       broken("I4", `${process.name} moved the checkpoint, but epoch ${before.epoch} is ${holder?.name}'s`);
     met.commits += 1;
     const row = [...rows.values()].find(({ key }) => key === checkpoint.key);
     if (row === undefined || row.state !== "kept") broken("I4", `no row stands for the snapshot ${checkpoint.key}`);
     checkRow(row, from);
-    checkPassedOver(before);
+    checkPassedOver(checkpoint.key, before.checkpoint);
     if (row.verified) everVerified.add(row.key);
     if (row.epoch < epoch) met.adoptions += 1;
     const state = log.stateAt({ index: checkpoint.index });
@@ -295,8 +299,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   }
 
   /** A capture begins with the newest generation that it finds sound: those that are newer no longer count, or one damage more costs the head. */
-  function checkPassedOver({ capture, checkpoint }: Control): void {
-    const base = [...rows.values()].find(({ key }) => key === capture?.base);
+  function checkPassedOver(made: string, checkpoint: Control["checkpoint"]): void {
+    const base = [...rows.values()].find(({ key }) => key === bases.get(made));
     for (const row of verifiedRows()) {
       if (row.index > (base?.index ?? 0) && row.index <= (checkpoint?.index ?? 0)) broken("I6", `${row.key} was passed over, and still counts as verified`);
     }
