@@ -1,7 +1,9 @@
 // Replays a redo file into a fold: batch by batch, each applied at most once (I3), up to the last batch that lies
 // wholly at or before a bound (I5).
 
+import { damagedObject } from "../model/errors.ts";
 import type { ProducerMark } from "../model/mutation.ts";
+import { incarnationPrefix, redoKey } from "../model/names.ts";
 import { type Index, type Position, toIndex } from "../model/position.ts";
 import type { RedoFile } from "../model/redo-file.ts";
 import type { LogRecords } from "../model/rows.ts";
@@ -27,6 +29,7 @@ export interface Replayed {
   readonly whole: boolean;
 }
 
+/** @throws {TidemarkError} `repair` where a mutation is none that a writer lets pass */
 export function replay(file: RedoFile, into: { readonly applies: Judge; readonly fold: Fold }, bound: Bound = {}): Replayed {
   let last: Replayed["last"];
   let done = 0;
@@ -36,9 +39,20 @@ export function replay(file: RedoFile, into: { readonly applies: Judge; readonly
     if (lastIndex > (bound.index ?? Number.POSITIVE_INFINITY) || timeMs > (bound.timeMs ?? Number.POSITIVE_INFINITY)) {
       return { ...(last && { last }), whole: false };
     }
-    if (mark === undefined || into.applies(mark, firstIndex, lastIndex)) into.fold.apply(file.records, done, done + count, firstIndex, timeMs);
+    if (mark === undefined || into.applies(mark, firstIndex, lastIndex)) {
+      orDamaged(file, () => into.fold.apply(file.records, done, done + count, firstIndex, timeMs));
+    }
     done += count;
     last = { position: { redoFile: file.header.first, batchOffset }, index: lastIndex, timeMs };
   }
   return { ...(last && { last }), whole: true };
+}
+
+function orDamaged({ header }: RedoFile, apply: () => void): void {
+  try {
+    apply();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw damagedObject(redoKey(incarnationPrefix(header, header.incarnation), header.first), error.message, error);
+  }
 }

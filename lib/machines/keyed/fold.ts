@@ -239,7 +239,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
   }
 
   function patch(entry: number, bytes: Buffer, start: number, length: number): void {
-    assert(codec === "json", "only tables of JSON values have patches");
+    if (codec !== "json") throw new RangeError("a table of bytes has a patch");
     const word = entry * ENTRY_WORDS;
     if (words[word + STATE] === RECORD_PATCH && !replacesValue(bytes, start, start + length)) {
       keepPatch(word, bytes, start, length);

@@ -8,6 +8,7 @@
 // nothing per row but where a patch is applied. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
+import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { compareBytes } from "../../model/bytes.ts";
 import { RECORD_DELETE, RECORD_PATCH, rowAtOrBehind, type Rows, type RowSink } from "../../model/rows.ts";
 import {
@@ -132,12 +133,20 @@ export function mergeRows(fold: SortedFold, sink: RowSink, { from: lowest, foldF
   return { block, below, end, nextKey, touches };
 }
 
-/** The value of an entry in state RECORD_PATCH, which starts at `word`, over its base's; nothing is below it if `base` is absent. */
+/**
+ * The value of an entry in state RECORD_PATCH, which starts at `word`, over its base's; nothing is below it if `base` is absent.
+ * @throws {TidemarkError} `repair` where they are not what a writer lets pass
+ */
 export function patchedValue({ words, bytes, patches }: SortedFold, word: number, base: Buffer | undefined): Buffer {
   let value = base;
   for (let patch = words[word + FIRST_PATCH]; patch !== 0; patch = patches[patch + NEXT_PATCH]) {
     const start = patches[patch + PATCH_START];
-    value = patchValue(value, bytes.subarray(start, start + patches[patch + PATCH_LENGTH]));
+    try {
+      value = patchValue(value, bytes.subarray(start, start + patches[patch + PATCH_LENGTH]));
+    } catch (error) {
+      const key = bytes.toString("utf8", words[word + KEY_START], words[word + KEY_START] + words[word + KEY_LENGTH]);
+      throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${messageOf(error)}`, { cause: error });
+    }
   }
   assert(value !== undefined, "a key whose base is not known has patches");
   return value;

@@ -19,7 +19,7 @@ const LETTER_N = 0x6e;
 const OBJECT_OPEN = 0x7b;
 const OBJECT_CLOSE = 0x7d;
 
-/** The value after the patch; `target` is absent where the key has none. Both passed `checkJson`. */
+/** The value after the patch; `target` is absent where the key has none. Throws RangeError where one of them is not JSON. */
 export function mergePatch(target: Buffer | undefined, patch: Buffer): Buffer {
   const result = Buffer.allocUnsafe((target?.length ?? 0) + patch.length);
   const length = writeMerged({ bytes: result, length: 0 }, target === undefined ? undefined : wholeText(target), wholeText(patch));
@@ -132,7 +132,8 @@ function lastByName(list: readonly Member[]): ReadonlyMap<string, number> {
 
 function wholeText(bytes: Buffer): Text {
   const end = textEnd(bytes);
-  assert(end >= 0, "values and patches were checked to be JSON before they were appended");
+  // They were checked before they were appended: these are no bytes that a writer wrote.
+  if (end < 0) throw new RangeError("a value or a patch is not JSON");
   return { bytes, start: skipSpace(bytes, 0, end), end };
 }
 

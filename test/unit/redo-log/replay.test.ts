@@ -1,8 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { keyedFold } from "../../../lib/machines/keyed/fold.ts";
+import { patchedValue } from "../../../lib/machines/keyed/merge.ts";
 import type { ProducerMark } from "../../../lib/model/mutation.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import type { RedoFile } from "../../../lib/model/redo-file.ts";
+import { RECORD_PATCH, RECORD_PUT } from "../../../lib/model/rows.ts";
 import { Sessions } from "../../../lib/model/sessions.ts";
 import { type Bound, replay } from "../../../lib/redo-log/replay.ts";
 
@@ -104,4 +107,38 @@ test("replaying to a bound and on from there is replaying at once", () => {
       expect(halves.list()).toEqual(whole.list());
     }),
   );
+});
+
+test.each([
+  ["json", '{"a":', "not JSON"],
+  ["bytes", '{"a":1}', "bytes has a patch"],
+] as const)("a patch that no writer of a table of %s lets pass is damage of its file", (codec, patch, why) => {
+  const bytes = Buffer.from(`k${patch}`);
+  const one = (value: number) => Uint32Array.of(value);
+  const records = {
+    count: 1,
+    bytes,
+    kinds: Uint8Array.of(RECORD_PATCH),
+    keyStarts: one(0),
+    keyLengths: one(1),
+    valueStarts: one(1),
+    valueLengths: one(patch.length),
+  };
+  const put = { ...records, kinds: Uint8Array.of(RECORD_PUT), bytes: Buffer.from("k1"), valueLengths: one(1) };
+  const fold = keyedFold({ codec });
+  const damaged = { ...fileOf(12, [{ count: 1, timeMs: 2 }]), records };
+  replay({ ...fileOf(11, [{ count: 1, timeMs: 1 }]), records: put }, { applies: () => true, fold });
+  const replayed = () => replay(damaged, { applies: () => true, fold });
+  expect(replayed).toThrow(why);
+  expect(replayed).toThrow(expect.objectContaining({ kind: "repair", object: `players/0/${"0".repeat(16)}/redo/0000000000000012.redo` }));
+});
+
+test("a patch over a record that only a snapshot holds is damage of that record, where one of them is not JSON", () => {
+  const fold = keyedFold({ codec: "json" });
+  const bytes = Buffer.from('k{"a":1}');
+  const one = (value: number) => Uint32Array.of(value);
+  const records = { count: 1, bytes, kinds: Uint8Array.of(RECORD_PATCH), keyStarts: one(0), keyLengths: one(1), valueStarts: one(1), valueLengths: one(7) };
+  fold.apply(records, 0, 1, 1, 1);
+  expect(patchedValue(fold.sorted(), 0, Buffer.from("2")).toString()).toBe('{"a":1}');
+  expect(() => patchedValue(fold.sorted(), 0, Buffer.from("{"))).toThrow('the record of "k" is damaged');
 });
