@@ -150,7 +150,8 @@ describe("what no encoder writes is refused", () => {
   const two: Change = { count: 2, batches: [ONE, { ...ONE, timeMs: 9 }] };
 
   test.each<[string, Buffer, string]>([
-    ["a first time that is not the first batch's", unchecked(two, { firstTimeMs: 4 }), "times are not those of its batches"],
+    // The first batch's own time, a millisecond behind that, stands behind the table's name and its count.
+    ["a first time that is not the first batch's", unchecked(two, { firstTimeMs: 4 }).fill(1, 140, 141), "times are not those of its batches"],
     ["a last time that is not the last batch's", unchecked(two, { lastTimeMs: 8 }), "times are not those of its batches"],
     ["unknown flags of a batch", unchecked({}, { flags: 2 }), "a batch with flags 2"],
     ["flags beside the producer's", unchecked(marked({}), { flags: 3 }), "a batch with flags 3"],
