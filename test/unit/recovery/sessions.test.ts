@@ -26,8 +26,12 @@ async function verdicts(world: MemoryWorld, about: Partial<Border> = {}): Promis
   return sessions && [5, 6, 7].map((sequence) => sessions.verdict({ producer: "p", sequence: BigInt(sequence), since: toIndex(1) }));
 }
 
-test("a verdict rests on the snapshot's sessions and the log behind it", async () => {
-  expect(await verdicts(await worldWithProducer())).toEqual(["duplicate", "duplicate", "applies"]);
+test("a verdict rests on the snapshot's sessions and the log behind it, all of which may be what is left", async () => {
+  const world = await worldWithProducer();
+  await openWriter(world, { id, codec: "json" }).append({ mutations: [put("b", 1)] });
+  expect(await verdicts(world)).toEqual(["duplicate", "duplicate", "applies"]);
+  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 2 } }]);
+  expect(await verdicts(world)).toEqual(["duplicate", "duplicate", "applies"]);
 });
 
 test("a damaged snapshot is passed over for the log alone", async () => {

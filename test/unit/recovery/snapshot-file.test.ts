@@ -4,12 +4,13 @@ import { expect, test } from "vitest";
 import { memoryObjectStore } from "../../../lib/adapters/memory/object-store.ts";
 import { readHistory } from "../../../lib/checkpoint/control.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
+import { TidemarkError } from "../../../lib/model/errors.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
 import type { SnapshotDescription } from "../../../lib/model/snapshot.ts";
 import { recover, type RecoverRequest, type ShardView } from "../../../lib/recovery/recover.ts";
 import { findTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { openSnapshot } from "../../../lib/snapshot/read.ts";
+import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
 import { appendEach, contentOf, id, listed, mark, type MemoryWorld, memoryWorld, noise, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
 
 const request: RecoverRequest = { id, codec: "json" };
@@ -30,6 +31,7 @@ async function worldWithHistory(): Promise<MemoryWorld> {
 interface Read {
   readonly description: SnapshotDescription;
   readonly content: readonly string[];
+  readonly groups: Snapshot["groups"];
 }
 
 /** What the file of a view says and holds, of what came behind the last "restart". */
@@ -48,7 +50,7 @@ async function fileOf(view: ShardView): Promise<Read & { readonly restarts: numb
   if (opened.kind === "absent") throw new Error("it was just stored");
   const content: string[] = [];
   for await (const rows of opened.snapshot.rows()) content.push(...listed(rows));
-  return { description: opened.snapshot.description, content, restarts };
+  return { description: opened.snapshot.description, content, restarts, groups: opened.snapshot.groups };
 }
 
 test("the file of a state behind a generation names that one, and goes on where the log does", async () => {
@@ -90,13 +92,13 @@ test("the file of the log alone has no base, and that of a shard that was never 
   expect(empty.content).toEqual([]);
 });
 
-/** Records of several row groups, captured, and one behind each end of them. */
+/** Records of several row groups, captured, and a change of the first of them. */
 async function worldWithGroups(): Promise<MemoryWorld> {
   const world = await worldWithTable();
   const many = Array.from({ length: 6_000 }, (_, i) => put(`key-${String(i).padStart(5, "0")}`, noise(i, 700)));
   await appendEach(world, [many]);
   await capture(world, { id, codec: "json" });
-  await appendEach(world, [[put("key-00000", "first"), put("key-05999", "last")]]);
+  await appendEach(world, [[put("key-00000", "changed")]]);
   return world;
 }
 
@@ -105,7 +107,10 @@ test("what no change touches is taken over as it is, and the file begins anew wh
   const [row] = await readHistory(world.checkpoints, id);
   const view = await recover(world, request);
   const expected = await contentOf(view);
-  expect((await fileOf(view)).content).toEqual(expected);
+  const whole = await fileOf(view);
+  expect([whole.content, whole.restarts, whole.description.base]).toEqual([expected, 0, row.key]);
+  // All of it was read just now: none of the row groups counts as carried over unread.
+  expect([whole.groups.length > 1, whole.groups.filter(({ carried }) => carried > 0)]).toEqual([true, []]);
   world.objects.damage(row.key, (body) => body.fill(0x5a, Math.floor(0.5 * body.length), Math.floor(0.55 * body.length)));
   const { description, content, restarts } = await fileOf(view);
   expect([content, restarts, description.base]).toEqual([expected, 1, undefined]);
@@ -118,12 +123,39 @@ test("a fault that is no damage of the generation is handed on as it is", async 
   const fault = new Error("no network");
   let failing = false;
   const flaky = withObjects(world, (objects) => ({
-    getRange: async (key, range) => (failing ? Promise.reject(fault) : objects.getRange(key, range)),
+    async getRange(key, range) {
+      if (!failing) return objects.getRange(key, range);
+      failing = false;
+      throw fault;
+    },
   }));
   const view = await recover(flaky, request);
-  failing = true;
-  await expect(contentOf(view)).rejects.toBe(fault);
-  await expect(view.get(Buffer.from("b"))).rejects.toBe(fault);
-  await expect(fileOf(view)).rejects.toBe(fault);
+  for (const read of [() => contentOf(view), () => view.get(Buffer.from("b")), () => fileOf(view)]) {
+    failing = true;
+    await expect(read()).rejects.toBe(fault);
+  }
   expect([view.passedOver, view.from, row.index]).toEqual([[], 2, 2]);
+});
+
+test("where the log was cleaned under a reading the same state is read again, whatever was appended meanwhile", async () => {
+  const world = await worldWithHistory();
+  const fault = new TidemarkError("retry", "cleaned-log", "cleanup passed");
+  let failing = false;
+  const cleaned = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      if (!failing) return objects.getRange(key, range);
+      failing = false;
+      throw fault;
+    },
+  }));
+  const view = await recover(cleaned, request);
+  await appendEach(world, [[put("d", 5)]]);
+  const content = ["a=3@3", "b=2@2", "c=4@4"];
+  failing = true;
+  expect(await contentOf(view)).toEqual(content);
+  failing = true;
+  expect((await view.get(Buffer.from("b")))?.index).toBe(2);
+  failing = true;
+  expect(await fileOf(view)).toMatchObject({ content, restarts: 1, description: { index: 4 } });
+  expect(view.passedOver).toEqual([]);
 });

@@ -7,7 +7,7 @@ import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { recover, type RecoverRequest } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, contentOf, id, type MemoryWorld, memoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, contentOf, id, type MemoryWorld, memoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 
 const request: RecoverRequest = { id, codec: "json" };
 const at = (index: number): RecoverRequest => ({ ...request, at: { index: toIndex(index) } });
@@ -49,6 +49,16 @@ test("a shard that was never opened is empty at index 0 and at any time, of whic
     code: "out-of-range",
     message: expect.stringContaining("index 3 lies beyond the tail of players/0, which is 0"),
   });
+});
+
+test("a shard that was opened and never took a batch is empty too", async () => {
+  const world = await worldWithTable();
+  const failing = withObjects(world, () => ({ createIfAbsent: async () => Promise.reject(noAnswer()) }));
+  await expect(appendEach(failing, [[put("a", 1)]])).rejects.toMatchObject({ kind: "retry" });
+  expect(await readControl(world.checkpoints, id)).toBeDefined();
+  const view = await recover(world, request);
+  expect([view.index, view.final, await contentOf(view)]).toEqual([0, true, []]);
+  await expect(recover(world, at(1))).rejects.toMatchObject({ code: "out-of-range" });
 });
 
 describe("a hold", () => {
