@@ -99,7 +99,11 @@ test("where the sessions cannot be had the question is to be asked again", async
   const [row] = await readHistory(world.checkpoints, id);
   world.objects.damage(row.key, (body) => body.subarray(1));
   await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 2 } }]);
-  await expect(lastSequence(world, id, "p", START_MS)).rejects.toMatchObject({ kind: "retry", code: "contended", message: expect.stringContaining("players/0") });
+  await expect(lastSequence(world, id, "p", START_MS)).rejects.toMatchObject({
+    kind: "retry",
+    code: "contended",
+    message: expect.stringContaining("players/0"),
+  });
 });
 
 test("sessions have the index of their last mutation, and are those of the border that is asked for", async () => {

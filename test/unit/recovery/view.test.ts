@@ -7,7 +7,19 @@ import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { recover, type RecoverRequest } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, contentOf, id, type MemoryWorld, memoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+import {
+  appendEach,
+  contentOf,
+  id,
+  type MemoryWorld,
+  memoryWorld,
+  noAnswer,
+  put,
+  START_MS,
+  withCheckpoints,
+  withObjects,
+  worldWithTable,
+} from "../jobs/world.ts";
 
 const request: RecoverRequest = { id, codec: "json" };
 const at = (index: number): RecoverRequest => ({ ...request, at: { index: toIndex(index) } });

@@ -83,7 +83,9 @@ test("a claim that was lost to a file that is gone again is made anew behind a w
   const world = await worldWithFiles(1);
   const belief = await beliefOf(world);
   let claims = 0;
-  const freed = withObjects(world, (store) => ({ createIfAbsent: async (key, body) => (claims++ === 0 ? { kind: "exists" } : store.createIfAbsent(key, body)) }));
+  const freed = withObjects(world, (store) => ({
+    createIfAbsent: async (key, body) => (claims++ === 0 ? { kind: "exists" } : store.createIfAbsent(key, body)),
+  }));
   expect(await append(depsOf(freed), { id, batches: [BATCH], belief })).toMatchObject({ kind: "appended", first: 2 });
 });
 

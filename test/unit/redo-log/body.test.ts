@@ -26,7 +26,8 @@ test.each([
   [1, 2 ** 21],
   [1, VALUE_BYTES_MAX],
 ])("a key of %d bytes and a value of %d stand with lengths of as few bytes as they need, and are read again", (keyBytes, valueBytes) => {
-  const mutations = [put(keyBytes, valueBytes), { kind: "delete", key: Buffer.from("é") } as const, { ...put(1, 1), kind: "patch" } as const];
+  const patch: Mutation = { kind: "patch", key: Buffer.from("k"), value: Buffer.from("v") };
+  const mutations: readonly Mutation[] = [put(keyBytes, valueBytes), { kind: "delete", key: Buffer.from("é") }, patch];
   const { bytes, count, rawBytes } = encodeBody([{ mutations: mutations.slice(0, 1) }, { mutations: mutations.slice(1) }], refuse);
   const raw = zstdDecompressSync(bytes);
   const lengths = [...varint(keyBytes), 2, 1, ...varint(valueBytes), 0, 1];

@@ -9,7 +9,6 @@ import {
   SHARDS_MAX,
   TABLE_NAME_LENGTH_MAX,
 } from "../../../lib/model/limits.ts";
-import { toIndex } from "../../../lib/model/position.ts";
 import type { BatchHeader } from "../../../lib/model/redo-file.ts";
 import { byteWriter } from "../../../lib/redo-log/byte-fields.ts";
 import { decodeHeader, encodeHeader, type HeaderFields } from "../../../lib/redo-log/header.ts";
@@ -25,7 +24,10 @@ const ONE: BatchHeader = { count: 1, timeMs: 5 };
 const marked = (mark: Partial<Omit<NonNullable<BatchHeader["mark"]>, "since">> & { readonly since?: number }): Change => ({
   batches: [{ ...ONE, mark: { producer: "p", sequence: 1n, ...mark, since: (mark.since ?? 0) as never } }],
 });
-const several = (batches: number, count: number): Change => ({ count: batches * count, batches: Array.from({ length: batches }, () => ({ count, timeMs: 5 })) });
+const several = (batches: number, count: number): Change => ({
+  count: batches * count,
+  batches: Array.from({ length: batches }, () => ({ count, timeMs: 5 })),
+});
 
 function fieldsOf({ body, ...change }: Change): HeaderFields {
   const names = { table: "players", shard: 3, incarnation: "00000000000000aa", first: 42, previousDigest: "ab".repeat(32), writeId: "cd".repeat(16) };
@@ -170,6 +172,7 @@ describe("what no encoder writes is refused", () => {
 
   test("a header that ends anywhere before its end", () => {
     const whole = written({ count: 2, batches: [ONE, ...(marked({}).batches ?? [])] });
-    for (let length = 0; length < whole.length; length += 1) expect(() => read(whole.subarray(0, length)), `${length}`).toThrow("its header ends inside of a field");
+    for (let length = 0; length < whole.length; length += 1)
+      expect(() => read(whole.subarray(0, length)), `${length}`).toThrow("its header ends inside of a field");
   });
 });

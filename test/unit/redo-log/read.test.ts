@@ -141,7 +141,8 @@ describe("a head that is longer than most", () => {
   });
 
   test("is absent if the file goes between the two, and broken if the second brings no more", async () => {
-    const second = (what: "absent" | "cut") => readHead(
+    const second = (what: "absent" | "cut") =>
+      readHead(
         watched((nth) => (nth === 1 ? "as it is" : what)),
         life,
         borders[1],
@@ -171,7 +172,13 @@ describe("files one after the other", () => {
     const seen: (readonly string[])[] = [];
     for await (const _ of filesFrom(watched, life, ORIGIN, 2)) seen.push([...fetched]);
     const [one, two] = [keyAt(1), keyAt(2)];
-    expect([seen, fetched]).toEqual([[[one, two], [one, two]], [one, two]]);
+    expect([seen, fetched]).toEqual([
+      [
+        [one, two],
+        [one, two],
+      ],
+      [one, two],
+    ]);
   });
 
   test("a fetch that fails is nobody's fault until its file is asked for", async () => {

@@ -60,7 +60,10 @@ test("the batch that fills the file ends the waiting: by its bytes or by the num
   const second = writer.append({ mutations: [put("b", 1)] });
   await settled();
   await Promise.all([second, ...Array.from({ length: REDO_FILE_BATCHES_MAX - 1 }, (_, i) => writer.append({ mutations: [put("b", i)] }))]);
-  expect([countsOf(world).map(({ length }) => length), sleeps]).toEqual([[3, REDO_FILE_BATCHES_MAX], [1_000, 1_000]]);
+  expect([countsOf(world).map(({ length }) => length), sleeps]).toEqual([
+    [3, REDO_FILE_BATCHES_MAX],
+    [1_000, 1_000],
+  ]);
   const third = writer.append({ mutations: [put("c", 1)] });
   await settled();
   expect(sleeps.length).toBe(3);
