@@ -11,7 +11,21 @@ import { recover, type RecoverRequest, type ShardView } from "../../../lib/recov
 import { findTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
-import { appendEach, contentOf, id, listed, mark, type MemoryWorld, memoryWorld, noise, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
+import {
+  appendEach,
+  contentOf,
+  id,
+  listed,
+  mark,
+  type MemoryWorld,
+  memoryWorld,
+  noAnswer,
+  noise,
+  put,
+  START_MS,
+  withObjects,
+  worldWithTable,
+} from "../jobs/world.ts";
 
 const request: RecoverRequest = { id, codec: "json" };
 const at = (index: number): RecoverRequest => ({ ...request, at: { index: toIndex(index) } });
@@ -117,10 +131,9 @@ test("what no change touches is taken over as it is, and the file begins anew wh
   expect(view.passedOver.map(({ key }) => key)).toEqual([row.key]);
 }, 30_000);
 
-test("a fault that is no damage of the generation is handed on as it is", async () => {
+test.each([new Error("no network"), noAnswer()])("a fault that is no damage of the generation is handed on as it is: %s", async (fault) => {
   const world = await worldWithHistory();
   const [row] = await readHistory(world.checkpoints, id);
-  const fault = new Error("no network");
   let failing = false;
   const flaky = withObjects(world, (objects) => ({
     async getRange(key, range) {
