@@ -109,7 +109,7 @@ test("the file of the log alone has no base, and that of a shard that was never 
 /** Records of several row groups, captured, and a change of the first of them. */
 async function worldWithGroups(): Promise<MemoryWorld> {
   const world = await worldWithTable();
-  const many = Array.from({ length: 6_000 }, (_, i) => put(`key-${String(i).padStart(5, "0")}`, noise(i, 700)));
+  const many = Array.from({ length: 8_000 }, (_, i) => put(`key-${String(i).padStart(5, "0")}`, noise(i, 700)));
   await appendEach(world, [many]);
   await capture(world, { id, codec: "json" });
   await appendEach(world, [[put("key-00000", "changed")]]);
