@@ -6,6 +6,7 @@ import { BATCH_MUTATIONS_MAX, KEY_BYTES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTA
 import type { Mutation } from "../../../lib/model/mutation.ts";
 import { RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../../lib/model/rows.ts";
 import { decodeBody, encodeBody } from "../../../lib/redo-log/body.ts";
+import { compressBound } from "../../../lib/redo-log/layout.ts";
 
 function refuse(what: string): never {
   throw new Error(what);
@@ -46,6 +47,10 @@ test.each([
   ]);
   expect(raw.toString("utf8", keysAt, valuesAt)).toBe(`${"k".repeat(keyBytes)}ék`);
   expect([raw.length, raw.at(-1)]).toEqual([valuesAt + valueBytes + 1, "v".charCodeAt(0)]);
+});
+
+test("a frame is no longer than its raw bytes, one more for every 256 of them that begin, and 1,024", () => {
+  expect([0, 1, 256, 257, 100_000].map(compressBound)).toEqual([1_024, 1_026, 1_281, 1_283, 101_415]);
 });
 
 describe("the encoder refuses", () => {
