@@ -131,7 +131,10 @@ test("what no change touches is taken over as it is, and the file begins anew wh
   expect(view.passedOver.map(({ key }) => key)).toEqual([row.key]);
 }, 30_000);
 
-test.each([new Error("no network"), noAnswer()])("a fault that is no damage of the generation is handed on as it is: %s", async (fault) => {
+test.each([
+  ["of the network", new Error("no network")],
+  ["of the store", noAnswer()],
+])("a fault %s is no damage of the generation, and handed on as it is", async (_, fault) => {
   const world = await worldWithHistory();
   const [row] = await readHistory(world.checkpoints, id);
   let failing = false;

@@ -194,7 +194,10 @@ test("a verification that cleanup passes every time gives up, and asks to try ag
   expect(looks).toBe(3 * RECOVER_ATTEMPTS_MAX);
 });
 
-test.each([noAnswer(), new TypeError("not a fault of the store")])("what is no damage ends the verification: %s", async (fault) => {
+test.each([
+  ["of the store", noAnswer()],
+  ["of the program", new TypeError("a mistake")],
+])("a fault %s is no damage, and ends the verification", async (_, fault) => {
   const failing = withObjects(world, () => ({ getRange: async () => Promise.reject(fault) }));
   await expect(verify(failing)).rejects.toBe(fault);
 });
