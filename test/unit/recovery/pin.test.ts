@@ -31,6 +31,7 @@ test("pins of several readers stand side by side, and each drops its own", async
 test("a pin that lapsed goes with the next change of pins", async () => {
   const { world, life, row } = await worldWithGeneration();
   await pin(world, { life, row, pinId: "gone" }, START_MS - 1);
+  await pin(world, { life, row, pinId: "just gone" }, START_MS);
   await pin(world, { life, row, pinId: "here" }, START_MS + 9);
   expect(await pinsOf(world)).toEqual({ here: START_MS + 9 });
 });

@@ -33,33 +33,39 @@ test("of an object that is not there, or goes meanwhile, there is no copy", asyn
   const world = await worldWithObject(Buffer.from("x"));
   const going = withObjects(world, () => ({ get: async () => ({ kind: "absent" }) }));
   expect([await quarantine(going, KEY), bodyOf(world, COPY)]).toEqual([undefined, undefined]);
+  await quarantine(world, KEY);
+  await world.objects.deleteMany([KEY]);
+  expect([await quarantine(world, KEY), bodyOf(world, COPY)]).toEqual([undefined, "x"]);
 });
 
-test("an object that is too large to pass through is copied by the store, in parts that tile it", async () => {
-  const size = 2 * COPY_PART_BYTES + 1;
-  const world = memoryWorld();
-  const copied: unknown[] = [];
-  const large = withObjects(world, () => ({
-    head: async (key) => (key === KEY ? { kind: "found", size, etag: "e" } : { kind: "absent" }),
-    get: async () => Promise.reject(new Error("it is not read")),
-    async copyPart({ number, source }) {
-      copied.push([number, source]);
-      return { kind: "stored", etag: `part ${number}` };
-    },
-    async completeUpload({ parts }) {
-      copied.push(parts);
-      return { kind: "completed" };
-    },
-  }));
-  expect(await quarantine(large, KEY, size - 1)).toBe(COPY);
-  const source = { key: KEY, etag: "e" };
-  expect(copied).toEqual([
-    [1, { ...source, offset: 0, length: COPY_PART_BYTES }],
-    [2, { ...source, offset: COPY_PART_BYTES, length: COPY_PART_BYTES }],
-    [3, { ...source, offset: 2 * COPY_PART_BYTES, length: 1 }],
-    [1, 2, 3].map((number) => ({ number, etag: `part ${number}` })),
-  ]);
-});
+test.each([1, COPY_PART_BYTES])(
+  "an object that is too large to pass through is copied by the store, in parts that tile it, the last of %d bytes",
+  async (last) => {
+    const size = 2 * COPY_PART_BYTES + last;
+    const world = memoryWorld();
+    const copied: unknown[] = [];
+    const large = withObjects(world, () => ({
+      head: async (key) => (key === KEY ? { kind: "found", size, etag: "e" } : { kind: "absent" }),
+      get: async () => Promise.reject(new Error("it is not read")),
+      async copyPart({ number, source }) {
+        copied.push([number, source]);
+        return { kind: "stored", etag: `part ${number}` };
+      },
+      async completeUpload({ parts }) {
+        copied.push(parts);
+        return { kind: "completed" };
+      },
+    }));
+    expect(await quarantine(large, KEY, size - 1)).toBe(COPY);
+    const source = { key: KEY, etag: "e" };
+    expect(copied).toEqual([
+      [1, { ...source, offset: 0, length: COPY_PART_BYTES }],
+      [2, { ...source, offset: COPY_PART_BYTES, length: COPY_PART_BYTES }],
+      [3, { ...source, offset: 2 * COPY_PART_BYTES, length: last }],
+      [1, 2, 3].map((number) => ({ number, etag: `part ${number}` })),
+    ]);
+  },
+);
 
 test("an object of just the size that may pass through is copied by hand", async () => {
   const world = await worldWithObject(Buffer.from("four"));

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { HistoryRow } from "../../../lib/model/control.ts";
 import { redoKey } from "../../../lib/model/names.ts";
 import { toIndex } from "../../../lib/model/position.ts";
-import { planRepair, type RepairPlan } from "../../../lib/recovery/repair-plan.ts";
+import { isRecoverable, planRepair, type RepairPlan } from "../../../lib/recovery/repair-plan.ts";
 import { controlWith, prefix, rowAt, shard } from "../checkpoint/samples.ts";
 
 const rows: readonly HistoryRow[] = [rowAt(10), rowAt(20), rowAt(30)];
@@ -101,4 +101,23 @@ test("generations that are being deleted are no one's loss, and what is of other
 test("the generations that are damaged are told, missing redo files among the objects", () => {
   const { damaged, objects } = plan([middle, redo(15)]);
   expect([damaged, objects]).toEqual([[rows[1]], [middle, redo(15)]]);
+});
+
+test("a break in the very file that a generation ends with costs nothing, as the states before and behind it touch", () => {
+  const byOrder = [rows, rows.toReversed()];
+  for (const kept of byOrder) expect(told(plan([redo(20)], { kept }))).toEqual({ recoverable: [[10, 40]], lost: [], head: true });
+  for (const kept of byOrder)
+    expect(told(plan([redo(21)], { kept }))).toEqual({
+      recoverable: [
+        [10, 20],
+        [30, 40],
+      ],
+      lost: [[21, 29]],
+      head: true,
+    });
+});
+
+test("a state can be brought back from the first to the last of each range", () => {
+  const broken = plan([redo(15), redo(35)]);
+  expect([9, 10, 14, 15, 19, 20, 34, 35].filter((index) => isRecoverable(broken, toIndex(index)))).toEqual([10, 14, 20, 34]);
 });

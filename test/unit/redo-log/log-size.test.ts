@@ -6,6 +6,7 @@ import { cleanupShard } from "../../../lib/jobs/cleanup.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { getTable } from "../../../lib/jobs/tables.ts";
 import type { LogSize } from "../../../lib/model/log-size.ts";
+import { measured, type Rates } from "../../../lib/model/rates.ts";
 import { decodeRedoFile } from "../../../lib/redo-log/codec.ts";
 import { publishCaptured, readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
@@ -91,6 +92,37 @@ test("of a log that went on during a capture, the captured part is reckoned by i
   expect((await readTail(world.checkpoints, id))?.capturedLog).toEqual({ files: 1, bytes: Math.round((log?.bytes ?? 0) / 4) });
   await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(7), atMs: 6, snapshotBytes: 900 });
   expect((await readTail(world.checkpoints, id))?.capturedLog).toEqual({ files: 3, bytes: Math.round(((log?.bytes ?? 0) * 3) / 4) });
+});
+
+test("a capture that came further than the published tail has captured all of the log, no more", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, batches(1, 20, 300));
+  const { incarnation = "", log } = (await readTail(world.checkpoints, id)) ?? {};
+  await publishCaptured(world.checkpoints, id, { incarnation, border: borderAt(19), atMs: 5, snapshotBytes: 900 });
+  expect((await readTail(world.checkpoints, id))?.capturedLog).toEqual({ files: 3, bytes: log?.bytes });
+});
+
+test("a capture's replay is laid to as many files as its mutations had behind the last capture, and to one at least", async () => {
+  const world = await worldWithTable();
+  // Each file has two mutations.
+  await appendEach(world, batches(1, 20, 300, 4));
+  const made = { mutations: 8, replayMs: 8_000, bytes: 0, readMs: 0, sentBytes: 100 };
+  let expected: Rates = {};
+  const steps = [
+    { appended: [], mutations: 8, files: 4 },
+    { appended: [5, 6, 7], mutations: 6, files: 3 },
+    // All is captured: nothing tells how many files there were.
+    { appended: [], mutations: 6, files: 1 },
+    { appended: [8], mutations: 0, files: 1 },
+  ];
+  for (const { appended, mutations, files } of steps) {
+    await appendEach(world, batches(...appended));
+    const { incarnation = "", border = borderAt(1), sentBytes = 0 } = (await readTail(world.checkpoints, id)) ?? {};
+    await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: 5, snapshotBytes: 900, made: { ...made, mutations } });
+    expected = measured(expected, { ...made, mutations, files });
+    expect(await readTail(world.checkpoints, id)).toMatchObject({ rates: expected, sentBytes: sentBytes + made.sentBytes });
+  }
+  expect(expected.fileMicros).toBeGreaterThan(1_000_000);
 });
 
 test("a capture measures its replay and its reading", async () => {

@@ -1,13 +1,14 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { APPEND_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { NO_LOG } from "../../../lib/model/log-size.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
-import { findTail, firstBelief, publishCaptured, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
+import { findTail, firstBelief, publishAsked, publishCaptured, publishDue, publishTail, readTail } from "../../../lib/redo-log/tail.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { borderAt } from "../checkpoint/samples.ts";
-import { appendEach, id, type MemoryWorld, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, id, type MemoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 
 async function prefixOf(world: MemoryWorld): Promise<string> {
   return `players/0/${(await readControl(world.checkpoints, id))?.incarnation}/`;
@@ -153,4 +154,76 @@ test("a tail that is published behind its own capture leaves the shard clean", a
     9,
     toIndex(9),
   ]);
+});
+
+test("a walk that cleanup passes every time gives up, and asks to try again", async () => {
+  const world = await worldWithFiles(1);
+  let walks = 0;
+  let passed = false;
+  const watched = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      walks++;
+      passed = true;
+      return objects.getRange(key, range);
+    },
+  }));
+  const raced = withCheckpoints(watched, (checkpoints) => ({
+    async get(key) {
+      if (key.sort !== "control" || !passed) return checkpoints.get(key);
+      passed = false;
+      return undefined;
+    },
+  }));
+  const contended = { kind: "retry", code: "contended", message: expect.stringContaining("players/0") };
+  await expect(findTail(raced, id, START_MS)).rejects.toMatchObject(contended);
+  expect(walks).toBe(APPEND_ATTEMPTS_MAX);
+});
+
+test("a capture that ends late takes nothing back of what a further one told, and one of a shard without a tail tells nothing", async () => {
+  const world = await worldWithFiles(5);
+  const { incarnation } = await findTail(world, id, START_MS);
+  let writes = 0;
+  const counted = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      writes++;
+      return checkpoints.write(changes);
+    },
+  }));
+  await publishCaptured(counted.checkpoints, id, { incarnation, border: borderAt(5), atMs: 5, snapshotBytes: 500 });
+  const told = await readTail(world.checkpoints, id);
+  await publishCaptured(counted.checkpoints, id, { incarnation, border: borderAt(3), atMs: 6, snapshotBytes: 300 });
+  await publishCaptured(counted.checkpoints, id, { incarnation: "f".repeat(16), border: borderAt(9), atMs: 7, snapshotBytes: 900 });
+  expect([await readTail(world.checkpoints, id), told?.capturedNext, writes]).toEqual([told, 5, 4]);
+  // One that holds everything is told in one write.
+  await publishCaptured(counted.checkpoints, id, { incarnation, border: borderAt(6), atMs: 8, snapshotBytes: 600 });
+  expect([(await readTail(world.checkpoints, id))?.capturedNext, writes]).toEqual([6, 5]);
+  await world.checkpoints.write([{ item: tailItem(id), when: [], delete: true }]);
+  await publishCaptured(counted.checkpoints, id, { incarnation, border: borderAt(9), atMs: 9, snapshotBytes: 900 });
+  expect([await readTail(world.checkpoints, id), writes]).toEqual([undefined, 5]);
+});
+
+test("that a capture is due or asked for is noted once, and not where a capture came meanwhile", async () => {
+  const world = await worldWithFiles(3);
+  const hint = async () => {
+    const read = await readTail(world.checkpoints, id);
+    if (read === undefined) throw new Error("a tail is published");
+    return read;
+  };
+  const noted = async () => [(await hint()).dueSinceMs, (await hint()).askedAtMs];
+  const first = await hint();
+  await publishDue(world.checkpoints, id, first, 10);
+  expect(await noted()).toEqual([10, undefined]);
+  await publishDue(world.checkpoints, id, await hint(), 20);
+  await publishAsked(world.checkpoints, id, await hint(), 30);
+  expect(await noted()).toEqual([10, 30]);
+  await publishAsked(world.checkpoints, id, { ...first, incarnation: "f".repeat(16) }, 40);
+  expect(await noted()).toEqual([10, 30]);
+  const { incarnation, border } = first;
+  await publishCaptured(world.checkpoints, id, { incarnation, border, atMs: 50, snapshotBytes: 900 });
+  expect(await noted()).toEqual([undefined, undefined]);
+  await publishDue(world.checkpoints, id, first, 60);
+  await publishAsked(world.checkpoints, id, first, 60);
+  expect(await noted()).toEqual([undefined, undefined]);
+  await publishAsked(world.checkpoints, id, await hint(), 70);
+  expect(await noted()).toEqual([70, 70]);
 });

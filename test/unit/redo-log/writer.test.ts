@@ -253,15 +253,16 @@ test("what waits behind a refused batch of its producer is refused with it, so t
   await new Promise((resolve) => setImmediate(resolve));
   const behind = writer.append(second);
   const other = writer.append({ mutations: [put("b", 1)], mark: mark("q", 1) });
+  const unmarked = writer.append({ mutations: [put("c", 1)] });
   await createTable(world, { name: "players" });
   look.resolve();
   look = undefined;
   await expect(refused).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
   await expect(behind).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
-  expect(await other).toMatchObject({ kind: "appended", first: 1 });
-  expect(await writer.append(first)).toMatchObject({ kind: "appended", first: 2 });
-  expect(await writer.append(second)).toMatchObject({ kind: "appended", first: 3 });
-  expect(await current(world)).toEqual(["a=2@3", "b=1@1"]);
+  expect([await other, await unmarked]).toMatchObject([1, 2].map((first) => ({ kind: "appended", first })));
+  expect(await writer.append(first)).toMatchObject({ kind: "appended", first: 3 });
+  expect(await writer.append(second)).toMatchObject({ kind: "appended", first: 4 });
+  expect(await current(world)).toEqual(["a=2@4", "b=1@1", "c=1@2"]);
 });
 
 test("a batch appended twice applies once (I3)", async () => {

@@ -1,0 +1,172 @@
+// What a view says of itself, how it holds its generation, and where recovering gives up.
+
+import { describe, expect, test } from "vitest";
+import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
+import { controlItem, historyItem } from "../../../lib/checkpoint/items.ts";
+import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
+import { toIndex } from "../../../lib/model/position.ts";
+import { recover, type RecoverRequest } from "../../../lib/recovery/recover.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
+import {
+  appendEach,
+  contentOf,
+  id,
+  type MemoryWorld,
+  memoryWorld,
+  noAnswer,
+  put,
+  START_MS,
+  withCheckpoints,
+  withObjects,
+  worldWithTable,
+} from "../jobs/world.ts";
+
+const request: RecoverRequest = { id, codec: "json" };
+const at = (index: number): RecoverRequest => ({ ...request, at: { index: toIndex(index) } });
+const atTime = (timeMs: number): RecoverRequest => ({ ...request, at: { timeMs } });
+
+/** Files of one mutation of a key each, from 1 to 5, captured behind 2 and behind 4. */
+async function worldWithHistory(): Promise<MemoryWorld> {
+  const world = await worldWithTable();
+  for (const index of [1, 2, 3, 4, 5]) {
+    await appendEach(world, [[put(`k${index}`, index)]]);
+    if (index % 2 === 0) await capture(world, { id, codec: "json" });
+    world.clock.advance(1_000);
+  }
+  return world;
+}
+
+const pinsOf = async (world: MemoryWorld) => (await readHistory(world.checkpoints, id)).map(({ pins }) => Object.values(pins));
+
+test("a view says what it is of: generation, log behind it, and how many rows there are at most", async () => {
+  const world = await worldWithHistory();
+  const { from, replayed, rowsMax, final, passedOver, timeMs } = await recover(world, request);
+  expect({ from, replayed, rowsMax, final, passedOver, timeMs }).toEqual({
+    ...{ from: 4, replayed: 1, rowsMax: 5, final: true, passedOver: [], timeMs: START_MS + 4_000 },
+  });
+  const old = await recover(world, at(1));
+  expect([old.from, old.replayed, old.rowsMax, old.position]).toEqual([0, 1, 1, { redoFile: 1, batchOffset: 0 }]);
+  expect((await recover(world, at(4))).position).toBeUndefined();
+});
+
+test("a shard that was never opened is empty at index 0 and at any time, of which only the index is final", async () => {
+  const world = memoryWorld();
+  const empty = { index: 0, timeMs: 0, from: 0, replayed: 0, passedOver: [], rowsMax: 0 };
+  expect(await recover(world, request)).toMatchObject({ ...empty, final: true });
+  expect(await recover(world, at(0))).toMatchObject({ ...empty, final: true });
+  const view = await recover(world, atTime(START_MS));
+  expect(view).toMatchObject({ ...empty, final: false });
+  expect([await view.keep(), await view.close()]).toEqual([false, undefined]);
+  await expect(recover(world, at(3))).rejects.toMatchObject({
+    code: "out-of-range",
+    message: expect.stringContaining("index 3 lies beyond the tail of players/0, which is 0"),
+  });
+});
+
+test("a shard that was opened and never took a batch is empty too", async () => {
+  const world = await worldWithTable();
+  const failing = withObjects(world, () => ({ createIfAbsent: async () => Promise.reject(noAnswer()) }));
+  await expect(appendEach(failing, [[put("a", 1)]])).rejects.toMatchObject({ kind: "retry" });
+  expect(await readControl(world.checkpoints, id)).toBeDefined();
+  const view = await recover(world, request);
+  expect([view.index, view.final, await contentOf(view)]).toEqual([0, true, []]);
+  await expect(recover(world, at(1))).rejects.toMatchObject({ code: "out-of-range" });
+});
+
+describe("a hold", () => {
+  test("is of the generation that is read, renewed for as long as at first, and dropped when the view is closed", async () => {
+    const world = await worldWithHistory();
+    const view = await recover(world, { ...at(3), pinned: true });
+    expect(await pinsOf(world)).toEqual([[world.clock.now() + PIN_TTL_MS], []]);
+    world.clock.advance(1_000);
+    expect(await view.keep()).toBe(true);
+    expect(await pinsOf(world)).toEqual([[world.clock.now() + PIN_TTL_MS], []]);
+    await view.close();
+    expect(await pinsOf(world)).toEqual([[], []]);
+  });
+
+  test("is taken where it is asked for, and where there is a generation", async () => {
+    const world = await worldWithHistory();
+    const views = [await recover(world, request), await recover(world, { ...request, pinned: false }), await recover(world, { ...at(1), pinned: true })];
+    expect(await Promise.all(views.map((view) => view.keep()))).toEqual([false, false, false]);
+    expect(await pinsOf(world)).toEqual([[], []]);
+  });
+
+  /** The world, in which cleanup begins to let the newer generation go once it is opened. */
+  async function lettingGo(world: MemoryWorld): Promise<MemoryWorld> {
+    const [, newer] = await readHistory(world.checkpoints, id);
+    return withObjects(world, (objects) => ({
+      async getRange(key, range) {
+        const got = await objects.getRange(key, range);
+        if (key === newer.key) await world.checkpoints.write([{ item: historyItem(id, newer), when: [], set: { state: "deleting" } }]);
+        return got;
+      },
+    }));
+  }
+
+  test("that cannot be had sends the reader of a log to a generation before it", async () => {
+    const view = await recover(await lettingGo(await worldWithHistory()), { ...request, pinned: true });
+    expect([view.from, view.index, await view.keep()]).toEqual([2, 5, true]);
+  });
+
+  test("that cannot be had costs nothing where no log is read", async () => {
+    const view = await recover(await lettingGo(await worldWithHistory()), { ...at(4), pinned: true });
+    expect([view.from, view.index, await view.keep()]).toEqual([4, 4, false]);
+    await view.close();
+  });
+});
+
+test("a recovery that cleanup passes every time gives up, and asks to try again", async () => {
+  const world = await worldWithHistory();
+  let passed = false;
+  let passes = 0;
+  const watched = withObjects(world, (objects) => ({
+    async get(key) {
+      passed = true;
+      return objects.get(key);
+    },
+  }));
+  const raced = withCheckpoints(watched, (checkpoints) => ({
+    async get(key) {
+      if (key.sort !== controlItem(id).sort || !passed) return checkpoints.get(key);
+      passed = false;
+      passes += 1;
+      return undefined;
+    },
+  }));
+  await expect(recover(raced, request)).rejects.toMatchObject({ kind: "retry", code: "contended", message: expect.stringContaining("players/0") });
+  expect(passes).toBe(RECOVER_ATTEMPTS_MAX);
+});
+
+test("what is no longer kept is refused with the oldest that is, and when that was", async () => {
+  const world = await worldWithHistory();
+  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 5 } }]);
+  const told = (asked: string, oldest: string) => ({
+    kind: "call",
+    code: "out-of-range",
+    message: expect.stringContaining(`${asked} is no longer kept of players/0: the oldest recoverable state is that at ${oldest}`),
+  });
+  const oldest = `index 4, of ${new Date(START_MS + 3_000).toISOString()}`;
+  await expect(recover(world, at(3))).rejects.toMatchObject(told("index 3", oldest));
+  await expect(recover(world, atTime(START_MS))).rejects.toMatchObject(told(new Date(START_MS).toISOString(), oldest));
+  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 3 } }]);
+  await expect(recover(world, at(1))).rejects.toMatchObject(told("index 1", `index 2, of ${new Date(START_MS + 1_000).toISOString()}`));
+  for (const row of await readHistory(world.checkpoints, id)) {
+    await world.checkpoints.write([{ item: historyItem(id, row), when: [], set: { state: "deleting" } }]);
+  }
+  const message = (await recover(world, at(1)).catch((error: Error) => error)) as Error;
+  expect(message.message).toMatch(/oldest recoverable state is that at index 1$/);
+});
+
+test("generations that are passed over are told once each, whether the opening or the reading showed their damage", async () => {
+  const world = await worldWithHistory();
+  const [older, newer] = await readHistory(world.checkpoints, id);
+  world.objects.damage(newer.key, (body) => body.subarray(1));
+  const view = await recover(world, { ...request, pinned: true });
+  expect([view.from, view.passedOver.map(({ key }) => key)]).toEqual([2, [newer.key]]);
+  world.objects.damage(older.key, (body) => body.fill(0x5a, 4, 40));
+  expect(await contentOf(view)).toEqual([1, 2, 3, 4, 5].map((index) => `k${index}=${index}@${index}`));
+  expect(view.passedOver.map(({ key }) => key)).toEqual([newer.key, older.key]);
+  // The generation that is no longer read is no longer held.
+  expect([await pinsOf(world), (await readControl(world.checkpoints, id))?.lowWater]).toEqual([[[], []], 1]);
+});
