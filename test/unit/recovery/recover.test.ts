@@ -226,7 +226,7 @@ test("damage that only the reading of records shows is passed over behind the la
   expect(content).toEqual(expected.map((row) => row.slice(0, row.indexOf("="))));
   expect(view.passedOver.map((passed) => passed.key)).toEqual([key]);
   expect((await view.get(Buffer.from("key-00001")))?.value.toString()).toBe('"changed"');
-}, 30_000);
+});
 
 test("a view does not go on with another life of its shard", async () => {
   const world = await worldWithTable();

@@ -78,7 +78,7 @@ test("a batch that the shard has forgotten is turned away before it is written, 
   await capture(world, { id, codec: "json" });
   expect(await openWriter(world, { id, codec: "json" }).append(first)).toEqual({ kind: "forgotten" });
   expect(world.objects.objects.size).toBe(before + 1);
-}, 30_000);
+});
 
 test("the last sequence of a producer is that of its last batch that applied, in the snapshot or behind it", async () => {
   const world = await worldWithProducer();

@@ -129,7 +129,7 @@ test("what no change touches is taken over as it is, and the file begins anew wh
   const { description, content, restarts } = await fileOf(view);
   expect([content, restarts, description.base]).toEqual([expected, 1, undefined]);
   expect(view.passedOver.map(({ key }) => key)).toEqual([row.key]);
-}, 30_000);
+});
 
 test.each([
   ["of the network", new Error("no network")],

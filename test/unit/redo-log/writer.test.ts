@@ -112,7 +112,7 @@ test("limits close a redo file: batches, and bytes", async () => {
     ),
   );
   expect(countsOf(world).map(({ length }) => length)).toEqual([2, 2 + (REDO_FILE_BATCHES_MAX - 2), 2]);
-}, 30_000);
+});
 
 test("batches beyond what may wait are taken in the order of their calls, and none is forgotten", async () => {
   const world = await worldWithTable();
@@ -122,7 +122,7 @@ test("batches beyond what may wait are taken in the order of their calls, and no
   const outcomes = await Promise.all(sizes.map((value, place) => writer.append({ mutations: [put("a", value)], mark: mark("p", place + 1) })));
   expect(outcomes.map((outcome) => outcome.kind === "appended" && outcome.first)).toEqual(sizes.map((_, place) => place + 1));
   expect(await current(world)).toEqual(["a=3@12"]);
-}, 30_000);
+});
 
 test("closing settles what waits, at once, and takes nothing more", async () => {
   const world = await worldWithTable();

@@ -73,7 +73,7 @@ test("ranges that cross pages and row groups hold exactly their records", async 
     ).toEqual(wanted.map(({ key }) => String(key)));
     expect(Buffer.concat(read.map(({ value }) => value)).equals(Buffer.concat(wanted.map(({ value }) => value)))).toBe(true);
   }
-}, 30_000);
+});
 
 /** As the benches have them: 235 bytes, of which 64 letters cannot shrink below 48 bytes. */
 const lived = await encodeRecords(
@@ -173,7 +173,7 @@ test("a foot longer than the first guess is found, and read at once where its by
   expect(store.ranges).toEqual([{ offset: size - footerBytes, length: footerBytes }]);
   expect(await readRecords(snapshot)).toEqual(long);
   await Array.fromAsync(snapshot.verifyBytes());
-}, 30_000);
+});
 
 test("row groups are read from any one to any other, from a key on", async () => {
   await fc.assert(
