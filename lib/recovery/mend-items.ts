@@ -125,7 +125,7 @@ async function wrongTail({ objects, checkpoints, clock }: MendDeps, id: ShardId,
 }
 
 async function hasObjects(objects: Pick<ObjectStore, "list">, id: ShardId, incarnation: string): Promise<boolean> {
-  return (await objects.list({ prefix: incarnationPrefix(id, incarnation) })).objects.length > 0;
+  return (await objects.list({ prefix: incarnationPrefix(id, incarnation), limit: 1 })).objects.length > 0;
 }
 
 /** The checkpoint stands twice; where the row agrees with the footer of the snapshot and the control item does not, the row is right. */

@@ -66,6 +66,8 @@ async function copied(
 /** `named`: refused, for an object that is damaged. `unkept`: what was asked for is kept no longer. */
 export type Verdict = "right" | "named" | "unkept";
 
+export const NOTHING_DAMAGED: ReadonlySet<string> = new Set();
+
 /** What recovery says of the newest state, or of that at an index: the truth, or a refusal that names what is damaged, if that is known. */
 export async function judge({ world, log }: Copy, { id, settings }: Troupe, damaged: ReadonlySet<string> | undefined, index?: number): Promise<Verdict> {
   try {

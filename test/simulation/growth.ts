@@ -7,9 +7,10 @@ import { getTable } from "../../lib/jobs/tables.ts";
 import { SESSIONS_MAX } from "../../lib/model/limits.ts";
 import type { Batch } from "../../lib/model/mutation.ts";
 import { toIndex } from "../../lib/model/position.ts";
+import type { World } from "../../lib/ports/world.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { type Troupe, whole } from "./actors.ts";
-import { type Copy, judge } from "./copies.ts";
+import { type Copy, judge, NOTHING_DAMAGED } from "./copies.ts";
 import { oneOf } from "./damage.ts";
 import { broken } from "./promises.ts";
 import { drawValue } from "./values.ts";
@@ -45,18 +46,22 @@ export async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
     const { outcome } = await snapshotShard(world, { id, foldBytesMax, logBytesMax, sections: settings.sections, ...(sizes && { sizes }) });
     if (outcome.kind !== "completed" && outcome.kind !== "ignored" && outcome.kind !== "aborted") broken("I9", `a capture on a copy came out ${outcome.kind}`);
     if (random.fraction() < 0.5) await cleanupShard(world, { id, policy: table });
-    if ((await judge(copy, troupe, NOTHING)) !== "right") broken("I1", "the newest state is kept no longer");
+    if ((await judge(copy, troupe, NOTHING_DAMAGED)) !== "right") broken("I1", "the newest state is kept no longer");
   }
   await writer.close();
-  const { findings } = await verifyShard(world, { id, codec: settings.codec });
-  if (findings.length > 0) broken("I8", `verification finds ${findings[0].object} damaged: ${findings[0].what}`);
+  await checkSound(troupe, world);
   return true;
 }
 
-const NOTHING: ReadonlySet<string> = new Set();
+/** Verification finds nothing. */
+async function checkSound({ id, settings }: Troupe, world: World): Promise<void> {
+  const { findings } = await verifyShard(world, { id, codec: settings.codec });
+  if (findings.length > 0) broken("I8", `verification finds ${findings[0].object} damaged: ${findings[0].what}`);
+}
 
 /** More producers than a shard remembers: the one that was forgotten is told so, whoever asks, and nothing of it applies again. */
-export async function crowds({ id, settings }: Troupe, { unwatched: world }: Copy): Promise<boolean> {
+export async function crowds(troupe: Troupe, { unwatched: world }: Copy): Promise<boolean> {
+  const { id, settings } = troupe;
   const writer = openWriter(world, { id, codec: settings.codec });
   const batchOf = (producer: string, sequence: bigint, since?: number): Parameters<typeof writer.append>[0] => ({
     mutations: [{ kind: "put", key: Buffer.from(`crowd/${producer.slice(0, 2)}`), value: Buffer.from(`"${producer}"`) }],
@@ -73,7 +78,6 @@ export async function crowds({ id, settings }: Troupe, { unwatched: world }: Cop
   }
   const later = await writer.append(batchOf("early", 2n));
   if (later.kind !== "appended") broken("I3", `a new batch of a forgotten producer was answered ${later.kind}`);
-  const { findings } = await verifyShard(world, { id, codec: settings.codec });
-  if (findings.length > 0) broken("I8", `verification finds ${findings[0].object} damaged: ${findings[0].what}`);
+  await checkSound(troupe, world);
   return true;
 }

@@ -20,7 +20,7 @@ import { incarnationPrefix, shardName, STORE_KEY } from "../../lib/model/names.t
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { damagedItems } from "../damage/item-cases.ts";
 import { type Troupe, whole } from "./actors.ts";
-import { type Copy, copyOf, judge, orRefused, restsOn } from "./copies.ts";
+import { type Copy, copyOf, judge, NOTHING_DAMAGED, orRefused, restsOn } from "./copies.ts";
 import { oneOf, rot } from "./damage.ts";
 import { forges } from "./forgeries.ts";
 import { readNamed } from "./gatherers.ts";
@@ -195,7 +195,7 @@ async function meetsStrangers(troupe: Troupe, { world, ...copy }: Copy): Promise
     if (left(past) || left(gone) || world.objects.uploads.values().some(({ key }) => key === gone)) broken("I7", "what a past life left is not cleaned");
     if (made === undefined) broken("I7", "no other table can be made");
   }
-  if ((await judge({ world, ...copy }, troupe, NOTHING)) !== "right") broken("I6", "the newest state is kept no longer");
+  if ((await judge({ world, ...copy }, troupe, NOTHING_DAMAGED)) !== "right") broken("I6", "the newest state is kept no longer");
   await opensTwice(troupe, world);
   return true;
 }
@@ -212,5 +212,3 @@ async function opensTwice({ random }: Troupe, { clock, telemetry }: Copy["world"
   if (kinds.filter((kind) => kind === "three created").length !== 1) broken("I4", `tables that were wanted twice at once came out as ${kinds}`);
   if ((await orRefused(() => ensureTables(world, [{ name: "three", codec: "json" }]))) !== undefined) broken("I4", "the codec of a table was changed");
 }
-
-const NOTHING: ReadonlySet<string> = new Set();

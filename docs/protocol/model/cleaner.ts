@@ -18,7 +18,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
   };
   const end = (next: World): void => to(next, IDLE_CLEANER);
   /** Attachments come last: what names them is looked for in what the rest has left. */
-  const goesOn =
+  const turnsToAttachments =
     ({ attached }: Listing) =>
     (next: World): void => {
       if (attached.length === 0) end(next);
@@ -96,7 +96,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
         listing: { ...NOTHING_LISTED, attached: read.listing.attached },
       } as const;
       const what = [...(mark === (read.control?.mark ?? 0) ? [] : [`the mark at ${mark}`]), ...(fence ? ["a fence"] : []), `${todo.length} to delete`];
-      return step(`${says}, and plans ${what.join(", ")}`, todo.length === 0 && !changes ? goesOn(plan.listing) : (next) => to(next, plan));
+      return step(`${says}, and plans ${what.join(", ")}`, todo.length === 0 && !changes ? turnsToAttachments(plan.listing) : (next) => to(next, plan));
     });
   }
 
@@ -156,7 +156,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
 
   function deletes(): readonly Step[] {
     const [first, ...others] = me.todo;
-    if (first === undefined) return [step("is done", rules.raisesFirst ? goesOn(me.listing) : (next) => to(next, { at: "raise" }))];
+    if (first === undefined) return [step("is done", rules.raisesFirst ? turnsToAttachments(me.listing) : (next) => to(next, { at: "raise" }))];
     const request: Request = first.kind === "mark row" ? { ...first, from: (rules.marksAsRead ? me.control : world.control)?.stamp ?? 0 } : first;
     return asks(world, {
       says: `K${n} ${requestText(request)}`,
@@ -165,7 +165,7 @@ export function cleanerSteps(world: World, n: number, setting: Setting): readonl
         // Who holds it meanwhile keeps it.
         const spared = answer === "refused" && first.kind === "mark row" ? first.name : undefined;
         const todo = others.filter((one) => spared === undefined || !("name" in one) || !sameName(one.name, spared));
-        if (todo.length === 0 && rules.raisesFirst) goesOn(me.listing)(next);
+        if (todo.length === 0 && rules.raisesFirst) turnsToAttachments(me.listing)(next);
         else to(next, { todo });
       },
       unanswered: end,

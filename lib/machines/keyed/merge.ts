@@ -8,7 +8,7 @@
 // nothing per row but where a patch is applied. bench/fold.ts measures it.
 
 import { assert } from "../../model/assert.ts";
-import { messageOf, TidemarkError } from "../../model/errors.ts";
+import { TidemarkError } from "../../model/errors.ts";
 import { compareBytes } from "../../model/bytes.ts";
 import { RECORD_DELETE, RECORD_PATCH, rowAtOrBehind, type Rows, type RowSink } from "../../model/rows.ts";
 import {
@@ -144,8 +144,9 @@ export function patchedValue({ words, bytes, patches }: SortedFold, word: number
     try {
       value = patchValue(value, bytes.subarray(start, start + patches[patch + PATCH_LENGTH]));
     } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
       const key = bytes.toString("utf8", words[word + KEY_START], words[word + KEY_START] + words[word + KEY_LENGTH]);
-      throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${messageOf(error)}`, { cause: error });
+      throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${error.message}`, { cause: error });
     }
   }
   assert(value !== undefined, "a key whose base is not known has patches");

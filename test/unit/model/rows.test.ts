@@ -2,27 +2,16 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { keyOfRow, releaseRows, rowAtOrBehind, type Rows, sliceRows } from "../../../lib/model/rows.ts";
+import { keyOfRow, releaseRows, rowAtOrBehind, sliceRows } from "../../../lib/model/rows.ts";
+import { rowsOf as columnsOf } from "../machines/keyed/log.ts";
 
 interface Row {
   readonly key: string;
   readonly value: string;
 }
 
-const endsOf = (texts: readonly string[]) => Uint32Array.from(texts.map((_, at) => Buffer.byteLength(texts.slice(0, at + 1).join(""))));
-
-function rowsOf(records: readonly Row[]): Rows {
-  const [keys, values] = [records.map(({ key }) => key), records.map(({ value }) => value)];
-  return {
-    count: records.length,
-    keys: Buffer.from(keys.join("")),
-    keyEnds: endsOf(keys),
-    values: Buffer.from(values.join("")),
-    valueEnds: endsOf(values),
-    indexes: Float64Array.from(records, (_, at) => at + 1),
-    times: Float64Array.from(records, (_, at) => 10 * (at + 1)),
-  };
-}
+/** The first has index 1 and time 10, the next 2 and 20, and so on. */
+const rowsOf = (records: readonly Row[]) => columnsOf(records.map((record, at) => ({ ...record, index: at + 1, timeMs: 10 * (at + 1) })));
 
 const records = fc
   .uniqueArray(fc.string({ minLength: 1, maxLength: 4, unit: fc.constantFrom(..."abc") }), { maxLength: 12 })

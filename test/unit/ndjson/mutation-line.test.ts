@@ -4,6 +4,7 @@ import { type InputBatch, readBatches } from "../../../lib/ndjson/batches.ts";
 import { parseMutation } from "../../../lib/ndjson/mutation-line.ts";
 import { recordLines } from "../../../lib/ndjson/record-lines.ts";
 import { isTidemarkError } from "../../../lib/model/errors.ts";
+import { rowsOf } from "../machines/keyed/log.ts";
 
 const space = fc.stringMatching(/^[ \t\r]{0,3}$/);
 const key = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }).filter((text) => text.isWellFormed());
@@ -146,22 +147,4 @@ async function batchesOf(chunks: AsyncIterable<Buffer>, options: Parameters<type
       ...(mutation.kind !== "delete" && { value: Buffer.from(mutation.value) }),
     })),
   }));
-}
-
-function rowsOf(rows: readonly { readonly key: string; readonly value: string; readonly index: number; readonly timeMs: number }[]) {
-  const ends = (texts: readonly string[]): Uint32Array => {
-    let end = 0;
-    return Uint32Array.from(texts, (text) => (end += Buffer.byteLength(text)));
-  };
-  const keys = rows.map((row) => row.key);
-  const values = rows.map((row) => row.value);
-  return {
-    count: rows.length,
-    keys: Buffer.from(keys.join("")),
-    keyEnds: ends(keys),
-    values: Buffer.from(values.join("")),
-    valueEnds: ends(values),
-    indexes: Float64Array.from(rows, ({ index }) => index),
-    times: Float64Array.from(rows, ({ timeMs }) => timeMs),
-  };
 }

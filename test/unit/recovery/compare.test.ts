@@ -3,25 +3,12 @@
 import { expect, test } from "vitest";
 import type { Rows } from "../../../lib/model/rows.ts";
 import { firstDifference } from "../../../lib/recovery/compare.ts";
+import { rowsOf } from "../machines/keyed/log.ts";
 
 type Record = readonly [key: string, value: string, index: number, timeMs: number];
 
-function pageOf(records: readonly Record[]): Rows {
-  const endsOf = (texts: readonly string[]) => Uint32Array.from(texts.map((_, at) => texts.slice(0, at + 1).join("").length));
-  const [keys, values] = [records.map(([key]) => key), records.map(([, value]) => value)];
-  return {
-    count: records.length,
-    keys: Buffer.from(keys.join("")),
-    keyEnds: endsOf(keys),
-    values: Buffer.from(values.join("")),
-    valueEnds: endsOf(values),
-    indexes: Float64Array.from(records, ([, , index]) => index),
-    times: Float64Array.from(records, ([, , , timeMs]) => timeMs),
-  };
-}
-
 async function* streamOf(...pages: readonly (readonly Record[])[]): AsyncGenerator<Rows> {
-  for (const page of pages) yield pageOf(page);
+  for (const page of pages) yield rowsOf(page.map(([key, value, index, timeMs]) => ({ key, value, index, timeMs })));
 }
 
 const RECORDS: readonly Record[] = [
