@@ -4,9 +4,8 @@
 // What was appended is told as a prefix of the input, the one thing that a caller can go on from: after a failure batches
 // behind it may or may not be in the log, and with a producer's numbers they can be appended again and apply once.
 
-import { assert } from "../lib/model/assert.ts";
 import { callError, TidemarkError } from "../lib/model/errors.ts";
-import { BATCH_BYTES_MAX, WRITER_WAITING_BYTES_MAX } from "../lib/model/limits.ts";
+import { BATCH_BYTES_MAX } from "../lib/model/limits.ts";
 import type { Index } from "../lib/model/position.ts";
 import { lastIndexes, type ShardOutcome, type TableWriter } from "../lib/jobs/append.ts";
 import type { InputBatch } from "../lib/ndjson/batches.ts";
@@ -38,8 +37,7 @@ export interface AppendReport {
 }
 
 /** Key and value bytes of batches that are not acknowledged yet. */
-const IN_FLIGHT_BYTES_MAX = WRITER_WAITING_BYTES_MAX / 2;
-assert(IN_FLIGHT_BYTES_MAX + BATCH_BYTES_MAX <= WRITER_WAITING_BYTES_MAX, "no batch waits for room in its writer, where a later one could overtake it");
+const IN_FLIGHT_BYTES_MAX = BATCH_BYTES_MAX;
 
 type Landing = { readonly kind: "appended"; readonly outcomes: readonly ShardOutcome[] } | { readonly kind: "failed"; readonly error: unknown };
 

@@ -42,8 +42,6 @@ export const REDO_FILE_BATCHES_MAX = 4_096;
 export const REDO_FILE_BYTES_MAX = 24 * MIB;
 /** Decoding holds 16 bytes for each mutation, beside its key and value. */
 export const REDO_FILE_MUTATIONS_MAX = 1_000_000;
-/** Batches that wait in one writer; a caller that appends more waits. */
-export const WRITER_WAITING_BYTES_MAX = 32 * MIB;
 
 /** Body of one call that appends. Lambda counts a body as the text that its event holds, which may be base64, and its headers with it. */
 export const INGEST_BODY_BYTES_MAX = 4 * MIB;
@@ -124,8 +122,7 @@ assert(KEY_BYTES_MAX + VALUE_BYTES_MAX <= BATCH_BYTES_MAX, "the largest mutation
 assert(BATCH_BYTES_MAX <= REDO_FILE_BYTES_MAX && BATCH_MUTATIONS_MAX <= REDO_FILE_MUTATIONS_MAX, "the largest batch fits a redo file");
 assert((INGEST_BODY_BYTES_MAX * 4) / 3 + 64 * KIB <= LAMBDA_CALL_BYTES_MAX, "a body and its headers fit a call of Lambda");
 assert(
-  LAMBDA_CALL_BYTES_MAX <= Math.min(REDO_FILE_BYTES_MAX, WRITER_WAITING_BYTES_MAX) &&
-    LAMBDA_CALL_BYTES_MAX / MUTATION_TEXT_BYTES_MIN <= REDO_FILE_MUTATIONS_MAX,
+  LAMBDA_CALL_BYTES_MAX <= REDO_FILE_BYTES_MAX && LAMBDA_CALL_BYTES_MAX / MUTATION_TEXT_BYTES_MIN <= REDO_FILE_MUTATIONS_MAX,
   "what one call brings fits one redo file",
 );
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");

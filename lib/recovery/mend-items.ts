@@ -17,7 +17,7 @@ import {
   tailAttributes,
   tailItem,
 } from "../checkpoint/items.ts";
-import { type Checkpoint, checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
+import { type Checkpoint, checkpointBorder, type Control, type HistoryRow, type TailHint } from "../model/control.ts";
 import { damagedItem, isTidemarkError, messageOf, TidemarkError } from "../model/errors.ts";
 import { incarnationPrefix, parseObjectName, type ShardId, shardName, snapshotKey } from "../model/names.ts";
 import { type Epoch, type Index, toIndex } from "../model/position.ts";
@@ -25,7 +25,7 @@ import type { Attributes, CheckpointStore, ItemChange, ItemKey } from "../ports/
 import type { Clock } from "../ports/clock.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Random } from "../ports/random.ts";
-import type { Life } from "../redo-log/read.ts";
+import { type Life, readHead } from "../redo-log/read.ts";
 import { findTail, publishTail } from "../redo-log/tail.ts";
 import { openGeneration } from "../snapshot/generation.ts";
 import { MAGIC } from "../snapshot/parquet/layout.ts";
@@ -108,13 +108,14 @@ async function wrongRows(deps: MendDeps, id: ShardId, { incarnation, checkpoint 
   return [...wrong, { item, fault, when: [{ kind: "absent" }], make: async () => historyAttributes(await rowOf(deps, life, item)) }];
 }
 
-async function wrongTail({ objects, checkpoints, clock }: MendDeps, id: ShardId, control: Control): Promise<readonly WrongItem[]> {
+async function wrongTail(deps: MendDeps, id: ShardId, control: Control): Promise<readonly WrongItem[]> {
+  const { objects, checkpoints, clock } = deps;
   const { incarnation } = control;
   const item = tailItem(id);
   const found = await checkpoints.get(item);
   const tail = await readable(async () => found && parseTail(found));
-  if (tail !== undefined && !(tail instanceof TidemarkError) && tail.incarnation === incarnation) return [];
-  const fault = tail instanceof TidemarkError ? tail : damagedItem(itemName(item), "it is missing, or of another incarnation than the control item");
+  const fault = tail instanceof TidemarkError ? tail : await wrongIn(deps, id, { control, tail });
+  if (fault === undefined) return [];
   const make = async (): Promise<Attributes> => {
     // Where there are objects of the tail's incarnation alone, the control item is the one that is wrong, and what it names is nobody's.
     if (!(await hasObjects(objects, id, incarnation)) && found !== undefined && (await hasObjects(objects, id, String(found.attributes.incarnation))))
@@ -122,6 +123,26 @@ async function wrongTail({ objects, checkpoints, clock }: MendDeps, id: ShardId,
     return tailAttributes(newTail(incarnation, clock.now(), checkpointBorder(control)));
   };
   return [{ item, fault, when: [], make }];
+}
+
+/** A tail that is of another life, or lies beside the log that goes on from the checkpoint. What cannot be read of that, verification tells. */
+async function wrongIn(
+  { objects }: MendDeps,
+  id: ShardId,
+  { control, tail }: { readonly control: Control; readonly tail: TailHint | undefined },
+): Promise<TidemarkError | undefined> {
+  const { incarnation } = control;
+  const name = itemName(tailItem(id));
+  if (tail?.incarnation !== incarnation) return damagedItem(name, "it is missing, or of another incarnation than the control item");
+  let border = checkpointBorder(control);
+  if (tail.border.next < border.next) return undefined;
+  while (border.next < tail.border.next) {
+    const step = await readHead({ objects }, { id, incarnation }, border);
+    if (step.kind !== "found") return undefined;
+    border = step.border;
+  }
+  const isOnChain = border.next === tail.border.next && border.digest === tail.border.digest;
+  return isOnChain ? undefined : damagedItem(name, `the log is another at ${tail.border.next}`);
 }
 
 async function hasObjects(objects: Pick<ObjectStore, "list">, id: ShardId, incarnation: string): Promise<boolean> {

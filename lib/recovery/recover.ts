@@ -83,7 +83,10 @@ export interface ShardView {
  */
 export async function recover(deps: RecoverDeps, request: RecoverRequest): Promise<ShardView> {
   const loaded = await load(deps, request, new Map());
-  return loaded === "unopened" ? emptyView(request) : view(deps, request, loaded);
+  if (loaded !== "unopened") return view(deps, request, loaded);
+  const { id, at: { index = 0 } = {} } = request;
+  if (index > 0) throw beyondTail(id, index, 0);
+  return emptyView(request);
 }
 
 interface Loaded {
@@ -103,10 +106,7 @@ async function load(deps: RecoverDeps, request: RecoverRequest, damaged: Readonl
   const { id, codec, at = {} } = request;
   for (let attempt = 0; attempt < RECOVER_ATTEMPTS_MAX; attempt++) {
     const control = await readControl(deps.checkpoints, id);
-    if (control === undefined) {
-      if ((at.index ?? 0) > 0) throw beyondTail(id, at.index ?? 0, 0);
-      return "unopened";
-    }
+    if (control === undefined) return "unopened";
     const life = { id, incarnation: control.incarnation };
     const rows = await readHistory(deps.checkpoints, id);
     const outcome = await loadState(deps, { life, codec, control, rows, bound: at, damaged });
@@ -148,8 +148,8 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     if (key !== undefined) damaged.set(key, error as TidemarkError);
     await held.release();
     const loaded = await load(deps, { ...request, at: { index } }, damaged);
+    // The table was deleted meanwhile: what there is now, if anything, is of another log.
     if (loaded === "unopened") throw error;
-    // The table was deleted meanwhile and made again: what was read is of another log.
     if (loaded.incarnation !== incarnation) {
       await loaded.held.release();
       throw error;

@@ -6,12 +6,12 @@ import { isDeepStrictEqual } from "node:util";
 import { readControl, readHistory } from "../checkpoint/control.ts";
 import { checkpointAttributes, controlItem, itemName, tailItem } from "../checkpoint/items.ts";
 import { rowsCollector } from "../machines/keyed/collect.ts";
-import { checkpointBorder, type Control, type HistoryRow } from "../model/control.ts";
+import { checkpointBorder, type Control, type HistoryRow, type TailHint } from "../model/control.ts";
 import { damagedItem, damagedObject, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { incarnationPrefix, redoKey, type ShardId, shardName } from "../model/names.ts";
-import { type Border, type Index, ORIGIN } from "../model/position.ts";
+import { type Border, ORIGIN } from "../model/position.ts";
 import { releaseRows, type Rows } from "../model/rows.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
@@ -81,8 +81,8 @@ async function verifyLife(deps: VerifyDeps, subject: Subject): Promise<VerifyRep
   const { id, control } = subject;
   const kept = subject.rows.filter(({ state }) => state === "kept").sort((a, b) => a.index - b.index);
   const findings: Finding[] = [];
-  await noting(findings, () => verifyItems(deps, subject));
-  const log = await verifyLog(deps, subject, findings);
+  const tail = await noting(findings, () => verifyItems(deps, subject));
+  const log = await verifyLog(deps, { ...subject, tail }, findings);
   let replayed = 0;
   let bytes = log.bytes;
   let previous: HistoryRow | "empty" | undefined = control.lowWater === ORIGIN.next ? "empty" : undefined;
@@ -101,7 +101,7 @@ async function verifyLife(deps: VerifyDeps, subject: Subject): Promise<VerifyRep
 }
 
 /** The mark lies within what captures hold, the checkpoint is that of its generation's row, and the tail that of the shard's life. */
-async function verifyItems({ checkpoints }: VerifyDeps, { id, control, rows }: Subject): Promise<void> {
+async function verifyItems({ checkpoints }: VerifyDeps, { id, control, rows }: Subject): Promise<TailHint> {
   const { checkpoint, incarnation, lowWater } = control;
   if (lowWater < ORIGIN.next || lowWater > checkpointBorder(control).next)
     throw damagedItem(itemName(controlItem(id)), `its low-water mark is ${lowWater}, beyond what any capture holds`);
@@ -113,6 +113,7 @@ async function verifyItems({ checkpoints }: VerifyDeps, { id, control, rows }: S
     throw damagedItem(itemName(controlItem(id)), `the history row of its checkpoint, ${checkpoint.key}, is missing`);
   const tail = await readTail(checkpoints, id);
   if (tail?.incarnation !== incarnation) throw damagedItem(itemName(tailItem(id)), "it is missing, or of another incarnation than the control item");
+  return tail;
 }
 
 interface LogRead {
@@ -122,18 +123,27 @@ interface LogRead {
 
 /**
  * Reads the log from the mark to the tail; each generation's border must lie on its chain. Where the chain breaks, it is
- * taken up again at the next generation's border, whose row tells the digest.
+ * taken up again at the next generation's border, whose row tells the digest. Writers begin where the published tail says:
+ * that must be a border of the chain as well.
  */
-async function verifyLog(deps: VerifyDeps, subject: Subject, findings: Finding[]): Promise<LogRead> {
+async function verifyLog(deps: VerifyDeps, { tail, ...subject }: Subject & { readonly tail: TailHint | undefined }, findings: Finding[]): Promise<LogRead> {
   const { id, control, rows } = subject;
   const read: LogRead = { files: 0, bytes: 0 };
   const borders = rows.map(({ border }) => border).sort((a, b) => a.next - b.next);
   let from = await noting(findings, () => borderAtMark(deps, { id, incarnation: control.incarnation }, subject));
   let reached = control.lowWater;
+  let isOnChain = tail === undefined || tail.border.next < reached;
+  const passed = ({ next, digest }: Border): void => {
+    reached = next;
+    isOnChain ||= tail?.border.next === next && tail.border.digest === digest;
+  };
   for (;;) {
     const start = from;
-    const end = start && (await noting(findings, () => readStretch(deps, subject, { from: start, read, passed: (next) => (reached = next) })));
-    if (end === "tail") return read;
+    const end = start && (await noting(findings, () => readStretch(deps, subject, { from: start, read, passed })));
+    if (end === "tail") {
+      if (!isOnChain && findings.length === 0) findings.push({ object: itemName(tailItem(id)), what: `the log is another at ${tail?.border.next}` });
+      return read;
+    }
     from = borders.find(({ next }) => next > reached);
     if (from === undefined) return read;
     reached = from.next;
@@ -143,13 +153,13 @@ async function verifyLog(deps: VerifyDeps, subject: Subject, findings: Finding[]
 async function readStretch(
   deps: VerifyDeps,
   { id, control, rows }: Subject,
-  { from, read, passed }: { readonly from: Border; readonly read: LogRead; readonly passed: (next: Index) => void },
+  { from, read, passed }: { readonly from: Border; readonly read: LogRead; readonly passed: (border: Border) => void },
 ): Promise<"tail"> {
   const life = { id, incarnation: control.incarnation };
   const digests = new Map(rows.map(({ border }) => [border.next, border.digest] as const));
   let border = from;
   for (;;) {
-    passed(border.next);
+    passed(border);
     const known = digests.get(border.next);
     const key = redoKey(incarnationPrefix(id, control.incarnation), border.next);
     if (known !== undefined && known !== border.digest) throw damagedObject(key, "the log before it is not that of its generation");

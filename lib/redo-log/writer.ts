@@ -6,7 +6,7 @@
 // when an append fails without an answer, later batches of its producers are turned away until the doubtful one is repeated.
 
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../model/errors.ts";
-import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX, WRITER_WAITING_BYTES_MAX } from "../model/limits.ts";
+import { REDO_FILE_BATCHES_MAX, REDO_FILE_BYTES_MAX, REDO_FILE_MUTATIONS_MAX } from "../model/limits.ts";
 import { type Batch, batchBytes, checkMutations, checkProducer, type Mutation, type ProducerMark, type ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import { type Index, toIndex } from "../model/position.ts";
@@ -41,7 +41,7 @@ export type BatchOutcome =
 
 export interface Writer {
   /**
-   * Settles once the batch is durable.
+   * Settles once the batch is durable. Until then it is held in memory: who has many waits for some before handing in more.
    * @throws {TidemarkError} `retry`: no answer came; append the same batch again. `call`: the batch was refused, nothing was written.
    */
   append(batch: BatchRequest): Promise<BatchOutcome>;
@@ -57,9 +57,8 @@ interface Waiting {
 }
 
 export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarnation }: WriterOptions): Writer {
+  /** None passes another: a producer's order is that of its calls. */
   const waiting: Waiting[] = [];
-  /** Batches that find no room among those that wait. None passes another: a producer's order is that of its calls. */
-  const outside: Waiting[] = [];
   /** The marks of doubtful batches as they were first sent, by producer. */
   const inDoubt = new Map<string, ProducerMark>();
   let waitingBytes = 0;
@@ -77,8 +76,9 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
       if (closed) throw callError("closed-writer", `the writer of ${shardName(id)} is closed: make a new one`);
       const batch: Batch = { mutations: request.mutations, ...(request.mark && { mark: { ...request.mark, since: request.mark.since ?? toIndex(0) } }) };
       return new Promise<BatchOutcome>((settle, fail) => {
-        outside.push({ batch, bytes, settle, fail });
-        letIn();
+        waiting.push({ batch, bytes, settle, fail });
+        waitingBytes += bytes;
+        if (fileIsFull()) full.abort();
         pump ??= run();
       });
     },
@@ -99,19 +99,9 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
       // A life that has ended does not begin again: what is written for it would only lie about.
       if (sealed) for (const { settle } of group) settle({ kind: "sealed" });
       else if (group.length > 0) await appendGroup(group);
-      letIn();
     }
     // In the turn of the last look at the queue: a batch that comes later starts another run.
     pump = undefined;
-  }
-
-  function letIn(): void {
-    while (outside.length > 0 && (waitingBytes === 0 || waitingBytes + outside[0].bytes <= WRITER_WAITING_BYTES_MAX)) {
-      const [next] = outside.splice(0, 1);
-      waiting.push(next);
-      waitingBytes += next.bytes;
-    }
-    if (fileIsFull()) full.abort();
   }
 
   /** The next file's batches, from the front of the queue; batches that must not be sent now are turned away. */
@@ -194,12 +184,12 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
   function refuseBehind(group: readonly Waiting[], error: unknown): void {
     const producers = new Set(group.flatMap(({ batch: { mark } }) => mark?.producer ?? []));
     const isBehind = ({ batch: { mark } }: Waiting): boolean => mark !== undefined && producers.has(mark.producer);
-    for (const queue of [waiting, outside]) {
-      const refused = queue.filter(isBehind);
-      queue.splice(0, queue.length, ...queue.filter((entry) => !isBehind(entry)));
-      for (const { fail } of refused) fail(error);
+    const refused = waiting.filter(isBehind);
+    waiting.splice(0, waiting.length, ...waiting.filter((entry) => !isBehind(entry)));
+    for (const { bytes, fail } of refused) {
+      waitingBytes -= bytes;
+      fail(error);
     }
-    waitingBytes = waiting.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   function seal(group: readonly Waiting[]): void {

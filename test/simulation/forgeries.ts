@@ -20,8 +20,7 @@ const FORGERIES = 120;
 export async function forges(troupe: Troupe, copy: Copy): Promise<boolean> {
   const { random, id, settings } = troupe;
   const { redo, snapshots } = restsOn(troupe);
-  // Of the last redo file nothing tells the digest but a hint.
-  const key = oneOf(random, random.fraction() < 0.5 ? redo.slice(0, -1) : snapshots);
+  const key = oneOf(random, random.fraction() < 0.5 ? redo : snapshots);
   const sound = key === undefined ? undefined : copy.world.objects.objects.get(key);
   if (key === undefined || sound === undefined) return false;
   const isRedo = redo.includes(key);

@@ -41,7 +41,7 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
     { below: 0.55, what: "alterations", tries: 4, run: alters },
     { below: 0.75, what: "forgeries", tries: 2, run: forges },
     { below: 0.85, what: "strangers", tries: 1, run: meetsStrangers },
-    { below: 0.994, what: "large values", tries: 1, run: grows },
+    { below: 0.998, what: "large values", tries: 1, run: grows },
     { below: 1, what: "crowds", tries: 1, run: crowds },
   ];
   const { what, tries, run } = operations.find(({ below }) => chance < below) ?? operations[0];

@@ -64,4 +64,4 @@ async function recoverAll(troupe: Troupe, process: Process, alone: <T>(work: Pro
 }
 
 /** Share of the schedules at whose end every index is recovered. */
-const ALL_INDEXES = 0.02;
+const ALL_INDEXES = 0.01;

@@ -59,7 +59,7 @@ export interface Settings {
   readonly operation: number;
 }
 
-const STEPS_MIN = 100;
+const STEPS_MIN = 70;
 
 /** A few row groups for a handful of keys, most of which the store can copy; or parts of many row groups. */
 const TINY: SnapshotSizes = { pageRows: 1, groupBytes: 200, partBytes: 600, partBytesMin: 200, copyBytes: 500 };
@@ -78,7 +78,7 @@ export function drawSettings(random: Random): Settings {
       keepForMs: oneOf(0, 0, 0, 0, 1_000, 60_000),
     },
     codec: oneOf(...Array<ValueCodec>(9).fill("json"), "bytes"),
-    steps: STEPS_MIN + whole(0, 150),
+    steps: STEPS_MIN + whole(0, 100),
     writers: oneOf(1, 2, 2, 3),
     producers: whole(1, 2),
     strangers: whole(0, 1),
@@ -162,7 +162,7 @@ const SOURCED = 0.04;
 /** Share of those that planners keep going, some of them with two shards. */
 const KEPT = 0.06;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
-const MORE_STEPS = 150;
+const MORE_STEPS = 110;
 
 /** Few hands, few faults, and a writer that stalls while the others get so far that the name it claims is freed. */
 function ghostly({ policy, captures }: Settings): Partial<Settings> {

@@ -179,6 +179,26 @@ describe("a tail", () => {
     expect((await world.checkpoints.get(tailItem(shard.id)))?.attributes.next).toBe(shard.newer.border.next);
   });
 
+  test.each([
+    ["with a digest that is not the log's", { digest: "0".repeat(64) }],
+    ["in the middle of a redo file", { next: -1 }],
+  ])("%s is made anew, so that no writer goes on from it", async (_, wrong) => {
+    const before = await world.checkpoints.get(tailItem(shard.id));
+    const next = Number(before?.attributes.next) + ("next" in wrong ? wrong.next : 0);
+    await set(tailItem(shard.id), { ...wrong, next });
+    expect(await mend()).toEqual({ findings: [{ object: name("tail"), what: `the log is another at ${next}` }], rebuilt: [name("tail")], unreadable: [] });
+    const { next: to, digest } = (await world.checkpoints.get(tailItem(shard.id)))?.attributes ?? {};
+    expect([to, digest]).toEqual([before?.attributes.next, before?.attributes.digest]);
+    expect(await mend()).toEqual(NOTHING);
+  });
+
+  test("that lags behind the checkpoint, or lies beyond the log's end, is none of the items' faults", async () => {
+    await set(tailItem(shard.id), { next: 1, digest: "0".repeat(64) });
+    expect(await mend()).toEqual(NOTHING);
+    await set(tailItem(shard.id), { next: 9_999 });
+    expect(await mend()).toEqual(NOTHING);
+  });
+
   test("is left where there are objects of its life alone: then the control item is the one that is wrong", async () => {
     const plain = await worldWithTable();
     await appendEach(plain, [[putKey("a", 1)]]);

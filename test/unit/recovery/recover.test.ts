@@ -249,6 +249,18 @@ test("a view does not go on with another life of its shard", async () => {
   expect(await contentOf(await recover(world, request))).toEqual(["b=2@1"]);
 });
 
+test("a view of a table that is deleted meanwhile tells the damage that it met, not that its index is out of range", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await capture(world, { id, codec: "json" });
+  const view = await recover(world, request);
+  const key = await keyOf(world, 0);
+  world.objects.damage(key, (body) => body.fill(0x5a, 4, 40));
+  // A deletion takes the control item first.
+  await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+  await expect(view.rows().next()).rejects.toMatchObject({ kind: "repair", object: key });
+});
+
 async function makeAnew(world: MemoryWorld): Promise<void> {
   await deleteTable(world, id.table);
   await createTable(world, { name: id.table });

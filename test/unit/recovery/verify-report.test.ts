@@ -5,6 +5,7 @@ import { readHistory } from "../../../lib/checkpoint/control.ts";
 import { checkpointAttributes, controlItem, historyItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import type { HistoryRow } from "../../../lib/model/control.ts";
 import { RECOVER_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
+import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
 import { verifyShard, type VerifyReport } from "../../../lib/recovery/verify.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { appendEach, id, keysOf, type MemoryWorld, noAnswer, put, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
@@ -124,6 +125,25 @@ test("items that contradict each other are found, each by its name", async () =>
   expect((await named())[0]).toEqual(["shard#players/0 tail", "it is missing, or of another incarnation than the control item"]);
   await world.checkpoints.write([{ item: historyItem(id, newer), when: [], delete: true }]);
   expect((await named())[0]).toEqual([control, `the history row of its checkpoint, ${newer.key}, is missing`]);
+});
+
+test("a published tail is a border of the log, at which writers can begin", async () => {
+  const tail = (attributes: Attributes) => world.checkpoints.write([{ item: tailItem(id), when: [], set: attributes }]);
+  const findings = async () => (await verify()).findings;
+  const found = (next: number) => [{ object: "shard#players/0 tail", what: `the log is another at ${next}` }];
+  await tail({ digest: "0".repeat(64) });
+  expect(await findings()).toEqual(found(7));
+  // One that lags is as good.
+  await tail({ next: 5, digest: newer.border.digest });
+  expect(await findings()).toEqual([]);
+  await tail({ next: 5, digest: older.border.digest });
+  expect(await findings()).toEqual(found(5));
+  await tail({ next: 2, digest: "0".repeat(64) });
+  await setMark(older.border.next);
+  expect(await findings()).toEqual([]);
+  // Beyond the end a redo file is missing, and that is told alone.
+  await tail({ next: 8 });
+  expect((await findings()).map(({ object }) => object)).toEqual([redo[5].replace("6.redo", "7.redo")]);
 });
 
 /** The world, in which something happens before the first look at the history. */
