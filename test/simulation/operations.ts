@@ -1,6 +1,6 @@
 // What is tried on a copy of the stores in the middle of a schedule, each with a judgement of its own: objects are lost,
 // damaged or swapped, and repaired; an item is altered to something else; an encoding is edited behind right checksums; more
-// producers write than a shard remembers; values are large, and of every shape.
+// producers write than a shard remembers; values are large, and of every shape; what is asked in vain, and states that are held.
 
 import { zstdCompressSync } from "node:zlib";
 import { memoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
@@ -20,6 +20,7 @@ import { incarnationPrefix, shardName, STORE_KEY } from "../../lib/model/names.t
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { damagedItems } from "../damage/item-cases.ts";
 import { type Troupe, whole } from "./actors.ts";
+import { asksInVain, loops, views } from "./asking.ts";
 import { type Copy, copyOf, judge, NOTHING_DAMAGED, orRefused, restsOn } from "./copies.ts";
 import { oneOf, rot } from "./damage.ts";
 import { forges } from "./forgeries.ts";
@@ -37,11 +38,14 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
   const chance = random.fraction();
   const operations: readonly Operation[] = [
     { below: troupe.settings.gatherers > 0 ? 0.3 : 0, what: "attachments damaged", tries: 3, run: losesAttachment },
-    { below: 0.3, what: "repairs", tries: 2, run: loses },
-    { below: 0.55, what: "alterations", tries: 4, run: alters },
-    { below: 0.75, what: "forgeries", tries: 2, run: forges },
-    { below: 0.85, what: "strangers", tries: 1, run: meetsStrangers },
-    { below: 0.998, what: "large values", tries: 1, run: grows },
+    { below: 0.25, what: "repairs", tries: 2, run: loses },
+    { below: 0.47, what: "alterations", tries: 4, run: alters },
+    { below: 0.65, what: "forgeries", tries: 2, run: forges },
+    { below: 0.73, what: "strangers", tries: 1, run: meetsStrangers },
+    { below: 0.83, what: "large values", tries: 1, run: grows },
+    { below: 0.87, what: "vain calls", tries: 1, run: asksInVain },
+    { below: 0.96, what: "views", tries: 2, run: views },
+    { below: 0.998, what: "loops", tries: 1, run: loops },
     { below: 1, what: "crowds", tries: 1, run: crowds },
   ];
   const { what, tries, run } = operations.find(({ below }) => chance < below) ?? operations[0];

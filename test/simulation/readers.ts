@@ -107,7 +107,7 @@ export async function readOnce(troupe: Omit<Troupe, "stage">, process: Process, 
 }
 
 /** What the Parquet file of the state holds. */
-async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
+export async function rowsOfFile(view: ShardView): Promise<readonly Rows[]> {
   let pieces: Buffer[] = [];
   for await (const piece of view.snapshotFile()) {
     if (piece === "restart") pieces = [];
@@ -144,7 +144,7 @@ function countingAttempts({ world }: Process): { readonly world: World; readonly
   return { world: { ...world, checkpoints: { ...world.checkpoints, query } }, attempts: () => attempts };
 }
 
-async function checkOne(
+export async function checkOne(
   view: ShardView,
   rows: ReadonlyMap<string, { readonly value: string; readonly index: number; readonly timeMs: number }>,
   key: string,

@@ -1,0 +1,155 @@
+// What is asked of a copy of the stores: what may not be, which is refused and changes nothing; a state that is held while what
+// it rests on is damaged; and the loop of one process, until it is told to stop.
+
+import { openWriter, tableWriter } from "../../lib/jobs/append.ts";
+import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
+import { findRequest, requestCapture, requestCaptures } from "../../lib/jobs/requests.ts";
+import { runLoop } from "../../lib/jobs/run.ts";
+import { deleteTable, getShards, getTable, shardsOf, updateTable } from "../../lib/jobs/tables.ts";
+import { tableItem } from "../../lib/checkpoint/items.ts";
+import { isTidemarkError, messageOf, TidemarkError } from "../../lib/model/errors.ts";
+import { toIndex } from "../../lib/model/position.ts";
+import type { Table } from "../../lib/model/table.ts";
+import { recover } from "../../lib/recovery/recover.ts";
+import { lastSequence } from "../../lib/recovery/sessions.ts";
+import { type Troupe, whole } from "./actors.ts";
+import { type Copy, type CopiedWorld, judge, NOTHING_DAMAGED } from "./copies.ts";
+import { oneOf, rot } from "./damage.ts";
+import { broken } from "./promises.ts";
+import { checkOne, rowsOfFile } from "./readers.ts";
+import { difference, rowsOf } from "./truth.ts";
+
+/** What no caller may ask is refused with its code, and the stores are as they were. */
+export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
+  const { id, settings } = troupe;
+  const { world, log } = copy;
+  const table = await getTable(world, id.table);
+  const { codec } = settings;
+  const about = { name: table.name, shards: table.shards, codec, ...(table.source && { source: table.source }) };
+  const tail = log.tail.next - 1;
+  const lowWater = troupe.promises.control?.lowWater ?? 1;
+  const calls: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ["unknown-table", () => getTable(world, "nobody")],
+    ["unknown-table", () => deleteTable(world, "nobody")],
+    ["unknown-shard", () => getShards(world, { table: table.name, shard: table.shards })],
+    ["unknown-shard", () => requestCapture(world, { table: table.name, shard: table.shards })],
+    ["unknown-request", () => findRequest(world, id, "none")],
+    ["unknown-request", () => findRequest(world, id, "0".repeat(16))],
+    ["nothing-to-change", () => updateTable(world, table.name, {})],
+    ["named-twice", () => ensureTables(world, [{ name: "x" }, { name: "x" }])],
+    ["fixed-setting", () => ensureTables(world, [{ name: table.name, shards: table.shards, codec: codec === "json" ? "bytes" : "json" }])],
+    ...(table.source === undefined ? ([["fixed-setting", () => ensureTables(world, [{ ...about, shards: table.shards + 1 }])]] as const) : []),
+    // A source's table has one shard, and holds JSON.
+    ...(codec === "json" && table.shards === 1 ? ([["fixed-setting", () => ensureTables(world, [otherwise(about)])]] as const) : []),
+    ["sourced-table", async () => tableWriter(world, { ...table, source: "influxdb" })],
+    ["closed-writer", () => appendClosed(copy, troupe)],
+    ["out-of-range", () => recover(world, { id, codec, at: { index: toIndex(tail + 1) } })],
+    ["out-of-range", () => recover(world, { id: { ...id, shard: 9 }, codec, at: { index: toIndex(1) } })],
+    ...(lowWater > 1 ? ([["out-of-range", () => recover(world, { id, codec, at: { timeMs: 0 } })]] as const) : []),
+  ];
+  await areRefused(world, calls);
+  const sealed = await openWriter(world, { id, codec, incarnation: "0".repeat(16) }).append({ mutations: [{ kind: "delete", key: Buffer.from("k") }] });
+  if (sealed.kind !== "sealed") broken("I1", `a batch that was meant for another life was answered ${sealed.kind}`);
+  const asked = await requestCaptures(world, shardsOf(table));
+  for (const { id: of, request } of asked) if ((await findRequest(world, of, request)).state !== "pending") broken("I9", "what was asked for is not pending");
+  await world.checkpoints.write([{ item: tableItem(id.table), when: [], set: { state: "deleting" } }]);
+  await areRefused(world, [
+    ["table-being-deleted", () => ensureTables(world, [about])],
+    ["unknown-table", () => updateTable(world, table.name, { keepSnapshots: 4 })],
+  ]);
+  return true;
+}
+
+function otherwise(about: Pick<Table, "name" | "shards" | "codec" | "source">): Parameters<typeof ensureTables>[1][number] {
+  const { source, ...rest } = about;
+  return source === undefined ? { ...rest, source: "influxdb" } : rest;
+}
+
+async function appendClosed({ world }: Copy, { id, settings }: Troupe): Promise<unknown> {
+  const writer = openWriter(world, { id, codec: settings.codec });
+  await writer.close();
+  return writer.append({ mutations: [{ kind: "delete", key: Buffer.from("k") }] });
+}
+
+async function areRefused(world: CopiedWorld, calls: readonly (readonly [string, () => Promise<unknown>])[]): Promise<void> {
+  const before = contentOf(world);
+  for (const [code, call] of calls) {
+    const told = await call().then(
+      () => "nothing",
+      (error: unknown) => (isTidemarkError(error) && error.kind === "call" ? error.code : messageOf(error)),
+    );
+    if (told !== code) broken("I9", `what must be refused as ${code} was answered by ${told}`);
+    if (contentOf(world) !== before) broken("I9", `what was refused as ${code} changed the stores`);
+  }
+}
+
+function contentOf({ objects, checkpoints }: CopiedWorld): string {
+  return JSON.stringify([[...objects.objects.keys()], [...objects.uploads.keys()], checkpoints.items], (_, value: unknown) =>
+    typeof value === "bigint" ? String(value) : value,
+  );
+}
+
+/** A state that is held comes whole, however it is read, where a generation before the damaged one serves as well; or the damage is named. */
+export async function views(troupe: Troupe, copy: Copy): Promise<boolean> {
+  const { random, id, settings, promises } = troupe;
+  const { world, log } = copy;
+  const kept = [...promises.rows.values()].filter(({ state }) => state === "kept").sort((a, b) => b.index - a.index);
+  if (kept.length < 2) return false;
+  const view = await recover(world, { id, codec: settings.codec, pinned: random.fraction() < 0.7 });
+  const state = log.stateAt({ index: view.index });
+  const holds = await view.keep();
+  const damaged = new Set([oneOf(random, kept.slice(0, 2)).key]);
+  for (const key of damaged) {
+    if (random.fraction() < 0.2) await world.objects.deleteMany([key]);
+    else rot(world.objects, random, key);
+  }
+  const readings = [
+    async () => difference(await rowsOf(view.rows()), state),
+    async () => difference(await rowsOfFile(view), state),
+    async () => checkOne(view, state.rows, oneOf(random, ["none", ...state.rows.keys()])),
+    async () => ((await lastSequence(world, id, "p0", world.clock.now())) === state.sessions.get("p0") ? undefined : "the last sequence of p0 differs"),
+  ];
+  for (const read of random.fraction() < 0.5 ? readings : readings.toReversed()) {
+    const wrong = await read().catch((error: unknown) => refusalOf(error, damaged));
+    if (wrong !== undefined) broken("I8", `of a view at ${view.index} whose base is damaged: ${wrong}`);
+  }
+  for (const { key } of view.passedOver) if (!damaged.has(key)) broken("I8", `${key} was passed over, and is sound`);
+  if (holds && view.passedOver.length === 0 && !(await view.keep())) broken("I6", "a generation that is held is held no longer");
+  await view.close();
+  return true;
+}
+
+/** Damage that is named by its object is no wrong answer. An object that is gone is asked for again. */
+function refusalOf(error: unknown, damaged: ReadonlySet<string>): string | undefined {
+  const isNamed = isTidemarkError(error) && error.kind === "repair" && damaged.has(error.object ?? "");
+  return isNamed || (isTidemarkError(error) && error.kind === "retry") ? undefined : messageOf(error);
+}
+
+/** Some rounds of plan, capture and cleanup, with failures in between: the newest state is kept, and the loop ends when it is told to. */
+export async function loops(troupe: Troupe, copy: Copy): Promise<boolean> {
+  const { random, settings } = troupe;
+  const { world } = copy;
+  const rounds = whole(random, 1, 3);
+  const controller = new AbortController();
+  let begun = 0;
+  const failing = {
+    ...world,
+    clock: { ...world.clock, sleep: async () => endRound() },
+    checkpoints: {
+      ...world.checkpoints,
+      queryDirty: async (request: Parameters<typeof world.checkpoints.queryDirty>[0]) => {
+        if (random.fraction() < 0.3) throw new TidemarkError("retry", "no-answer", "no answer came");
+        return world.checkpoints.queryDirty(request);
+      },
+    },
+  };
+  const endRound = (): void => {
+    begun += 1;
+    world.clock.advance(settings.policy.captureAfterMs);
+    if (begun === rounds) controller.abort();
+  };
+  await runLoop(failing, { everyMs: 1_000, cleanEvery: 2, signal: controller.signal, onRound: () => undefined });
+  if (begun !== rounds) broken("I9", `the loop played ${begun} rounds, and was told to stop behind ${rounds}`);
+  if ((await judge(copy, troupe, NOTHING_DAMAGED)) !== "right") broken("I6", "the newest state is kept no longer");
+  return true;
+}
