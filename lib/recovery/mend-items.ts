@@ -171,7 +171,11 @@ async function mendCheckpoint(
   if (written.kind !== "written") throw contended(id);
 }
 
-/** The row of the snapshot that the item's key names, by its foot alone. It counts as not verified: no mark rests on it, and damage of the rest is found by who reads it. */
+/**
+ * The row of the snapshot that the item's key names, by its foot and its page indexes: of one that lost or got bytes before them
+ * the foot is whole, and would tell a wrong size. It counts as not verified: no mark rests on it, and damage of records is found
+ * by who reads them.
+ */
 async function rowOf({ objects }: MendDeps, { id, incarnation }: Life, item: ItemKey): Promise<HistoryRow> {
   const name = parseObjectName(`snapshots/${item.sort.slice(HISTORY_SORT.length)}.parquet`);
   if (name.kind !== "snapshot") throw damagedItem(itemName(item), "its key names no generation");
@@ -182,6 +186,7 @@ async function rowOf({ objects }: MendDeps, { id, incarnation }: Life, item: Ite
   const { table, shard, incarnation: life, index } = snapshot.description;
   if (shardName({ table, shard }) !== shardName(id) || life !== incarnation || index !== name.index)
     throw damagedItem(itemName(item), `${key} is the snapshot of ${table}/${shard} at index ${index}, of incarnation ${life}`);
+  for await (const _ of snapshot.verifyBytes([]));
   return { ...rowFrom(snapshot, name.epoch), key };
 }
 

@@ -76,6 +76,15 @@ test("a row that cleanup is deleting is left to it, whatever it says", async () 
   expect(stored(world)).toEqual(before);
 });
 
+test.each<[string, (body: Buffer) => Buffer]>([
+  ["lost its first bytes", (body) => body.subarray(9)],
+  ["got some at its front", (body) => Buffer.concat([Buffer.alloc(9), body])],
+])("a row whose snapshot %s is right, and left", async (_, damaged) => {
+  world.objects.damage(shard.newer.key, damaged);
+  expect(await mend()).toEqual(NOTHING);
+  expect((await readHistory(world.checkpoints, shard.id))[1]).toEqual(shard.newer);
+});
+
 test("a row whose key names no generation is told, and left", async () => {
   const item = { ...rowItem(), sort: `${rowItem().sort}x` };
   await world.checkpoints.write([{ item, when: [], put: { size: 1 } }]);
