@@ -27,6 +27,7 @@ import { forges } from "./forgeries.ts";
 import { readNamed } from "./gatherers.ts";
 import { crowds, grows } from "./growth.ts";
 import { broken } from "./promises.ts";
+import { deletesTable, manyShards } from "./tables.ts";
 
 /** Says what was tried; nothing where the shard suffers already, or has nothing yet. */
 export async function operate(troupe: Troupe): Promise<string | undefined> {
@@ -44,8 +45,10 @@ export async function operate(troupe: Troupe): Promise<string | undefined> {
     { below: 0.73, what: "strangers", tries: 1, run: meetsStrangers },
     { below: 0.83, what: "large values", tries: 1, run: grows },
     { below: 0.87, what: "vain calls", tries: 1, run: asksInVain },
-    { below: 0.96, what: "views", tries: 2, run: views },
-    { below: 0.998, what: "loops", tries: 1, run: loops },
+    { below: 0.92, what: "views", tries: 2, run: views },
+    { below: 0.95, what: "loops", tries: 1, run: loops },
+    { below: 0.98, what: "deletions of tables", tries: 1, run: deletesTable },
+    { below: 0.998, what: "many shards", tries: 1, run: manyShards },
     { below: 1, what: "crowds", tries: 1, run: crowds },
   ];
   const { what, tries, run } = operations.find(({ below }) => chance < below) ?? operations[0];
