@@ -8,10 +8,15 @@ import { runLoop } from "../../lib/jobs/run.ts";
 import { deleteTable, getShards, getTable, shardsOf, updateTable } from "../../lib/jobs/tables.ts";
 import { tableItem } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError, messageOf, TidemarkError } from "../../lib/model/errors.ts";
+import { REDO_FILE_BATCHES_MAX, VALUE_BYTES_MAX } from "../../lib/model/limits.ts";
+import type { Mutation, ProducerMark } from "../../lib/model/mutation.ts";
 import { toIndex } from "../../lib/model/position.ts";
 import type { Table } from "../../lib/model/table.ts";
+import type { Random } from "../../lib/ports/random.ts";
+import { quarantine } from "../../lib/recovery/quarantine.ts";
 import { recover } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
+import { type EncodeRedoRequest, encodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { type Troupe, whole } from "./actors.ts";
 import { type Copy, type CopiedWorld, judge, NOTHING_DAMAGED } from "./copies.ts";
 import { oneOf, rot } from "./damage.ts";
@@ -21,7 +26,7 @@ import { difference, rowsOf } from "./truth.ts";
 
 /** What no caller may ask is refused with its code, and the stores are as they were. */
 export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
-  const { id, settings } = troupe;
+  const { id, settings, random } = troupe;
   const { world, log } = copy;
   const table = await getTable(world, id.table);
   const { codec } = settings;
@@ -48,6 +53,7 @@ export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
     ...(lowWater > 1 ? ([["out-of-range", () => recover(world, { id, codec, at: { timeMs: 0 } })]] as const) : []),
   ];
   await areRefused(world, calls);
+  for (let each = 0; each < 8; each++) encodesInVain(random);
   const sealed = await openWriter(world, { id, codec, incarnation: "0".repeat(16) }).append({ mutations: [{ kind: "delete", key: Buffer.from("k") }] });
   if (sealed.kind !== "sealed") broken("I1", `a batch that was meant for another life was answered ${sealed.kind}`);
   const asked = await requestCaptures(world, shardsOf(table));
@@ -59,6 +65,43 @@ export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
   ]);
   return true;
 }
+
+/** What no redo file may hold is a bug of whoever would write it, and is not written. */
+function encodesInVain(random: Random): void {
+  const batches = [{ mutations: [PUT], timeMs: 1 }];
+  const sound = { table: "t", shard: 0, incarnation: "0".repeat(16), first: toIndex(1), previousDigest: "0".repeat(64), writeId: "0".repeat(32), batches };
+  const marked = (mark: object) => ({ batches: [{ ...batches[0], mark: { producer: "p", sequence: 1n, since: 0, ...mark } as ProducerMark }] });
+  const holding = (...mutations: readonly Partial<typeof PUT>[]) => ({ batches: [{ ...batches[0], mutations: mutations.map((one) => ({ ...PUT, ...one })) }] });
+  const wrong: readonly Partial<EncodeRedoRequest>[] = [
+    { table: "_t" },
+    { shard: -1 },
+    { incarnation: "0" },
+    { first: toIndex(Number.MAX_SAFE_INTEGER) },
+    { previousDigest: "0" },
+    { writeId: "0" },
+    { batches: [] },
+    { batches: [{ ...batches[0], timeMs: 0.5 }] },
+    { batches: [{ ...batches[0], timeMs: 2 }, ...batches] },
+    { batches: Array.from({ length: REDO_FILE_BATCHES_MAX + 1 }, () => batches[0]) },
+    ...[{ producer: "" }, { producer: "\ud83c" }, { sequence: -1n }, { sequence: 1n << 192n }, { since: -1 }].map(marked),
+    holding({ key: Buffer.alloc(0) }),
+    holding({ key: Buffer.of(0x80) }),
+    holding({ key: Buffer.of(0x6b, 0xc3) }),
+    holding({ value: Buffer.alloc(VALUE_BYTES_MAX + 1) }),
+    holding(...Array.from({ length: 4 }, () => ({ value: LARGE }))),
+  ];
+  const request = { ...sound, ...oneOf(random, wrong) };
+  try {
+    encodeRedoFile(request);
+  } catch (error) {
+    if (isTidemarkError(error) && error.kind === "bug") return;
+    throw error;
+  }
+  broken("I8", "a redo file was encoded that nobody may read");
+}
+
+const PUT = { kind: "put", key: Buffer.from("k"), value: Buffer.from("1") } as const satisfies Mutation;
+const LARGE = Buffer.alloc(VALUE_BYTES_MAX);
 
 function otherwise(about: Pick<Table, "name" | "shards" | "codec" | "source">): Parameters<typeof ensureTables>[1][number] {
   const { source, ...rest } = about;
@@ -102,6 +145,11 @@ export async function views(troupe: Troupe, copy: Copy): Promise<boolean> {
   for (const key of damaged) {
     if (random.fraction() < 0.2) await world.objects.deleteMany([key]);
     else rot(world.objects, random, key);
+  }
+  for (const key of damaged) {
+    const kept = await quarantine(world, key, random.fraction() < 0.5 ? 0 : undefined);
+    const [is, was] = [world.objects.objects.get(kept ?? ""), world.objects.objects.get(key)];
+    if (was === undefined ? kept !== undefined : !is?.equals(was)) broken("I8", `the copy of ${key} in quarantine is another`);
   }
   const readings = [
     async () => difference(await rowsOf(view.rows()), state),

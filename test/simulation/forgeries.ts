@@ -1,11 +1,16 @@
 // Encodings that are edited and whose checksums are made right again (test/fuzz does so to samples, this to what a schedule made).
 
-import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { crc32, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
 import { keyOfRow } from "../../lib/model/rows.ts";
 import type { Random } from "../../lib/ports/random.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
+import { decodePage, pagePlace } from "../../lib/snapshot/parquet/decode.ts";
+import type { StoredGroup } from "../../lib/snapshot/parquet/footer.ts";
+import { COLUMNS, type GroupPages } from "../../lib/snapshot/parquet/layout.ts";
+import { makePage, openPage } from "../../lib/snapshot/parquet/page.ts";
+import { pagesOfIndex } from "../../lib/snapshot/parquet/page-index.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
 import { type Edit, EDITS, edited, EXTREMES } from "../fuzz/edited.ts";
 import { FOOT_END_BYTES, FOOT_START_BYTES, headerFor, redoPieces, sealedRedo, sealFoot } from "../fuzz/seals.ts";
@@ -32,6 +37,7 @@ export async function forges(troupe: Troupe, copy: Copy): Promise<boolean> {
     if (isRedo) await orRefused(async () => checkForgedRedo(wrong, key, sound));
     else await orRefused(() => checkForgedSnapshot(wrong, key));
   }
+  if (!isRedo) await forgesPages(random, sound, key);
   if (last === sound) return false;
   copy.world.objects.damage(key, () => last);
   const report = await orRefused(() => verifyShard(copy.world, { id, codec: settings.codec }));
@@ -92,6 +98,75 @@ async function checkForgedSnapshot(wrong: Buffer, key: string): Promise<void> {
     }
   }
   if (count !== opened.snapshot.rowCount) broken("I8", `${key} has ${count} records, and says ${opened.snapshot.rowCount}`);
+}
+
+/** Pages and page indexes, edited and made right again: what comes of them is in order, and as much as the row group says. */
+async function forgesPages(random: Random, sound: Buffer, key: string): Promise<void> {
+  const store = memoryObjectStore();
+  await store.createIfAbsent(key, sound);
+  const opened = await openSnapshot({ store }, { key });
+  if (opened.kind === "absent" || opened.snapshot.groups.length === 0) return;
+  const place = whole(random, 0, opened.snapshot.groups.length - 1);
+  const group = opened.snapshot.groups[place];
+  const [pages] = await opened.snapshot.pagesOf(place, place + 1);
+  for (let each = 0; each < FORGERIES; each++)
+    await orRefused(async () =>
+      random.fraction() < 0.5 ? checkForgedIndex(random, sound, key, group) : checkForgedPage(random, sound, key, { group, pages }),
+    );
+}
+
+function checkForgedIndex(random: Random, sound: Buffer, key: string, group: StoredGroup): void {
+  const { offset, byteLength, lengths } = group.index;
+  const isLonger = random.fraction() < 0.3;
+  const index = isLonger ? sound.subarray(offset, offset + byteLength) : edited(sound.subarray(offset, offset + byteLength), drawEdits(random));
+  const wrong = isLonger ? lengths.map((length) => (random.fraction() < 0.4 ? whole(random, 1, length + 9) : length)) : lengths;
+  const { rows, columns } = pagesOfIndex(key, group, index, wrong);
+  const sum = (counts: readonly number[]): number => counts.reduce((all, count) => all + count, 0);
+  if (sum(rows) !== group.rows || columns.some(({ bytes }, column) => sum(bytes) !== group.columns[column].byteLength))
+    broken("I8", `a page index of ${key} that was edited does not tile its row group`);
+}
+
+async function checkForgedPage(
+  random: Random,
+  sound: Buffer,
+  key: string,
+  { group, pages }: { readonly group: StoredGroup; readonly pages: GroupPages },
+): Promise<void> {
+  const page = whole(random, 0, pages.rows.length - 1);
+  const rows = pages.rows[page];
+  const column = whole(random, 0, COLUMNS.length - 1);
+  const isBare = random.fraction() < 0.2;
+  const made = await Promise.all(
+    COLUMNS.map(async (about, place) => {
+      const { offset, length } = pagePlace(group, pages, place, page);
+      const stored = sound.subarray(offset, offset + length);
+      const { checksums } = pages.columns[place];
+      if (place !== column) return { stored, checksum: checksums[page] };
+      // What is stored is edited itself, or what it holds, of which a page is made anew.
+      if (isBare) return { stored: edited(stored, drawEdits(random)), checksum: random.fraction() < 0.5 ? checksums[page] : crc32(stored) };
+      const raw = edited(Buffer.from(openPage(about, rows, checksums[page], stored)), drawEdits(random));
+      const { header, payload, checksum } = await makePage(about, rows, raw);
+      return { stored: Buffer.concat([header, payload]), checksum };
+    }),
+  );
+  const one: GroupPages = {
+    rows: [rows],
+    firstKeys: [pages.firstKeys[page]],
+    lastKeys: [pages.lastKeys[page]],
+    columns: made.map(({ stored, checksum }) => ({ bytes: [stored.length], checksums: [checksum] })),
+  };
+  const found = decodePage(
+    key,
+    one,
+    0,
+    made.map(({ stored }) => stored),
+  );
+  const keys = Array.from({ length: found.count }, (_, row) => Buffer.from(keyOfRow(found, row)));
+  const isOrdered = keys.every((each, row) => row === 0 || Buffer.compare(keys[row - 1], each) < 0);
+  const isSafe = [found.indexes, found.times].every((numbers) =>
+    numbers.subarray(0, found.count).every((number) => Number.isSafeInteger(number) && number >= 0),
+  );
+  if (found.count !== rows || !isOrdered || !isSafe) broken("I8", `a page of ${key} that was edited is read as ${found.count} rows for ${rows}, out of order`);
 }
 
 function drawEdits(random: Random): readonly Edit[] {

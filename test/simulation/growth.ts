@@ -37,11 +37,12 @@ export async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
         }),
       }),
     );
+    if (random.fraction() < 0.2) world.clock.advance(MONTHS_MS);
     const outcomes = await Promise.all(batches.map((batch) => writer.append(batch)));
     for (const { kind } of outcomes) if (kind !== "appended") broken("I1", `a batch was answered ${kind}, though the shard lives on`);
     // Of many records some that are folded one by one, or lie in a row group each, take longer than they are worth.
     const sizes = isMany || random.fraction() < 0.5 ? undefined : oneOf(random, settings.sizes);
-    const foldBytesMax = Math.max(settings.foldBytesMax, isMany ? 200_000 : 15_000);
+    const foldBytesMax = Math.max(settings.foldBytesMax, isMany ? oneOf(random, [200_000, 1 << 24]) : 15_000);
     const logBytesMax = isMany ? 1 << 20 : Math.max(settings.logBytesMax, 10_000);
     const { outcome } = await snapshotShard(world, { id, foldBytesMax, logBytesMax, sections: settings.sections, ...(sizes && { sizes }) });
     if (outcome.kind !== "completed" && outcome.kind !== "ignored" && outcome.kind !== "aborted") broken("I9", `a capture on a copy came out ${outcome.kind}`);
@@ -52,6 +53,9 @@ export async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
   await checkSound(troupe, world);
   return true;
 }
+
+/** Times of one page that lie further apart than 32 bits tell. */
+const MONTHS_MS = 100 * 86_400_000;
 
 /** Verification finds nothing. */
 async function checkSound({ id, settings }: Troupe, world: World): Promise<void> {

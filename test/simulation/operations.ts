@@ -5,6 +5,8 @@
 import { zstdCompressSync } from "node:zlib";
 import { memoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
 import { memoryObjectStore } from "../../lib/adapters/memory/object-store.ts";
+import type { Content } from "../../lib/attachments/attach.ts";
+import { readAttachment } from "../../lib/attachments/read.ts";
 import { askForCaptures } from "../../lib/jobs/ask.ts";
 import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { runCleanupTask } from "../../lib/jobs/cleanup-pass.ts";
@@ -17,6 +19,7 @@ import { createTable, getTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError, messageOf } from "../../lib/model/errors.ts";
 import { shardPartition, storeItem, tableItem } from "../../lib/checkpoint/items.ts";
 import { incarnationPrefix, shardName, STORE_KEY } from "../../lib/model/names.ts";
+import type { Random } from "../../lib/ports/random.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
 import { damagedItems } from "../damage/item-cases.ts";
 import { type Troupe, whole } from "./actors.ts";
@@ -117,6 +120,7 @@ async function losesAttachment({ random, promises, id }: Troupe, { world, log }:
   const value = oneOf(random, named);
   const key = `${incarnationPrefix(id, promises.control?.incarnation ?? "")}${(JSON.parse(value) as { object: string }).object}`;
   const sound = Buffer.from(world.objects.objects.get(key) ?? Buffer.alloc(0));
+  await refersWrongly(world, random, key, (JSON.parse(value) as { content: Content }).content);
   const chance = random.fraction();
   if (chance < 0.2) await world.objects.deleteMany([key]);
   else if (chance < 0.4) world.objects.damage(key, () => zstdCompressSync(Buffer.alloc(sound.length)));
@@ -133,6 +137,20 @@ async function losesAttachment({ random, promises, id }: Troupe, { world, log }:
   } else if (now?.equals(sound) === true || !isTidemarkError(error) || error.kind !== "repair" || error.object !== key)
     broken("I8", `the reading of ${key} came out ${messageOf(error)}`);
   return true;
+}
+
+/** What refers to an attachment says otherwise than the object: that is refused by its name. */
+async function refersWrongly(world: Copy["world"], random: Random, key: string, content: Content): Promise<void> {
+  const { bytes, frames } = content;
+  const others = [{ frames: [...frames, 9] }, { bytes: bytes + 1 }, { sha256: "0".repeat(64) }, ...(frames.length > 0 ? [{ frames: frames.slice(1) }] : [])];
+  const other = { ...content, ...oneOf<Partial<Content>>(random, others) };
+  try {
+    for await (const _ of readAttachment(world, key, other));
+  } catch (error) {
+    if (isTidemarkError(error) && error.kind === "repair" && error.object === key) return;
+    throw error;
+  }
+  broken("I8", `${key} was read as something else`);
 }
 
 /** One item of the shard or its table's, altered in one way, swapped or lost: no wrong state is served, neither as it is nor behind any job. */
