@@ -250,7 +250,6 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (header.previousDigest !== border.digest) return",
     replace: "if (header.previousDigest.length !== border.digest.length) return",
     tests: "I8 Damage is found, never served: a redo file that is missing",
-    notSimulated: "the simulation damages no redo file so that its checksums are right",
   },
   {
     id: "I8-missing",
@@ -259,7 +258,6 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!(await goesOn(deps, life, seen.border.next))) return",
     replace: "if (goesOn !== undefined) return",
     tests: "I8 Damage is found, never served: a redo file that is missing",
-    notSimulated: "the simulation loses no redo file: a stalled writer could take its name, and that is two faults at once",
   },
   {
     id: "I8-fallback",

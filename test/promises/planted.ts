@@ -195,6 +195,13 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     replace: "",
   },
   {
+    id: "tail",
+    what: "verification takes any digest of the published tail",
+    file: "lib/recovery/verify.ts",
+    find: "isOnChain ||= tail?.border.next === next && tail.border.digest === digest;",
+    replace: "isOnChain ||= tail?.border.next === next;",
+  },
+  {
     id: "doubt",
     what: "a generation that was passed over is not doubted",
     file: "lib/snapshot/conclude.ts",
