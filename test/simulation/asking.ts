@@ -127,9 +127,7 @@ async function areRefused(world: CopiedWorld, calls: readonly (readonly [string,
 }
 
 function contentOf({ objects, checkpoints }: CopiedWorld): string {
-  return JSON.stringify([[...objects.objects.keys()], [...objects.uploads.keys()], checkpoints.items], (_, value: unknown) =>
-    typeof value === "bigint" ? String(value) : value,
-  );
+  return JSON.stringify([[...objects.objects.keys()], [...objects.uploads.keys()], checkpoints.items]);
 }
 
 /** A state that is held comes whole, however it is read, where a generation before the damaged one serves as well; or the damage is named. */
