@@ -109,7 +109,7 @@ async function killUntilDone(): Promise<void> {
 /** One process, until it is done or killed. */
 async function live(): Promise<Life> {
   const env = { ...environment(server.endpoint, server.bucket), ...RUNTIME_ENVIRONMENT };
-  const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.mjs"), folder, server.bucket], {
+  const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.cjs"), folder, server.bucket], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });

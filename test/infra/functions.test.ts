@@ -115,7 +115,7 @@ describe("every function", () => {
   });
 
   test("whose bundle is missing is told of with the remedy", () => {
-    expect(() => synthesize({ bundles: "/nowhere" })).toThrow('/nowhere/plan/index.mjs is missing, the bundle of the function plan: run "npm run build" first');
+    expect(() => synthesize({ bundles: "/nowhere" })).toThrow('/nowhere/plan/index.cjs is missing, the bundle of the function plan: run "npm run build" first');
   });
 });
 

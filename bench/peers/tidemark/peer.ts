@@ -50,7 +50,7 @@ const RECOVERIES: readonly { readonly format: string; readonly action: string; r
 async function run(bench: Bench): Promise<void> {
   const { folder, bucket, data, measure, check } = bench;
   await build({ ...FOR_LAMBDA, entryPoints: [WORKER], outdir: folder });
-  const worker = (...args: readonly string[]) => ["env", ...ENVIRONMENT, process.execPath, join(folder, "worker.mjs"), folder, bucket, ...args] as const;
+  const worker = (...args: readonly string[]) => ["env", ...ENVIRONMENT, process.execPath, join(folder, "worker.cjs"), folder, bucket, ...args] as const;
   await bench.run(...worker("create"));
   await measure({ task: "append all", command: worker("append", data.base) });
   await measure({ task: "capture all", comparisons: ["size of a snapshot"], command: worker("capture") });
