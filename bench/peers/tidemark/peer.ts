@@ -6,13 +6,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { FOR_LAMBDA } from "../../../functions/bundle.ts";
-import { RUNTIME_ENVIRONMENT } from "../../../infra/runtime.ts";
+import { SNAPSHOT_ENVIRONMENT } from "../../../infra/runtime.ts";
 import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import type { Comparison } from "../comparisons.ts";
 import { type ChangeSet, contentOf, type KeyValue, linesOf, recordsOf } from "../data.ts";
 import type { Bench, Peer } from "../peer.ts";
 
-const ENVIRONMENT = Object.entries(RUNTIME_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
+const ENVIRONMENT = Object.entries(SNAPSHOT_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
 
 export const tidemark: Peer = {
