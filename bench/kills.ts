@@ -18,7 +18,7 @@ import { build } from "esbuild";
 import { z } from "zod";
 import { appendStream } from "../cli/append-stream.ts";
 import { FOR_LAMBDA } from "../functions/bundle.ts";
-import { RUNTIME_ENVIRONMENT } from "../infra/runtime.ts";
+import { SNAPSHOT_ENVIRONMENT } from "../infra/runtime.ts";
 import { s3Client } from "../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../lib/adapters/aws/object-store.ts";
 import { localCheckpointStore } from "../lib/adapters/local/checkpoint-store.ts";
@@ -108,8 +108,8 @@ async function killUntilDone(): Promise<void> {
 
 /** One process, until it is done or killed. */
 async function live(): Promise<Life> {
-  const env = { ...environment(server.endpoint, server.bucket), ...RUNTIME_ENVIRONMENT };
-  const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.mjs"), folder, server.bucket], {
+  const env = { ...environment(server.endpoint, server.bucket), ...SNAPSHOT_ENVIRONMENT };
+  const worker: ChildProcess = spawn(process.execPath, [join(folder, "kills-worker.cjs"), folder, server.bucket], {
     env,
     stdio: ["ignore", "pipe", "inherit"],
   });

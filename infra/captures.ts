@@ -9,6 +9,7 @@ import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./
 import { cleanupPermissions, planPermissions, sendPermissions, snapshotPermissions, together } from "./permissions.ts";
 import type { SnapshotPipelineProps } from "./props.ts";
 import { deadLetterEnvironment, type QueueWithDeadLetters, shardQueue } from "./queues.ts";
+import { SNAPSHOT_ENVIRONMENT } from "./runtime.ts";
 import { schedule } from "./schedules.ts";
 
 export const PLAN_EVERY = Duration.minutes(1);
@@ -43,7 +44,7 @@ export function captures(scope: Construct, settings: FunctionSettings, { plan, s
       timeout: snapshotTimeout,
       memorySize: snapshot?.memorySize ?? MEMORY_MIB.snapshot,
       permissions: together(snapshotPermissions(storage), sendPermissions(queues.snapshot.queue, queues.cleanup.queue, queues.snapshot.deadLetters)),
-      environment: { ...snapshotQueue, ...cleanupQueue, ...deadLetterEnvironment(queues.snapshot) },
+      environment: { ...SNAPSHOT_ENVIRONMENT, ...snapshotQueue, ...cleanupQueue, ...deadLetterEnvironment(queues.snapshot) },
       // A long capture is continued by messages to itself. Lambda would take that for a loop and end it after 16.
       recursiveLoop: RecursiveLoop.ALLOW,
     }),

@@ -145,8 +145,8 @@ const NETWORK_ACTIONS = [
 
 function bundleOf(bundles: string, name: FunctionName): string {
   const folder = `${bundles}/${name}`;
-  if (!existsSync(`${folder}/index.mjs`)) {
-    throw callError("no-bundle", `${folder}/index.mjs is missing, the bundle of the function ${name}: run "npm run build" first`);
+  if (!existsSync(`${folder}/index.cjs`)) {
+    throw callError("no-bundle", `${folder}/index.cjs is missing, the bundle of the function ${name}: run "npm run build" first`);
   }
   return folder;
 }

@@ -51,10 +51,13 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(out, { recursive: true }));
 
-/** What the bundle exports as its handler, told by a fresh process; rejects as that process ends. */
+/** What the bundle exports as its handler, and whether that loads undici, told by a fresh process; rejects as that process ends. */
 async function started(name: string, env: Readonly<Record<string, string>>): Promise<string> {
-  const script = "import(process.argv[1]).then(({ handler }) => process.stdout.write(typeof handler))";
-  const { stdout } = await run(process.execPath, ["-e", script, join(out, name, "index.mjs")], { env });
+  const script = `
+    const { handler } = require(process.argv[1]);
+    const hasUndici = process.moduleLoadList.some((module) => module.includes("undici"));
+    process.stdout.write(typeof handler + (hasUndici ? " with undici" : ""));`;
+  const { stdout } = await run(process.execPath, ["-e", script, join(out, name, "index.cjs")], { env });
   return stdout;
 }
 
@@ -65,7 +68,7 @@ test("there is one for each function, and no other", () => {
 describe.each(functions)("%s", (name, own) => {
   test("starts alone, from one file of bounded size", async () => {
     expect(await started(name, { ...COMMON, ...own })).toBe("function");
-    expect(statSync(join(out, name, "index.mjs")).size).toBeLessThan(name === "influxdb" ? INFLUXDB_BYTES_MAX : BUNDLE_BYTES_MAX);
+    expect(statSync(join(out, name, "index.cjs")).size).toBeLessThan(name === "influxdb" ? INFLUXDB_BYTES_MAX : BUNDLE_BYTES_MAX);
   });
 
   test("says at its start which variables lack", async () => {
@@ -80,6 +83,6 @@ describe.each(functions)("%s", (name, own) => {
 
 test("those without business with objects hold no client of S3", async () => {
   const withS3: string[] = [];
-  for (const { name } of bundles) if ((await readFile(join(out, name, "index.mjs"), "utf8")).includes("CompleteMultipartUpload")) withS3.push(name);
+  for (const { name } of bundles) if ((await readFile(join(out, name, "index.cjs"), "utf8")).includes("CompleteMultipartUpload")) withS3.push(name);
   expect(withS3.sort()).toEqual(["cleanup", "influxdb", "ingest", "ingest-queue", "snapshot", "tables"]);
 });

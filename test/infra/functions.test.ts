@@ -53,6 +53,12 @@ describe("every function", () => {
     }
   });
 
+  test("lets the heap of captures grow", () => {
+    const options = functionsOf(plain).map(([name, { Environment }]) => [name, Object(Environment).Variables.NODE_OPTIONS]);
+    const others = FUNCTION_NAMES.filter((name) => name !== "snapshot").map((name) => [name, "--max-semi-space-size=2"]);
+    expect(Object.fromEntries(options)).toEqual({ ...Object.fromEntries(others), snapshot: "--max-semi-space-size=2 --max-old-space-size=2048" });
+  });
+
   test("knows the queues that it sends to, and where its dead letters go", () => {
     const variables = functionsOf(plain).map(([name, { Environment }]) => {
       const { Variables } = Object(Environment);
@@ -115,7 +121,7 @@ describe("every function", () => {
   });
 
   test("whose bundle is missing is told of with the remedy", () => {
-    expect(() => synthesize({ bundles: "/nowhere" })).toThrow('/nowhere/plan/index.mjs is missing, the bundle of the function plan: run "npm run build" first');
+    expect(() => synthesize({ bundles: "/nowhere" })).toThrow('/nowhere/plan/index.cjs is missing, the bundle of the function plan: run "npm run build" first');
   });
 });
 

@@ -17,7 +17,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 export const BUNDLES = join(folder, "functions");
 for (const name of FUNCTION_NAMES) {
   mkdirSync(join(BUNDLES, name), { recursive: true });
-  writeFileSync(join(BUNDLES, name, "index.mjs"), "export const handler = async () => undefined;\n");
+  writeFileSync(join(BUNDLES, name, "index.cjs"), "exports.handler = async () => undefined;\n");
 }
 
 export interface Scene {

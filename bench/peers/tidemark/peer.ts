@@ -6,13 +6,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { FOR_LAMBDA } from "../../../functions/bundle.ts";
-import { RUNTIME_ENVIRONMENT } from "../../../infra/runtime.ts";
+import { SNAPSHOT_ENVIRONMENT } from "../../../infra/runtime.ts";
 import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import type { Comparison } from "../comparisons.ts";
 import { type ChangeSet, contentOf, type KeyValue, linesOf, recordsOf } from "../data.ts";
 import type { Bench, Peer } from "../peer.ts";
 
-const ENVIRONMENT = Object.entries(RUNTIME_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
+const ENVIRONMENT = Object.entries(SNAPSHOT_ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
 
 export const tidemark: Peer = {
@@ -50,7 +50,7 @@ const RECOVERIES: readonly { readonly format: string; readonly action: string; r
 async function run(bench: Bench): Promise<void> {
   const { folder, bucket, data, measure, check } = bench;
   await build({ ...FOR_LAMBDA, entryPoints: [WORKER], outdir: folder });
-  const worker = (...args: readonly string[]) => ["env", ...ENVIRONMENT, process.execPath, join(folder, "worker.mjs"), folder, bucket, ...args] as const;
+  const worker = (...args: readonly string[]) => ["env", ...ENVIRONMENT, process.execPath, join(folder, "worker.cjs"), folder, bucket, ...args] as const;
   await bench.run(...worker("create"));
   await measure({ task: "append all", command: worker("append", data.base) });
   await measure({ task: "capture all", comparisons: ["size of a snapshot"], command: worker("capture") });

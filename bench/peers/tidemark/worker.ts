@@ -38,14 +38,18 @@ const ACTIONS: Readonly<Record<string, Action>> = { create, append, capture, "re
 const [folder = "", bucket = "", action = "", ...args] = process.argv.slice(2);
 // versitygw tells no CRC-32 of a part that it copied.
 const checksums = "none";
-const s3 = s3Client({ endpoint: process.env.AWS_ENDPOINT_URL, checksums });
-const checkpoints = localCheckpointStore(join(folder, "checkpoints.sqlite"));
-try {
-  const world = { objects: s3ObjectStore(s3, { bucket, checksums }), checkpoints, clock: systemClock(), random: cryptoRandom(), telemetry: SILENT };
-  await reportWork(() => ACTIONS[action](world, ...args));
-} finally {
-  checkpoints.close();
-  s3.destroy();
+void work();
+
+async function work(): Promise<void> {
+  const s3 = s3Client({ endpoint: process.env.AWS_ENDPOINT_URL, checksums });
+  const checkpoints = localCheckpointStore(join(folder, "checkpoints.sqlite"));
+  try {
+    const world = { objects: s3ObjectStore(s3, { bucket, checksums }), checkpoints, clock: systemClock(), random: cryptoRandom(), telemetry: SILENT };
+    await reportWork(() => ACTIONS[action](world, ...args));
+  } finally {
+    checkpoints.close();
+    s3.destroy();
+  }
 }
 
 async function create(world: World): Promise<Told> {
