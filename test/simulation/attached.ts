@@ -25,12 +25,18 @@ function sequenceOf(key: string): number {
   return name.kind === "attached" ? name.sequence : 0;
 }
 
-/** Keys of what states name that can be brought back. */
-function needed({ id, log, control, rows }: Known): ReadonlySet<string> {
-  const prefix = incarnationPrefix(id, control?.incarnation ?? "");
+/** The generation that the oldest state rests on; none where the whole log is there. */
+function oldestOf({ control, rows }: Known): HistoryRow | undefined {
   const lowWater = control?.lowWater ?? 1;
   const kept = [...rows.values()].filter(({ state, border }) => state === "kept" && border.next >= lowWater);
-  const oldest = lowWater <= 1 ? 0 : Math.min(...kept.map(({ index }) => index));
+  return lowWater <= 1 ? undefined : kept.sort((a, b) => a.index - b.index)[0];
+}
+
+/** Keys of what states name that can be brought back. */
+function needed(known: Known): ReadonlySet<string> {
+  const { id, log, control } = known;
+  const prefix = incarnationPrefix(id, control?.incarnation ?? "");
+  const oldest = oldestOf(known)?.index ?? 0;
   const keys = new Set<string>();
   for (const state of log.states) {
     if (state.index < oldest) continue;
@@ -50,17 +56,24 @@ interface AtRest {
   readonly keys: Iterable<string>;
   readonly uploads: Iterable<string>;
   readonly items: readonly Item[];
+  /** The snapshot that is damaged: where the oldest state rests on it, nobody can tell what that names, and all stays. */
+  readonly damaged: string | undefined;
 }
 
 /** What is missing at rest (I6), and what is left over (I7). */
-export function wrongAtRest(known: Known, { keys, uploads, items }: AtRest): { readonly missing: readonly string[]; readonly left: readonly string[] } {
+export function wrongAtRest(
+  known: Known,
+  { keys, uploads, items, damaged }: AtRest,
+): { readonly missing: readonly string[]; readonly left: readonly string[] } {
   const sequence = lastSequence(known);
   const must = needed(known);
   const stored = new Set([...keys].filter(isAttached));
   const isOver = (key: string): boolean => sequenceOf(key) <= sequence;
   const notes = items.map(({ key }) => key).filter((key) => key.sort.startsWith(NOTE_SORT) && parseNoteItem(key).sequence <= sequence);
+  const missing = [...must].filter((key) => !stored.has(key));
+  if (damaged !== undefined && oldestOf(known)?.key === damaged) return { missing, left: [] };
   return {
-    missing: [...must].filter((key) => !stored.has(key)),
+    missing,
     left: [
       ...[...stored].filter((key) => !must.has(key) && isOver(key)),
       ...[...uploads].filter(isOver),

@@ -390,7 +390,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     const sorts = items.items.map(({ key }) => key.sort).filter((sort) => !sort.startsWith(HISTORY_SORT));
     const dead = sorts.filter((sort) => sort !== "control" && sort !== "tail" && sort !== "job#snapshot" && !/^(note|request)#/.test(sort));
     if (dead.length > 0) broken("I7", `dead items are left at rest: ${dead}`);
-    const { missing, left } = wrongAtRest({ id, log, control, rows }, { keys: own, uploads: uploads.filter(isAttached), items: items.items });
+    const attached = { keys: own, uploads: uploads.filter(isAttached), items: items.items, damaged: damage.snapshot };
+    const { missing, left } = wrongAtRest({ id, log, control, rows }, attached);
     if (missing.length > 0) broken("I6", `${missing} are gone at rest, and a state that can be brought back names them`);
     if (left.length > 0) broken("I7", `${left} are left at rest, and nothing needs them`);
     const dirty = (await checkpoints.queryDirty({ value: "dirty" })).keys.filter(({ partition }) => partition === shardPartition(id));
