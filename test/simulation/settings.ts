@@ -162,7 +162,7 @@ const SOURCED = 0.04;
 /** Share of those that planners keep going, some of them with two shards. */
 const KEPT = 0.06;
 /** It takes two captures and a cleanup before a name is free again, and a capture before there is something to cut into sections. */
-const MORE_STEPS = 110;
+const MORE_STEPS = 200;
 
 /** Few hands, few faults, and a writer that stalls while the others get so far that the name it claims is freed. */
 function ghostly({ policy, captures }: Settings): Partial<Settings> {
