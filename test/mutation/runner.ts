@@ -44,7 +44,7 @@ const HOLES = "test/promises/holes.test.ts";
 const LEFT_OUT = ["test/unit/snapshot/parquet/engines.test.ts", "test/unit/snapshot/parquet/splices.test.ts"];
 /** Titles of tests of large values or of time, which take seconds as well where the code counts what it does. */
 const LONG =
-  /takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest|refuses nesting beyond the limit, and|the largest keys, values and batches pass/;
+  /takes time by the bytes|memcmp's, whatever the keys are|so many keys that digits are wide|live keys and values, however often they change|holds long values, superseded often|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest|refuses nesting beyond the limit, and|the largest keys, values and batches pass/;
 /** Where in the sandbox a process tells the next one how long each test took. */
 const DURATIONS = "durations.json";
 /** Code that runs ten times as often as without the mutant counts as endless; Stryker itself waits for the hundredth time. */
