@@ -95,6 +95,43 @@ describe("the memory of a fold", () => {
   };
   const put = (key: string, length: number): Change => ({ kind: "put", key, value: "x".repeat(length) });
 
+  test("does not grow before it is full", () => {
+    const fold = keyedFold({ codec: "json" });
+    const patch: Change = { kind: "patch", key: "k", value: "{}" };
+    fold.apply(logRecords([patch, patch, patch, patch, put("l", 1), put("m", 2)]), 0, 6, 1, 0);
+    const { bytes, words, stamps, patches } = fold.sorted();
+    expect([bytes.length, words.length, stamps.length, patches.length]).toEqual([65_536, 2_048, 512, 48]);
+    expect(fold.bytes).toBe(EMPTY_BYTES + 3 * ENTRY_BYTES + 3 + 3 + 4 * (PATCH_BYTES + 2));
+  });
+
+  test("grows to twice what it was once it is full", () => {
+    const keys = (count: number) => Array.from({ length: count }, (_, place) => put(`k${place + 100}`, 0));
+    const patch: Change = { kind: "patch", key: "k", value: "{}" };
+    const lengthsOf = (codec: "json" | "bytes", changes: readonly Change[]) => {
+      const fold = keyedFold({ codec });
+      fold.apply(logRecords(changes), 0, changes.length, 1, 0);
+      const { bytes, words, stamps, patches } = fold.sorted();
+      return [bytes.length, words.length, stamps.length, patches.length];
+    };
+    expect(lengthsOf("bytes", keys(256))).toEqual([65_536, 2_048, 512, 48]);
+    expect(lengthsOf("bytes", keys(257))).toEqual([65_536, 4_096, 1_024, 48]);
+    expect(
+      lengthsOf(
+        "json",
+        Array.from({ length: 15 }, () => patch),
+      ),
+    ).toEqual([65_536, 2_048, 512, 48]);
+    expect(
+      lengthsOf(
+        "json",
+        Array.from({ length: 16 }, () => patch),
+      ),
+    ).toEqual([65_536, 2_048, 512, 96]);
+    expect(lengthsOf("bytes", [put("k", 65_535)])).toEqual([65_536, 2_048, 512, 48]);
+    expect(lengthsOf("bytes", [put("k", 65_536)])).toEqual([131_072, 2_048, 512, 48]);
+    expect(lengthsOf("bytes", [put("k", 1), put("l", 200_000)])).toEqual([200_003, 2_048, 512, 48]);
+  });
+
   test("counts entry, key, value and kept patches to the byte, and a place that is free again is taken again", () => {
     expect(keyedFold({ codec: "json" }).bytes).toBe(EMPTY_BYTES);
     const one = ENTRY_BYTES + 3;

@@ -209,6 +209,38 @@ describe("fold and merge", () => {
 describe("collected rows", () => {
   const rows = Array.from({ length: 300 }, (_, row) => ({ key: `k${row}`, value: "v".repeat(row % 37), index: row, timeMs: 2 * row }));
 
+  test("get room for twice as many once there is none", () => {
+    const roomFor = (count: number, key: string, value: string) => {
+      const collector = rowsCollector();
+      const one = rowsOf([{ key, value, index: 1, timeMs: 2 }]);
+      for (let row = 0; row < count; row += 1) {
+        if (row % 2 === 0) collector.push(one, 0, 1);
+        else collector.pushRow(one.keys, 0, key.length, one.values, 0, value.length, 1, 2);
+      }
+      const { keys: keyBytes, keyEnds, values: valueBytes, valueEnds, indexes, times } = collector.take();
+      return [keyBytes, keyEnds, valueBytes, valueEnds, indexes, times].map(({ buffer }) => buffer.byteLength);
+    };
+    const least = [4_096, 256, 4_096, 256, 512, 512];
+    expect(roomFor(3, "k", "v")).toEqual(least);
+    expect(roomFor(64, "k".repeat(64), "v".repeat(64))).toEqual(least);
+    expect(roomFor(65, "k".repeat(64), "v".repeat(64))).toEqual(least.map((bytes) => 2 * bytes));
+    expect(roomFor(2, "k".repeat(1_000), "v".repeat(9_000))).toEqual(least.with(2, 18_000));
+    expect(roomFor(1, "k".repeat(9_000), "v")).toEqual(least.with(0, 9_000));
+  });
+
+  test("keep the room that they took, and no less than the least", () => {
+    const collector = rowsCollector();
+    for (const count of [100, 1]) {
+      collector.push(rowsOf(rows), 0, count);
+      collector.take();
+    }
+    collector.push(rowsOf(rows), 0, 65);
+    expect(collector.take().keyEnds.buffer.byteLength).toBe(512);
+    collector.push(rowsOf(rows), 0, 300);
+    collector.take();
+    expect(collector.take().indexes.buffer.byteLength).toBe(2_400);
+  });
+
   test("are those that were pushed, in whatever ranges, and however many they are", () => {
     const collector = rowsCollector();
     const { keys: keyBytes, keyEnds, values: valueBytes, valueEnds, indexes, times } = rowsOf(rows);
