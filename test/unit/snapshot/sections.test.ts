@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
-import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
+import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
 import type { Mutation } from "../../../lib/model/mutation.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
@@ -10,7 +10,7 @@ import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
-import { sectionOf, sectionStarts } from "../../../lib/snapshot/sections.ts";
+import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
 import { appendEach, contentOf, id, type MemoryWorld, noise, put, remove, withObjects } from "../jobs/world.ts";
 import { request, worldWithLog } from "./captures.ts";
 
@@ -107,4 +107,29 @@ test("sections tile the row groups, and their keys all keys", () => {
       }
     }),
   );
+});
+
+test("a base is worth a section for so many bytes, at least one and at most so many", () => {
+  const bytes = [0, SECTION_BYTES - 1, SECTION_BYTES, 2 * SECTION_BYTES - 1, 2 * SECTION_BYTES, SECTIONS_MAX * SECTION_BYTES, 99 * SECTION_BYTES];
+  expect(bytes.map(sectionsFor)).toEqual([1, 1, 1, 1, 2, SECTIONS_MAX, SECTIONS_MAX]);
+});
+
+test("sections have about the same bytes", () => {
+  const starts = (sizes: readonly number[], count: number) =>
+    sectionStarts(
+      sizes.map((byteLength) => ({ byteLength })),
+      count,
+    );
+  expect(starts([1, 1, 1, 1, 1, 1], 3)).toEqual([0, 2, 4]);
+  expect(starts([4, 1, 1, 1, 1], 2)).toEqual([0, 1]);
+  expect(starts([1, 1, 1, 1, 4], 2)).toEqual([0, 4]);
+  expect(starts([9, 1, 1], 3)).toEqual([0, 1, 2]);
+  expect(starts([1, 1], 5)).toEqual([0, 1]);
+  expect(starts([5], 4)).toEqual([0]);
+  expect(starts([2, 2, 2], 1)).toEqual([0]);
+});
+
+test("sections have as many part numbers each, and one is left for the tail behind the last", () => {
+  expect([0, 1, 2, 3].map((number) => partsStart(number, 3))).toEqual([0, 3_333, 6_666, 9_999]);
+  for (let sections = 1; sections <= SECTIONS_MAX; sections++) expect(partsStart(sections, sections) + 1).toBeLessThanOrEqual(S3_PARTS_MAX);
 });

@@ -64,6 +64,9 @@ describe("the order of a fold", () => {
       shuffled(64, (place) => `p${[0, 1, 2, 3, 4, 5].map((bit) => ((place >> bit) & 1 ? "\u007f" : "b")).join("z")}`),
     ],
     ["that agree in eight bytes by groups", shuffled(150, (place) => `p/${"abcd"[place % 4].repeat(8)}/${(place * 37) % 151}`)],
+    ["that agree in the last four of the eight bytes alone", shuffled(60, (place) => `p/${1_000 + place}same${99 - place}`)],
+    ["that agree in the first four of the eight bytes alone", shuffled(60, (place) => `p/${"ab"[place % 2]}xyz${1_000 + place}${99 - place}`)],
+    ["that agree in more than they are told to, by groups", shuffled(120, (place) => `${place < 60 ? "a" : "bbb"}${"c".repeat(20)}${(place * 7) % 120}`)],
     ["few, which agree but for their last bytes", shuffled(20, (place) => `${"long".repeat(9)}${place}`)],
   ])("is memcmp's for keys %s", (_, keys) => {
     expect(sortedKeys(keys)).toEqual([...keys].sort(byBytes));
