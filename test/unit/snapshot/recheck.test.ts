@@ -80,8 +80,7 @@ test("parts hold what was encoded if their CRC-32s, one behind the other, are th
   for (const place of parts.keys()) {
     expect(carriedHold(parts.with(place, { ...parts[place], crc32: parts[place].crc32 ^ 1 }), encoded)).toBe(false);
     expect(carriedHold(parts.with(place, { ...parts[place], length: parts[place].length + 1 }), encoded)).toBe(place === 0);
-    const { crc32: _, ...unknown } = parts[place];
-    expect(carriedHold(parts.with(place, { ...parts[(place + 1) % 4], ...unknown, crc32: undefined } as typeof unknown), encoded)).toBe(true);
+    expect(carriedHold([...parts.slice(0, place), { length: 1 }, ...parts.slice(place + 1)], encoded)).toBe(true);
   }
   expect(carriedHold(parts.slice(1), encoded)).toBe(false);
 });
