@@ -50,6 +50,7 @@ const LONG = new RegExp(
     "takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest",
     "refuses nesting beyond the limit, and|the largest keys, values and batches pass",
     "memcmp's, whatever the keys are|so many keys that digits are wide|live keys and values, however often they change|long values, superseded often",
+    "the patches of an unknown base once a put|a log of many keys whose values come and go",
     "however often a snapshot is spliced|every flipped byte of a snapshot with (several|rows)|every flipped byte is found where|no flipped byte changes",
     "a snapshot that was cut|ranges that cross pages and row groups|one record of a million|a point read finds each record as it is",
   ].join("|"),

@@ -135,27 +135,30 @@ describe("the memory of a fold", () => {
     expect(lengthsOf("bytes", [put("k", 1), put("l", 200_000)])).toEqual([200_003, 2_048, 512, 48]);
   });
 
+  test("grows beyond 4 MiB at once to what the fold may take, where that is known and more than twice what it has", () => {
+    const MIB = 1024 * 1024;
+    const roomOf = (first: number, bytesMax: number) => {
+      const fold = keyedFold({ codec: "bytes", bytesMax });
+      fold.apply(logRecords([put("k", first), put("l", 10)]), 0, 2, 1, 0);
+      return fold.sorted().bytes.length;
+    };
+    const bytes = 2 * MIB + 1;
+    expect(roomOf(2 * MIB - 1, 20 * MIB)).toBe(4 * MIB);
+    expect([20 * MIB, 2 * bytes + 1, 2 * bytes, 3 * MIB].map((bytesMax) => roomOf(2 * MIB, bytesMax))).toEqual([20 * MIB, 2 * bytes + 1, 2 * bytes, 2 * bytes]);
+    expect(roomOf(2 * MIB, 2 ** 32)).toBe(2 * bytes);
+  });
+
   test("counts entry, key, value and kept patches to the byte, and a place that is free again is taken again", () => {
     expect(keyedFold({ codec: "json" }).bytes).toBe(EMPTY_BYTES);
     const one = ENTRY_BYTES + 3;
-    expect(bytesAfter("bytes", [put("key", 10), put("key", 7), put("key", 10), put("key", 11), { kind: "delete", key: "key" }, put("key", 1)])).toEqual([
-      one + 10,
-      one + 10,
-      one + 20,
-      one + 31,
-      one + 31,
-      one + 32,
-    ]);
+    expect(
+      bytesAfter("bytes", [put("key", 10), put("key", 10), put("key", 7), put("key", 10), put("key", 11), { kind: "delete", key: "key" }, put("key", 1)]),
+    ).toEqual([one + 10, one + 10, one + 10, one + 20, one + 31, one + 31, one + 32]);
     const patch: Change = { kind: "patch", key: "key", value: '{"a":1}' };
     const kept = PATCH_BYTES + 7;
-    expect(bytesAfter("json", [patch, patch, put("key", 0), { ...patch, key: "yek" }, { ...patch, key: "yek" }, { ...patch, key: "yek" }])).toEqual([
-      one + kept,
-      one + 2 * kept,
-      one + 2 * kept,
-      2 * one + 2 * kept + 7,
-      2 * one + 2 * kept + 14,
-      2 * one + 3 * kept + 14,
-    ]);
+    expect(
+      bytesAfter("json", [patch, patch, put("key", 0), put("key", 0), { ...patch, key: "yek" }, { ...patch, key: "yek" }, { ...patch, key: "yek" }]),
+    ).toEqual([one + kept, one + 2 * kept, one + 2 * kept, one + 2 * kept, 2 * one + 2 * kept + 7, 2 * one + 2 * kept + 14, 2 * one + 3 * kept + 14]);
   });
 
   test("has a table of twice the slots once half of them are taken", () => {
@@ -181,7 +184,7 @@ describe("the memory of a fold", () => {
       one + kib(110),
     ]);
     // What a shorter value, a tombstone or a dropped patch leaves counts as well, and not more than 64 KiB of it are packed.
-    expect(bytesAfter("bytes", [put("k", kib(64)), put("k", 0)])).toEqual([one + kib(64), one + kib(64)]);
+    expect(bytesAfter("bytes", [put("k", kib(64) + 1), put("k", 1)])).toEqual([one + kib(64) + 1, one + kib(64) + 1]);
     expect(bytesAfter("bytes", [put("k", kib(64) + 2), put("k", 0), put("k", 1)])).toEqual([one + kib(64) + 2, one, one + 1]);
     expect(bytesAfter("bytes", [put("k", kib(70)), { kind: "delete", key: "k" }, put("k", 1)])).toEqual([one + kib(70), one, one + 1]);
     expect(bytesAfter("bytes", [put("k", kib(70)), put("l", kib(71)), { kind: "delete", key: "k" }]).at(-1)).toBe(2 * one + kib(141));
@@ -240,6 +243,21 @@ describe("the memory of a fold", () => {
     for (let round = 0; round < 100; round += 1) fold.apply(records, 0, changes.length, 1, 0);
     expect(fold.bytes).toBeLessThan(1_000_000);
   });
+});
+
+test("keys of one hash are told apart, of one length or not", () => {
+  const keys = ["k25ef", "k320d", "kyas", "k2d1z"];
+  const [one, same, other, longer] = keys.map((key) => hashOf(Buffer.from(key), 0, key.length));
+  expect([one === same, other === longer]).toEqual([true, true]);
+  const changes = [...keys, ...keys].map((key, place): Change => ({ kind: "put", key, value: `${place}` }));
+  const fold = keyedFold({ codec: "bytes" });
+  fold.apply(logRecords(changes), 0, changes.length, 1, 0);
+  expect(entriesOf(fold.sorted()).map(({ key, value }) => [key, value])).toEqual([
+    ["k25ef", "4"],
+    ["k2d1z", "7"],
+    ["k320d", "5"],
+    ["kyas", "6"],
+  ]);
 });
 
 test("keys are found by MurmurHash3", () => {
@@ -308,6 +326,32 @@ describe("a fold of a range of keys", () => {
     expect(end).toBe(`k${10_000 + Number(count)}`);
     expect(held(10_000_000)).toEqual([1_000, undefined]);
     expect(held(0)).toEqual([1, "k10001"]);
+  });
+
+  test("keeps the patches of the keys that it keeps, in their order, and the memory of no others", () => {
+    const patches = Array.from({ length: 60 }, (_, place): Change => ({ kind: "patch", key: `k${10 + (place % 20)}`, value: `{"a":${100 + place}}` }));
+    const records = logRecords(patches);
+    const all = keyedFold({ codec: "json" });
+    all.apply(records, 0, 60, 1, 0);
+    expect(all.bytes).toBe(4_108 + 20 * (48 + 3) + 60 * (12 + 9));
+    const fold = keyedFold({ codec: "json", bytesMax: all.bytes - 1 });
+    fold.apply(records, 0, 60, 1, 0);
+    expect([fold.count, fold.end?.toString(), fold.bytes]).toEqual([10, "k20", 4_108 + 10 * (48 + 3) + 30 * (12 + 9)]);
+    expect(entriesOf(fold.sorted())).toEqual(entriesOf(all.sorted()).slice(0, 10));
+    const exact = keyedFold({ codec: "json", bytesMax: all.bytes });
+    exact.apply(records, 0, 60, 1, 0);
+    expect([exact.count, exact.end]).toEqual([20, undefined]);
+  });
+
+  test("may start over as often as it likes", () => {
+    const fold = keyedFold({ codec: "bytes", bytesMax: 4_108 + 200 * 52 });
+    for (let round = 0; round < 4; round += 1) {
+      const changes = Array.from({ length: 220 }, (_, place): Change => ({ kind: "put", key: `${round}${100 + place}`, value: "" }));
+      fold.apply(logRecords(changes), 0, 220, 1, 0);
+      expect([fold.count, fold.end?.toString()]).toEqual([100, `${round}200`]);
+      fold.startOver(Buffer.from(`${round + 1}`));
+      expect(fold.bytes).toBe(4_108);
+    }
   });
 
   test("holds long values, superseded often, within its limit", () => {

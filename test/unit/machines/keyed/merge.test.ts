@@ -11,7 +11,7 @@ import { type Change, logRecords, modelState, rowsOf, type StateRow, stateOf, ti
 // In UTF-16 the last two stand the other way round; "a\0" is behind "a" and before "aa".
 const keys = fc.constantFrom("a", "a\u0000", "aa", "ab", "b", "é", "zzzzzzzzzzzzzzzz", "zzzzzzzzzzzzzzzzy", "\uff5e", "\u{1f600}");
 const values = fc.oneof(fc.json({ maxDepth: 2 }), fc.constantFrom('{"a":1,"b":{"c":2}}', '{"n":12345678901234567890}', "[]", "{}"));
-const patches = fc.oneof(values, fc.constantFrom('{"a":null}', '{"b":{"c":null,"d":1.10}}', '{"e":[1]}', "null", " 7"));
+const patches = fc.oneof(values, fc.constantFrom('{"a":null}', '{"b":{"c":null,"d":1.10}}', '{"e":[1]}', ' {"f":1}', "null", " 7"));
 const change: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ kind: fc.constant("put" as const), key: keys, value: values }),
   fc.record({ kind: fc.constant("delete" as const), key: keys }),
