@@ -199,19 +199,24 @@ describe("the memory of a fold", () => {
 
   test("holds all as it was, wherever it is packed: keys, values, patches in their order, and empty ones", () => {
     const rest = Array.from({ length: 40 }, (_, place): readonly Change[] => [
-      place % 3 === 0 ? put(`p${place}`, 0) : { kind: "put", key: `p${place}`, value: `{"a":${place}}` },
+      { kind: "put", key: `p${place}`, value: place % 3 === 0 ? "" : `{"a":${place}}` },
       { kind: "patch", key: `q${place}`, value: `{"b":${place}}` },
       { kind: "patch", key: `q${place % 7}`, value: `{"c":${place},"b":null}` },
       { kind: "delete", key: `r${place}` },
     ]).flat();
-    const packing = [put("big", 70_000), ...rest, put("big", 1), { kind: "patch" as const, key: "q5", value: '{"d":1}' }];
-    const changes = packing.filter(({ kind, value }) => kind !== "put" || value !== "");
+    // Values that lie behind those of later keys, and what is written over where all lay before.
+    const longer = Array.from(
+      { length: 40 },
+      (_, place): Change => ({ kind: "put", key: `p${39 - place}`, value: `{"a":${place},"b":"${"-".repeat(place * 9)}"}` }),
+    );
+    const changes = [put("big", 90_000), ...rest, ...longer, put("big", 1), put("over", 95_000)];
     const fold = keyedFold({ codec: "json" });
     const records = logRecords(changes);
     fold.apply(records, 0, changes.length - 2, 1, 0);
-    expect(fold.bytes).toBeGreaterThan(70_000);
-    fold.apply(records, changes.length - 2, changes.length, changes.length - 1, 0);
-    expect(fold.bytes).toBeLessThan(20_000);
+    expect(fold.bytes).toBeGreaterThan(90_000);
+    fold.apply(records, changes.length - 2, changes.length - 1, changes.length - 1, 0);
+    expect(fold.bytes).toBeLessThan(40_000);
+    fold.apply(records, changes.length - 1, changes.length, changes.length, 0);
     // The same without what is packed.
     const small = keyedFold({ codec: "json" });
     small.apply(logRecords(changes.with(0, put("big", 1))), 0, changes.length, 1, 0);

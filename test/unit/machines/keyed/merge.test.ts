@@ -201,7 +201,7 @@ describe("fold and merge", () => {
   test("blocks out of order are a bug", () => {
     const row = (key: string) => rowsOf([{ key, value: "1", index: 1, timeMs: 0 }]);
     const merge = mergeRows(keyedFold({ codec: "json" }).sorted(), rowsCollector());
-    drain(merge.block(row("b")));
+    drain(merge.block(rowsOf(["a", "b"].map((key) => ({ key, value: "1", index: 1, timeMs: 0 })))));
     expect(() => drain(merge.block(row("b")))).toThrow(expect.objectContaining({ kind: "bug" }));
   });
 });
@@ -228,14 +228,21 @@ describe("collected rows", () => {
     expect(roomFor(1, "k".repeat(9_000), "v")).toEqual(least.with(0, 9_000));
   });
 
-  test("keep the room that they took, and no less than the least", () => {
+  test("keep the room that they took, and no less than the least; what is pushed of many takes no more than its own", () => {
     const collector = rowsCollector();
     for (const count of [100, 1]) {
       collector.push(rowsOf(rows), 0, count);
       collector.take();
     }
-    collector.push(rowsOf(rows), 0, 65);
-    expect(collector.take().keyEnds.buffer.byteLength).toBe(512);
+    collector.push(rowsOf(rows), 236, 300);
+    for (let row = 0; row < 70; row += 1) collector.pushRow(Buffer.alloc(9_000), 8_990, 9_000, Buffer.alloc(9_000), 8_990, 9_000, 1, 1);
+    const { keys: keyBytes, values: valueBytes, keyEnds } = collector.take();
+    expect([keyBytes.buffer.byteLength, valueBytes.buffer.byteLength, keyEnds.buffer.byteLength]).toEqual([4_096, 4_096, 1_024]);
+    const long = rowsOf([{ key: "k".repeat(5_000), value: "v".repeat(6_000), index: 1, timeMs: 1 }]);
+    collector.push(long, 0, 1);
+    collector.take();
+    const kept = collector.take();
+    expect([kept.keys.buffer.byteLength, kept.values.buffer.byteLength]).toEqual([5_000, 6_000]);
     collector.push(rowsOf(rows), 0, 300);
     collector.take();
     expect(collector.take().indexes.buffer.byteLength).toBe(2_400);
