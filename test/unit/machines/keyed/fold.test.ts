@@ -64,7 +64,7 @@ describe("the order of a fold", () => {
       shuffled(64, (place) => `p${[0, 1, 2, 3, 4, 5].map((bit) => ((place >> bit) & 1 ? "\u007f" : "b")).join("z")}`),
     ],
     ["that agree in eight bytes by groups", shuffled(150, (place) => `p/${"abcd"[place % 4].repeat(8)}/${(place * 37) % 151}`)],
-    ["that agree in the last four of the eight bytes alone", shuffled(60, (place) => `p/${1_000 + place}same${99 - place}`)],
+    ["that agree in the last four of the eight bytes alone", shuffled(60, (place) => `p/${"abcdefgh"[place % 8]}${100 + place}same${99 - place}`)],
     ["that agree in the first four of the eight bytes alone", shuffled(60, (place) => `p/${"ab"[place % 2]}xyz${1_000 + place}${99 - place}`)],
     ["that agree in more than they are told to, by groups", shuffled(120, (place) => `${place < 60 ? "a" : "bbb"}${"c".repeat(20)}${(place * 7) % 120}`)],
     ["few, which agree but for their last bytes", shuffled(20, (place) => `${"long".repeat(9)}${place}`)],
@@ -349,11 +349,11 @@ describe("a fold of a range of keys", () => {
   });
 
   test("may start over as often as it likes", () => {
-    const fold = keyedFold({ codec: "bytes", bytesMax: 4_108 + 200 * 52 });
+    const fold = keyedFold({ codec: "bytes" });
     for (let round = 0; round < 4; round += 1) {
       const changes = Array.from({ length: 220 }, (_, place): Change => ({ kind: "put", key: `${round}${100 + place}`, value: "" }));
       fold.apply(logRecords(changes), 0, 220, 1, 0);
-      expect([fold.count, fold.end?.toString()]).toEqual([100, `${round}200`]);
+      expect(keysOf(fold.sorted())).toEqual(changes.map(({ key }) => key));
       fold.startOver(Buffer.from(`${round + 1}`));
       expect(fold.bytes).toBe(4_108);
     }
