@@ -99,7 +99,7 @@ describe("a call that fails", () => {
       })),
       (objects) => ({
         async createIfAbsent(key, body) {
-          if (body.includes("silent")) throw noAnswer();
+          if (Buffer.from(body).includes("silent")) throw noAnswer();
           return objects.createIfAbsent(key, body);
         },
       }),
