@@ -63,7 +63,8 @@ test("flipped bytes here and there are found, with nothing known of the snapshot
     await expect(readAll(wrong), `byte ${at}`).rejects.toEqual(damaged);
     await expect(verify(wrong), `byte ${at}`).rejects.toEqual(damaged);
     if (at >= bytes.length - footerBytes) await expect(get(wrong), `byte ${at}`).rejects.toEqual(damaged);
-    else expect(await get(wrong).catch((error: unknown) => error)).toEqual(expect.toBeOneOf([{ value, index, timeMs }, damaged]));
+    const found = await get(wrong).catch((error: unknown) => error);
+    expect(found).toEqual(found instanceof Error ? damaged : { value, index, timeMs });
   }
   for (const length of [0, 1, 7, 8, 9, 12, bytes.length - footerBytes, bytes.length - 8, bytes.length - 1]) {
     await expect(readAll(bytes.subarray(0, length)), `${length} bytes`).rejects.toEqual(damaged);
