@@ -38,7 +38,7 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   jobs: ["test/unit/jobs/*.test.ts"],
   machines: ["test/unit/machines/keyed/*.test.ts"],
   snapshot: ["test/unit/snapshot/*.test.ts"],
-  "snapshot/parquet": ["test/unit/snapshot/parquet/*.test.ts", "test/unit/snapshot/{read,splice}.test.ts"],
+  "snapshot/parquet": ["test/unit/snapshot/parquet/*.test.ts", "test/unit/snapshot/read.test.ts"],
 };
 /** Those of the protocol's known holes, for every folder. */
 const HOLES = "test/promises/holes.test.ts";
