@@ -2,11 +2,17 @@
 
 import * as real from "fast-check";
 
-const RUNS_MAX = 100;
 const SEED = 20_261_126;
 
+let runsMax = 100;
+
+/** From now on a property has at most so many runs. */
+export function limitRuns(most: number): void {
+  runsMax = most;
+}
+
 function few<Parameters extends { numRuns?: number; seed?: number }>(given: Parameters | undefined): Parameters {
-  return { seed: SEED, endOnFailure: true, ...given, numRuns: Math.min(given?.numRuns ?? RUNS_MAX, RUNS_MAX) } as unknown as Parameters;
+  return { seed: SEED, endOnFailure: true, ...given, numRuns: Math.min(given?.numRuns ?? runsMax, runsMax) } as unknown as Parameters;
 }
 
 const capped: typeof real.default = {

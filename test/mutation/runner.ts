@@ -23,6 +23,7 @@ import {
   TestStatus,
   toMutantRunResult,
 } from "@stryker-mutator/api/test-runner";
+import { limitRuns } from "./properties.ts";
 import type { Scope, Test } from "./suite.ts";
 
 /** The tests that are to notice a mutant, by the folder of lib/ that it is in: its own, and quick ones that stand on it. */
@@ -36,19 +37,36 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   recovery: ["test/unit/recovery/*.test.ts", "test/unit/jobs/repair.test.ts"],
   jobs: ["test/unit/jobs/*.test.ts"],
   machines: ["test/unit/machines/keyed/*.test.ts"],
-  snapshot: ["test/unit/snapshot/**/*.test.ts"],
+  snapshot: ["test/unit/snapshot/*.test.ts"],
+  "snapshot/parquet": ["test/unit/snapshot/parquet/*.test.ts", "test/unit/snapshot/read.test.ts"],
 };
 /** Those of the protocol's known holes, for every folder. */
 const HOLES = "test/promises/holes.test.ts";
 /** They start another engine, which takes seconds. */
 const LEFT_OUT = ["test/unit/snapshot/parquet/engines.test.ts", "test/unit/snapshot/parquet/splices.test.ts"];
 /** Titles of tests of large values or of time, which take seconds as well where the code counts what it does. */
-const LONG =
-  /takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest|refuses nesting beyond the limit, and|the largest keys, values and batches pass/;
-/** Where in the sandbox a process tells the next one how long each test took. */
+const LONG = new RegExp(
+  [
+    "takes time by the bytes|result would be too large|whatever the order of commits, captures, cleanups|the deepest patch of the deepest",
+    "refuses nesting beyond the limit, and|the largest keys, values and batches pass",
+    "memcmp's, whatever the keys are|so many keys that digits are wide|live keys and values, however often they change|long values, superseded often",
+    "the patches of an unknown base once a put|a log of many keys whose values come and go",
+    "however often a snapshot is spliced|every flipped byte of a snapshot with (several|rows)|every flipped byte is found where|no flipped byte changes",
+    "a snapshot that was cut|ranges that cross pages and row groups|one record of a million|a point read finds each record as it is",
+  ].join("|"),
+);
+/** Runs of a property at most; where each run makes snapshots, fewer. */
+const RUNS_MAX = 100;
+const SNAPSHOT_RUNS_MAX = 5;
+/** Where in the sandbox a process tells the next one how long each test took, and how often it reached each mutant. */
 const DURATIONS = "durations.json";
-/** Code that runs ten times as often as without the mutant counts as endless; Stryker itself waits for the hundredth time. */
-const HIT_LIMIT_SHARE = 10;
+const HITS = "hits.json";
+/**
+ * Code that runs ten times as often in a test as without the mutant counts as endless, if that is often; Stryker itself waits for
+ * a hundred times as often as in all tests together.
+ */
+const HITS_TIMES = 10;
+const HITS_MIN = 10_000;
 /** A test waits for what never comes once the event loop had next to nothing to do for so many looks, one after the other. */
 const IDLE_LOOKS = 3;
 const LOOK_EVERY_MS = 200;
@@ -69,6 +87,7 @@ registerHooks({
 export class LoadedOnceRunner implements TestRunner {
   private tests = new Map<string, Test>();
   private durations: Record<string, number> = {};
+  private hits: MutantCoverage["perTest"] = {};
 
   capabilities(): TestRunnerCapabilities {
     return { reloadEnvironment: false };
@@ -76,9 +95,13 @@ export class LoadedOnceRunner implements TestRunner {
 
   async dryRun({ files = [] }: DryRunOptions): Promise<DryRunResult> {
     await this.load(files.map(folderOf));
-    const tests = await this.run([...this.tests.values()], false);
+    const tests = await this.run([...this.tests.values()]);
+    const mutantCoverage = withHooksShared(stryker.mutantCoverage, [...this.tests.values()]);
+    // A copy: the code goes on counting.
+    this.hits = structuredClone(mutantCoverage.perTest);
     writeFileSync(DURATIONS, JSON.stringify(this.durations));
-    return { status: DryRunStatus.Complete, tests, mutantCoverage: withHooksShared(stryker.mutantCoverage, [...this.tests.values()]) };
+    writeFileSync(HITS, JSON.stringify(this.hits));
+    return { status: DryRunStatus.Complete, tests, mutantCoverage };
   }
 
   async mutantRun({ activeMutant, sandboxFileName, testFilter, hitLimit, mutantActivation }: MutantRunOptions): Promise<MutantRunResult> {
@@ -86,10 +109,11 @@ export class LoadedOnceRunner implements TestRunner {
     await this.load([folderOf(sandboxFileName)]);
     const tests = [...this.tests.values()].filter(({ id }) => testFilter?.includes(id) ?? true);
     tests.sort((a, b) => (this.durations[a.id] ?? 0) - (this.durations[b.id] ?? 0));
-    const limit = hitLimit && Math.ceil(hitLimit / HIT_LIMIT_SHARE);
-    Object.assign(stryker, { activeMutant: activeMutant.id, hitCount: 0, hitLimit: limit });
-    const results = await this.run(tests, true);
-    const reached = determineHitLimitReached(stryker.hitCount, limit);
+    Object.assign(stryker, { activeMutant: activeMutant.id });
+    const results = await this.run(tests, (test) =>
+      Math.min(hitLimit ?? Infinity, Math.max(HITS_MIN, HITS_TIMES * (this.hits[test.id]?.[activeMutant.id] ?? 0))),
+    );
+    const reached = determineHitLimitReached(stryker.hitCount, stryker.hitLimit);
     Object.assign(stryker, { activeMutant: undefined, hitCount: undefined, hitLimit: undefined });
     const hung = results.some((one) => one.status === TestStatus.Failed && one.failureMessage === HUNG);
     if (hung) return toMutantRunResult({ status: DryRunStatus.Timeout, reason: HUNG });
@@ -108,20 +132,24 @@ export class LoadedOnceRunner implements TestRunner {
     }
     try {
       this.durations = JSON.parse(readFileSync(DURATIONS, "utf8"));
+      this.hits = JSON.parse(readFileSync(HITS, "utf8"));
     } catch {
       this.durations = {};
     }
   }
 
-  private async run(tests: readonly Test[], bail: boolean): Promise<TestResult[]> {
+  /** All tests; or, with a mutant, up to the first that fails, and each until it reaches the mutant more often than `hitLimitOf` it. */
+  private async run(tests: readonly Test[], hitLimitOf?: (test: Test) => number): Promise<TestResult[]> {
     const results: TestResult[] = [];
     const prepared = new Set<Scope>();
     for (const test of tests) {
+      limitRuns(test.file.startsWith("test/unit/snapshot/") ? SNAPSHOT_RUNS_MAX : RUNS_MAX);
       const before = process.cpuUsage();
+      if (hitLimitOf !== undefined) Object.assign(stryker, { hitCount: 0, hitLimit: hitLimitOf(test) });
       const result = await outcomeOf(test, prepared);
       results.push(result);
-      if (!bail) this.durations[test.id] = process.cpuUsage(before).user / 1000;
-      if (bail && result.status === TestStatus.Failed) break;
+      if (hitLimitOf === undefined) this.durations[test.id] = process.cpuUsage(before).user / 1000;
+      if (hitLimitOf !== undefined && result.status === TestStatus.Failed) break;
     }
     return results;
   }
@@ -203,5 +231,5 @@ function withHooksShared(coverage: MutantCoverage | undefined, tests: readonly T
 }
 
 function folderOf(path: string): string {
-  return /\blib\/([^/]+)\//.exec(path)?.[1] ?? "";
+  return /\blib\/(snapshot\/parquet|[^/]+)\//.exec(path)?.[1] ?? "";
 }

@@ -183,7 +183,10 @@ export function readThrift(bytes: Buffer, at = 0): { readonly struct: ThriftStru
     throw new RangeError("an integer has more than 64 bits");
   }
   function integer(): number {
+    const isOdd = bytes[at] % 2 === 1;
     const zigzag = varint();
+    // An odd number beyond the safe ones has become an even one, and so the negative integer a positive one.
+    if (isOdd && zigzag > Number.MAX_SAFE_INTEGER) throw new RangeError("an integer is out of range");
     const value = zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2;
     if (!Number.isSafeInteger(value)) throw new RangeError("an integer is out of range");
     return value;

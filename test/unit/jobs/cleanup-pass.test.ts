@@ -64,6 +64,12 @@ test("a task out of time hands on its rest, until every shard is clean", async (
   expect(world.objects.uploads.size).toBe(0);
 });
 
+test("a task without any time cleans one shard all the same, so that a pass ends", async () => {
+  const world = await worldWithTable({ shards: 3 });
+  for (let shard = 0; shard < 3; shard++) await appendEach(world, [[put("a", 1)]], { table: "players", shard });
+  expect(await runAll(world, { kind: "shards", table: "players", from: 0, to: 3 }, 0)).toBe(3);
+});
+
 test("a table's deletion out of time goes on where it was, and ends", async () => {
   const world = await worldWithTable({ shards: 7 });
   for (let shard = 0; shard < 7; shard++) await appendEach(world, [[put("a", 1)]], { table: "players", shard });

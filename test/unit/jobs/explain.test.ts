@@ -55,3 +55,51 @@ test("of one table only that table's shards are read", async () => {
   expect(decisions(await explainPlan(watched, { table: "other" }))).toEqual(["other/0 goes"]);
   expect(read).toEqual(["shard#other/0"]);
 });
+
+test("of each shard it is told how large it is, when it was captured and asked for, and what was measured of it", async () => {
+  const made = memoryWorld();
+  await createTable(made, { name: "a", shards: 4, captureAfterMutations: 10 });
+  const hints = [
+    { next: 11, capturedAtMs: 7, snapshotBytes: 0, askedAtMs: START_MS, rates: { readPerSecond: 5 } },
+    { next: 11, capturedAtMs: 8, rates: { replayPerSecond: 5 } },
+    { next: 11, capturedAtMs: START_MS, rates: { fileMicros: 5 } },
+    { next: 2, capturedAtMs: START_MS, askedAtMs: START_MS },
+  ];
+  for (const [shard, hint] of hints.entries()) {
+    await made.checkpoints.write([
+      {
+        item: tailItem({ table: "a", shard }),
+        when: [],
+        put: { ...tailAttributes(hintWith(hint)), ...(hint.askedAtMs && { askedAtMs: hint.askedAtMs }), dirty: "dirty" },
+      },
+    ]);
+  }
+  const told = await explainPlan(made, {});
+  expect(told.map(({ table, qualification: _, outlook: __, ...rest }) => ({ ...rest, table: table.name }))).toEqual([
+    {
+      id: { table: "a", shard: 0 },
+      table: "a",
+      decision: "asked",
+      snapshotBytes: 0,
+      capturedAtMs: 7,
+      askedAtMs: START_MS,
+      measured: { read: true, replay: false },
+    },
+    { id: { table: "a", shard: 1 }, table: "a", decision: "goes", capturedAtMs: 8, measured: { read: false, replay: true } },
+    { id: { table: "a", shard: 2 }, table: "a", decision: "goes", capturedAtMs: START_MS, measured: { read: false, replay: true } },
+    { id: { table: "a", shard: 3 }, table: "a", decision: "waits", capturedAtMs: START_MS, askedAtMs: START_MS, measured: { read: false, replay: false } },
+  ]);
+  expect(told.map(({ outlook }) => outlook.mutations)).toEqual([10, 10, 10, 1]);
+  expect(told.map((shard) => Object.keys(shard).length)).toEqual([9, 7, 7, 8]);
+});
+
+test("a capped table's places are taken by captures under way that are still due alone", async () => {
+  const made = memoryWorld();
+  await createTable(made, { name: "capped", shards: 3, captureAfterMutations: 10, capturesTogetherMax: 1 });
+  for (const [shard, next] of [2, 11, 11].entries()) {
+    const hint = hintWith({ next, capturedAtMs: START_MS });
+    const asked = shard === 0 ? { askedAtMs: START_MS } : {};
+    await made.checkpoints.write([{ item: tailItem({ table: "capped", shard }), when: [], put: { ...tailAttributes(hint), ...asked, dirty: "dirty" } }]);
+  }
+  expect(decisions(await explainPlan(made, {}))).toEqual(["capped/0 waits", "capped/1 goes", "capped/2 held"]);
+});

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { ingest } from "../../../lib/jobs/ingest.ts";
 import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
+import { TidemarkError } from "../../../lib/model/errors.ts";
 import { SESSIONS_MAX } from "../../../lib/model/limits.ts";
+import { shardOf } from "../../../lib/model/table.ts";
 import type { World } from "../../../lib/ports/world.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
@@ -29,7 +31,11 @@ test("a batch that is refused has written nothing of the call, whatever came bef
   const world = await worldWithTable();
   const { append } = await ingest(world).open("players");
   const before = stored(world);
-  await expect(append([{ mutations: [put("a", 1)] }, { mutations: [] }])).rejects.toMatchObject({ kind: "call", code: "empty-batch" });
+  await expect(append([{ mutations: [put("a", 1)] }, { mutations: [] }])).rejects.toMatchObject({
+    kind: "call",
+    code: "empty-batch",
+    message: expect.stringContaining("batch 2"),
+  });
   await expect(append([{ mutations: [put("a", 1)] }, { mutations: [put("a", 2)], mark: mark("", 1) }])).rejects.toMatchObject({ code: "bad-producer" });
   expect(stored(world)).toEqual(before);
 });
@@ -67,6 +73,46 @@ describe("a call that fails", () => {
     await (await ingest(world).open("players")).append(first);
     await (await door.open("players")).append([{ mutations: [put("a", 2)], mark: mark("p", 2) }]);
     expect(await state(world)).toEqual(["a=2"]);
+  });
+
+  test.each([
+    ["the first fault, where no answer is missing", [new TypeError("one"), new TypeError("two")], { message: "one" }],
+    ["the missing answer, before a fault of another kind", [new TidemarkError("bug", "b", "a bug"), noAnswer()], { kind: "retry" }],
+  ] as const)("tells %s", async (_, faults, told) => {
+    const world = await worldWithTable({ shards: 2 });
+    const failing = withObjects(world, () => ({ createIfAbsent: async (key) => Promise.reject(faults[key.startsWith("players/0/") ? 0 : 1]) }));
+    const { append, table } = await ingest(failing).open("players");
+    const keys = ["a", "b", "c", "d", "e"];
+    const ofShard = (shard: number) => keys.filter((key) => shardOf(Buffer.from(key), table.shards) === shard).map((key) => put(key, 1));
+    await expect(append([{ mutations: ofShard(0) }, { mutations: ofShard(1) }])).rejects.toMatchObject(told);
+  });
+
+  test("leaves the writer alone that another call has put into its place", async () => {
+    const world = await worldWithTable();
+    let tails = 0;
+    const failing = withObjects(
+      withCheckpoints(world, (checkpoints) => ({
+        get(key) {
+          tails += Number(key.sort === "tail");
+          return checkpoints.get(key);
+        },
+      })),
+      (objects) => ({
+        async createIfAbsent(key, body) {
+          if (Buffer.from(body).includes("silent")) throw noAnswer();
+          return objects.createIfAbsent(key, body);
+        },
+      }),
+    );
+    const door = ingest(failing);
+    const [one, same] = [await door.open("players"), await door.open("players")];
+    await expect(one.append([{ mutations: [put("a", "silent")] }])).rejects.toMatchObject({ kind: "retry" });
+    await (await door.open("players")).append([{ mutations: [put("a", 1)] }]);
+    const before = tails;
+    // It fails with the writer of before, which is kept no more.
+    await expect(same.append([{ mutations: [put("a", "silent")] }])).rejects.toMatchObject({ kind: "retry" });
+    await (await door.open("players")).append([{ mutations: [put("a", 2)] }]);
+    expect(tails - before).toBeLessThanOrEqual(1);
   });
 
   test("for a missing answer says so, though another fault came with it", async () => {

@@ -6,6 +6,7 @@ import { runLoop, runRound } from "../../../lib/jobs/run.ts";
 import { shardStatus } from "../../../lib/jobs/status.ts";
 import { createTable, deleteTable, finishDeletion, getTable, listTables } from "../../../lib/jobs/tables.ts";
 import { tableWriter } from "../../../lib/jobs/append.ts";
+import { TidemarkError } from "../../../lib/model/errors.ts";
 import { shardOf } from "../../../lib/model/table.ts";
 import type { World } from "../../../lib/ports/world.ts";
 import { readTail } from "../../../lib/redo-log/tail.ts";
@@ -119,6 +120,71 @@ test("the failure of one shard stops no other, and is told", async () => {
   expect(report.captured.map(({ id: { shard } }) => shard)).toEqual([0, 2]);
   expect(report.failures).toEqual([{ id: { table: "players", shard: 1 }, error: "the reply was lost" }]);
   expect(report.cleaned.map(({ id: { shard } }) => shard)).toEqual([0, 1, 2]);
+});
+
+test("what fails in a round is warned of by its shard", async () => {
+  const world = await worldWithTable(eager);
+  await appendEach(world, [[put("a", 1)]]);
+  await runRound(withObjects(world, () => ({ createUpload: () => Promise.reject(noAnswer()) })));
+  expect(world.events.filter(({ kind }) => kind === "warning")).toEqual([{ kind: "warning", shard: "players/0", message: "the reply was lost" }]);
+});
+
+test("a round cleans all only where it is asked to, and stops between two shards", async () => {
+  const world = await worldWithTable({ shards: 3 });
+  for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  await world.objects.createUpload("gone/0/00112233aabbccdd/snapshots/0000000000000001-e1.parquet");
+  expect(await runRound(world)).toEqual({ dirty: 3, captured: [], cleaned: [], failures: [] });
+  const stop = new AbortController();
+  const stopping = withObjects(world, (objects) => ({
+    list(request) {
+      if (request.prefix.startsWith("players/1/")) stop.abort();
+      return objects.list(request);
+    },
+  }));
+  const stopped = await runRound(stopping, { cleanAll: true, signal: stop.signal });
+  expect(stopped.cleaned.map(({ id: { table, shard } }) => `${table}/${shard}`)).toEqual(["players/0", "players/1", "gone/0"]);
+});
+
+test("a round that is told to stop captures no further shard, and counts those that it saw", async () => {
+  const world = await worldWithTable({ ...eager, shards: 3 });
+  for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  const stop = new AbortController();
+  const stopping = withObjects(world, (objects) => ({
+    createUpload(key) {
+      stop.abort();
+      return objects.createUpload(key);
+    },
+  }));
+  const report = await runRound(stopping, { signal: stop.signal });
+  expect([report.dirty, report.captured.map(({ id: { shard }, report: { outcome } }) => [shard, outcome.kind])]).toEqual([2, [[0, "aborted"]]]);
+});
+
+test.each([
+  ["retry", true],
+  ["wait", true],
+  ["repair", false],
+] as const)("a round that fails for a %s is given up, and the loop goes on: %s", async (kind, goesOn) => {
+  const world = await worldWithTable(eager);
+  const stop = new AbortController();
+  let rounds = 0;
+  const failing = withCheckpoints(world, (checkpoints) => ({
+    async queryDirty(request) {
+      if (++rounds === 1) throw new TidemarkError(kind, "no-answer", "the first time");
+      stop.abort();
+      return checkpoints.queryDirty(request);
+    },
+  }));
+  const loop = runLoop(failing, { everyMs: 1_000, cleanEvery: 2, signal: stop.signal, onRound: () => undefined }).then(
+    () => "ended",
+    () => "failed",
+  );
+  for (let turn = 0; turn < 50; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (world.clock.nextWakeMs !== undefined) world.clock.advance(1_000);
+  }
+  expect([await loop, rounds]).toEqual(goesOn ? ["ended", 2] : ["failed", 1]);
+  const warnings = world.events.flatMap((event) => (event.kind === "warning" ? [[event.shard, event.message]] : []));
+  expect(warnings).toEqual(goesOn ? [["run", "this round was given up: the first time"]] : []);
 });
 
 test("a round that is told to stop starts nothing more", async () => {

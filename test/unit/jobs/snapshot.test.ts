@@ -1,9 +1,12 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
-import { jobItem } from "../../../lib/checkpoint/items.ts";
+import { controlItem, jobItem } from "../../../lib/checkpoint/items.ts";
+import { findRequest, requestCapture } from "../../../lib/jobs/requests.ts";
 import { captureShard, cleanupAfter, lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
-import { appendEach, appendTogether, id, itemsOf, memoryWorld, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
+import { toEpoch } from "../../../lib/model/position.ts";
+import { worldWithLog } from "../snapshot/captures.ts";
+import { appendEach, appendTogether, id, itemsOf, memoryWorld, noAnswer, put, remove, START_MS, withObjects, worldWithTable } from "./world.ts";
 
 test("a job tells its stages in order, and its item keeps what it did", async () => {
   const world = await worldWithTable();
@@ -151,4 +154,78 @@ test("a failed cleanup is kept on the job", async () => {
   const broken = withObjects(world, () => ({ list: () => Promise.reject(noAnswer()) }));
   await expect(cleanupAfter(broken, id)).rejects.toThrow();
   expect(await lastJob(world, id)).toMatchObject({ stage: "cleanup", outcome: "failed", index: 1 });
+});
+
+/** Row groups and parts of a few records, three sections. */
+const wide = { id, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 4_000 }, sections: 3 };
+
+test("a job that is spread names its sections, each of which is a job of its own, and the last one ends the capture", async () => {
+  const world = await worldWithLog();
+  expect(await captureShard(world, { ...wide, spread: true })).toMatchObject({ outcome: { kind: "completed" }, captures: 1, next: "cleanup" });
+  await appendEach(world, [[put("key-0-5", 1), put("key-1-5", 2), put("key-2-5", 3)]]);
+  const { request } = await requestCapture(world, id);
+  const spread = await captureShard(world, { ...wide, spread: true, request });
+  expect(spread).toMatchObject({ outcome: { kind: "spread", sections: [0, 1, 2] }, captures: 1, next: "sections" });
+  expect(await findRequest(world, id, request)).toMatchObject({ state: "running" });
+  const epoch = spread.outcome.kind === "spread" ? spread.outcome.epoch : toEpoch(0);
+  const make = (number: number, signal?: AbortSignal) => captureShard(world, { ...wide, request, section: { epoch, number }, ...(signal && { signal }) });
+  expect(await make(0)).toMatchObject({ outcome: { kind: "sectionDone" }, next: "nothing" });
+  expect(await make(1, AbortSignal.abort())).toMatchObject({ outcome: { kind: "aborted" }, next: "section" });
+  expect(await make(1)).toMatchObject({ outcome: { kind: "sectionDone" }, captures: 1, next: "nothing" });
+  // It was bound to where the log had ended when it began: whether it goes on is for the next to find.
+  expect(await make(2)).toMatchObject({ outcome: { kind: "completed", index: 123 }, captures: 1, next: "capture" });
+  expect(await make(2)).toMatchObject({ outcome: { kind: "outOfDate" }, next: "cleanup" });
+});
+
+test("a section that ends the attempt asks for a capture anew", async () => {
+  const world = await worldWithLog();
+  await captureShard(world, wide);
+  await appendEach(world, [Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`))]);
+  const { outcome } = await captureShard(world, { ...wide, spread: true });
+  const epoch = outcome.kind === "spread" ? outcome.epoch : toEpoch(0);
+  expect(await captureShard(world, { ...wide, section: { epoch, number: 0 } })).toMatchObject({ outcome: { kind: "aborted" }, next: "capture" });
+});
+
+test("a job that finds nothing new is for its cleanup, and a whole one cleans; one of a shard that is gone does neither", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await captureShard(world, { id });
+  expect(await captureShard(world, { id })).toMatchObject({ outcome: { kind: "ignored", reason: "nothing-new" }, next: "cleanup" });
+  expect(await snapshotShard(world, { id })).toMatchObject({ outcome: { kind: "ignored" }, cleanup: { kind: "cleaned" } });
+  await appendEach(world, [[put("a", 2)]]);
+  const deleting = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      await world.checkpoints.write([{ item: controlItem(id), when: [], delete: true }]);
+      return objects.getRange(key, range);
+    },
+  }));
+  expect(await captureShard(deleting, { id }).catch((error: unknown) => error)).toMatchObject({ outcome: { reason: "shard-deleted" }, next: "nothing" });
+});
+
+test("what a job did is told once it is done, and only where something was captured", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await snapshotShard(world, { id });
+  await snapshotShard(world, { id });
+  expect(world.events.filter(({ kind }) => kind === "captured")).toMatchObject([{ shard: "players/0", index: 1, mutations: 1, rows: 1, durationMs: 0 }]);
+});
+
+test("the bytes that several captures of a job send and copy are summed", async () => {
+  const world = await worldWithLog();
+  await captureShard(world, wide);
+  await appendEach(world, [[put("key-0-5", 1)], [put("key-1-5", 2)], [put("key-2-5", 3)]]);
+  const sent = { put: 0, copied: 0 };
+  const counted = withObjects(world, (objects) => ({
+    uploadPart(part) {
+      sent.put += part.body.length;
+      return objects.uploadPart(part);
+    },
+    copyPart(part) {
+      sent.copied += part.source.length;
+      return objects.copyPart(part);
+    },
+  }));
+  const { outcome, captures } = await captureShard(counted, { ...wide, sections: 1, logBytesMax: 1 });
+  expect([captures, outcome]).toMatchObject([3, { kind: "completed", index: 123, mutations: 3, bytesSent: sent.put, bytesCopied: sent.copied }]);
+  expect(sent.copied).toBeGreaterThan(0);
 });

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
+import { tableItem } from "../../../lib/checkpoint/items.ts";
+import { quarantineKey, shardName } from "../../../lib/model/names.ts";
 import { createTable, deleteTable, getTable, listTables, updateTable } from "../../../lib/jobs/tables.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
-import { memoryWorld, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
+import { appendEach, id, keysOf, put, withObjects, memoryWorld, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
 
 test("a table is made with the defaults, and read back as it was made", async () => {
   const world = memoryWorld();
@@ -46,9 +48,11 @@ test("tables are listed by name, page by page", async () => {
 
 test("a deletion that is asked for, and comes late, leaves a table alone that was made anew under its name", async () => {
   const world = await worldWithTable();
+  let isLate = false;
   const passed = withCheckpoints(world, (checkpoints) => ({
     async write(changes) {
-      if (changes.every(({ item }) => item.sort !== "players")) return checkpoints.write(changes);
+      if (isLate || changes.every(({ item }) => item.sort !== "players")) return checkpoints.write(changes);
+      isLate = true;
       await deleteTable(world, "players");
       await createTable({ ...world, clock: { ...world.clock, now: () => START_MS + 1 } }, { name: "players" });
       return checkpoints.write(changes);
@@ -56,4 +60,37 @@ test("a deletion that is asked for, and comes late, leaves a table alone that wa
   }));
   await deleteTable(passed, "players").catch(() => undefined);
   expect(await getTable(world, "players")).toMatchObject({ state: "live", createdAtMs: START_MS + 1 });
+});
+
+test("a change of nothing, and one of a table that is deleted meanwhile, is the caller's to correct", async () => {
+  const world = await worldWithTable();
+  await expect(updateTable(world, "players", {})).rejects.toMatchObject({ kind: "call", code: "nothing-to-change" });
+  const late = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      await world.checkpoints.write([{ item: tableItem("players"), when: [], set: { state: "deleting" } }]);
+      return checkpoints.write(changes);
+    },
+  }));
+  await expect(updateTable(late, "players", { keepSnapshots: 9 })).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  expect((await listTables(world)).map(({ state, keepSnapshots }) => [state, keepSnapshots])).toEqual([["deleting", POLICY_DEFAULTS.keepSnapshots]]);
+});
+
+test("a table that is not there cannot be deleted, and what is no name is none", async () => {
+  const world = memoryWorld();
+  await expect(deleteTable(world, "players")).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+  await expect(getTable(world, "No Name")).rejects.toMatchObject({ kind: "call", code: "bad-table-name" });
+});
+
+test("a copy in quarantine that would not go keeps the table until it does", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const copy = `${quarantineKey(shardName(id))}/players/0/x.redo`;
+  await world.objects.createIfAbsent(copy, Buffer.from("x"));
+  const failing = withObjects(world, (objects) => ({
+    deleteMany: async (keys) => (keys.includes(copy) ? { failed: [{ key: copy, reason: "denied" }] } : objects.deleteMany(keys)),
+  }));
+  await expect(deleteTable(failing, "players")).rejects.toMatchObject({ kind: "retry", code: "undeleted-objects", message: expect.stringContaining(copy) });
+  expect((await listTables(world)).map(({ state }) => state)).toEqual(["deleting"]);
+  await deleteTable(world, "players");
+  expect([await listTables(world), keysOf(world)]).toEqual([[], []]);
 });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { S3_PART_BYTES_MAX } from "../../../lib/model/limits.ts";
-import { type PartPlanner, type PartSizes, partPlanner, type PlannedPart } from "../../../lib/snapshot/parts.ts";
+import { heldBack, type PartPlanner, type PartSizes, partPlanner, type PlannedPart } from "../../../lib/snapshot/parts.ts";
 import { SNAPSHOT_SIZES } from "../../../lib/snapshot/sizes.ts";
 
 const sizes: PartSizes = { partBytes: 16, partBytesMin: 10, copyBytes: 50 };
@@ -142,4 +142,59 @@ test("started behind any part, the planner plans the same parts for the bytes th
     }),
     { numRuns: 500 },
   );
+});
+
+test("where other parts follow, none is shorter than the least, the last not either, unless all bytes together are too few", () => {
+  fc.assert(
+    fc.property(stretches, anySizes, (object, some) => {
+      const parts = plan(heldBack(partPlanner(some), some), object);
+      let end = 0;
+      for (const [i, { number, offset, length }] of parts.entries()) {
+        expect([number, offset]).toEqual([i + 1, end]);
+        end += length;
+      }
+      expect(bytesOfParts(parts)).toEqual(bytesOf(object));
+      if (parts.length > 1) for (const { length } of parts) expect(length).toBeGreaterThanOrEqual(some.partBytesMin);
+      // But for the end it is as it would be.
+      expect(parts.slice(0, -2)).toEqual(plan(partPlanner(some), object).slice(0, Math.max(0, parts.length - 2)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("a short end is sent together with the part before it, of which as much as may be is copied all the same", () => {
+  const held = (copied: number, made: number) => plan(heldBack(partPlanner(sizes), sizes), [carriedBy(copied), { kind: "made", length: made }]);
+  const carriedBy = (length: number): Stretch => ({ kind: "carried", sourceOffset: 100, length });
+  const fetchedAndMade = (sourceOffset: number, length: number, made: number) => [
+    { kind: "fetched", sourceOffset, length },
+    { kind: "made", length: made },
+  ];
+  expect(held(30, 3)).toEqual([
+    { number: 1, offset: 0, length: 23, kind: "copy", sourceOffset: 100 },
+    { number: 2, offset: 23, length: 10, kind: "upload", ingredients: fetchedAndMade(123, 7, 3) },
+  ]);
+  expect(held(17, 3)).toEqual([
+    { number: 1, offset: 0, length: 10, kind: "copy", sourceOffset: 100 },
+    { number: 2, offset: 10, length: 10, kind: "upload", ingredients: fetchedAndMade(110, 7, 3) },
+  ]);
+  expect(held(16, 3)).toEqual([{ number: 1, offset: 0, length: 19, kind: "upload", ingredients: fetchedAndMade(100, 16, 3) }]);
+  expect(held(30, 10)).toEqual([
+    { number: 1, offset: 0, length: 30, kind: "copy", sourceOffset: 100 },
+    { number: 2, offset: 30, length: 10, kind: "upload", ingredients: [{ kind: "made", length: 10 }] },
+  ]);
+  const made = (length: number) => plan(heldBack(partPlanner(sizes), sizes), length === 0 ? [] : [{ kind: "made", length }]);
+  const upload = (number: number, offset: number, ...lengths: readonly number[]) => ({
+    number,
+    offset,
+    length: lengths.reduce((sum, length) => sum + length, 0),
+    kind: "upload",
+    ingredients: lengths.map((length) => ({ kind: "made", length })),
+  });
+  expect([made(0), made(3), made(16), made(19), made(26)]).toEqual([
+    [],
+    [upload(1, 0, 3)],
+    [upload(1, 0, 16)],
+    [upload(1, 0, 16, 3)],
+    [upload(1, 0, 16), upload(2, 16, 10)],
+  ]);
 });

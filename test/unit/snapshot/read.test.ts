@@ -75,6 +75,46 @@ test("ranges that cross pages and row groups hold exactly their records", async 
   }
 });
 
+/** Row groups of two pages, of two records each but for the last. */
+const few = jsonRecords(23);
+const fewEncoded = await encodeRecords(few, description, { pageRows: 2, groupBytes: 300 });
+
+test("each record of a small snapshot is found by its key, and no key between two of them", async () => {
+  const { snapshot } = await open(fewEncoded.bytes);
+  expect(snapshot.groups.length).toBeGreaterThan(4);
+  for (const { key, value, index, timeMs } of few) {
+    expect(await snapshot.get(key)).toEqual({ value, index, timeMs });
+    expect(await snapshot.get(Buffer.concat([key, Buffer.from("!")]))).toBeUndefined();
+    expect(await snapshot.get(key.subarray(0, -1))).toBeUndefined();
+  }
+  expect(await snapshot.get(Buffer.from("zz"))).toBeUndefined();
+});
+
+test("behind any key of a small snapshot, or between two, its records are read from there on", async () => {
+  const { snapshot } = await open(fewEncoded.bytes);
+  for (const after of [Buffer.from(""), ...few.flatMap(({ key }) => [key, Buffer.concat([key, Buffer.from("!")])])]) {
+    expect(await readRecords(snapshot, after)).toEqual(few.filter(({ key }) => Buffer.compare(key, after) > 0));
+  }
+});
+
+test("a record is read by one range of page indexes and one of its page, and the rows by one range a row group", async () => {
+  const { snapshot, store } = await open(fewEncoded.bytes);
+  const rangesOf = async (read: () => Promise<unknown>) => {
+    store.ranges.length = 0;
+    await read();
+    return store.ranges.map(({ offset, length }) => [offset, length]);
+  };
+  const indexOf = ({ index }: Snapshot["groups"][number]) => [index.offset, index.byteLength];
+  const [first, second] = snapshot.groups;
+  expect((await rangesOf(() => snapshot.get(few[0].key)))[0]).toEqual(indexOf(first));
+  const [index, ...pages] = await rangesOf(() => snapshot.get(second.lastKey));
+  expect(index).toEqual(indexOf(second));
+  for (const [offset, length] of pages) expect([offset >= second.offset, offset + length <= second.offset + second.byteLength]).toEqual([true, true]);
+  expect(await rangesOf(() => snapshot.get(Buffer.from("a")))).toEqual([]);
+  expect(await rangesOf(() => snapshot.get(Buffer.from("zz")))).toEqual([]);
+  expect(await rangesOf(() => snapshot.get(Buffer.concat([first.lastKey, Buffer.from("!")])))).toEqual([]);
+});
+
 /** As the benches have them: 235 bytes, of which 64 letters cannot shrink below 48 bytes. */
 const lived = await encodeRecords(
   Array.from({ length: 75_000 }, (_, i) => ({
@@ -162,7 +202,7 @@ test("one row group at most is fetched ahead, and one range has their page index
 });
 
 test("a foot longer than the first guess is found, and read at once where its bytes are known", async () => {
-  const long = many.slice(0, 600).map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`) }));
+  const long = many.slice(0, 160).map((record, i) => ({ ...record, key: Buffer.from(`${"k".repeat(1_000)}${String(i).padStart(8, "0")}`) }));
   const { bytes, footerBytes, size } = await encodeRecords(long, description, { pageRows: 2, groupBytes: 300 });
   expect(footerBytes).toBeGreaterThan(96 * 1024);
   const { snapshot, store } = await open(bytes);

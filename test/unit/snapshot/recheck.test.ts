@@ -1,7 +1,9 @@
+import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { CARRIED_MAX } from "../../../lib/model/limits.ts";
-import { dueForReading, groupsBetween } from "../../../lib/snapshot/recheck.ts";
+import { carriedHold, dueForReading, groupsBetween } from "../../../lib/snapshot/recheck.ts";
+import { description, encodeRecords, jsonRecords } from "./parquet/records.ts";
 
 interface Group {
   readonly carried: number;
@@ -67,4 +69,18 @@ test("the row groups that a part holds bytes of are told by the part's borders",
   expect(groupsBetween(groups, 14, 19)).toEqual([1]);
   expect(groupsBetween(groups, 18, 100)).toEqual([1, 2]);
   expect(groupsBetween(groups, 20, 100)).toEqual([]);
+});
+
+test("parts hold what was encoded if their CRC-32s, one behind the other, are those of its bytes; one that is not known proves nothing", async () => {
+  const encoded = await encodeRecords(jsonRecords(20), description, { pageRows: 2, groupBytes: 300 });
+  const cuts = [0, 3, 100, 101, encoded.size];
+  const parts = cuts.slice(1).map((end, i) => ({ length: end - cuts[i], crc32: crc32(encoded.bytes.subarray(cuts[i], end)) }));
+  expect(encoded.groups.length).toBeGreaterThan(2);
+  expect(carriedHold(parts, encoded)).toBe(true);
+  for (const place of parts.keys()) {
+    expect(carriedHold(parts.with(place, { ...parts[place], crc32: parts[place].crc32 ^ 1 }), encoded)).toBe(false);
+    expect(carriedHold(parts.with(place, { ...parts[place], length: parts[place].length + 1 }), encoded)).toBe(place === 0);
+    expect(carriedHold([...parts.slice(0, place), { length: 1 }, ...parts.slice(place + 1)], encoded)).toBe(true);
+  }
+  expect(carriedHold(parts.slice(1), encoded)).toBe(false);
 });

@@ -1,16 +1,18 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
+import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
-import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
+import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
 import type { Mutation } from "../../../lib/model/mutation.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
+import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
-import { sectionOf, sectionStarts } from "../../../lib/snapshot/sections.ts";
+import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
 import { appendEach, contentOf, id, type MemoryWorld, noise, put, remove, withObjects } from "../jobs/world.ts";
 import { request, worldWithLog } from "./captures.ts";
 
@@ -90,6 +92,114 @@ test("a section whose records are gone ends the attempt, and the next capture ma
   await isRight(world, expected);
 });
 
+/** The number of the part that has the tail, behind three sections. */
+const TAIL = partsStart(3, 3) + 1;
+
+async function lastSectionOf(world: MemoryWorld): Promise<{ readonly epoch: Spread["epoch"]; readonly section: number }> {
+  const { epoch } = await spread(world);
+  for (const section of [0, 1]) expect(await captureSection(world, { ...wide, epoch, section })).toEqual({ kind: "sectionDone" });
+  return { epoch, section: 2 };
+}
+
+test.each([0, 1, 2])("what section %i sent is read back before the snapshot counts", async (damaged) => {
+  const world = await worldWithChanges(scattered);
+  let flipped = false;
+  const rotten = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      const body = Buffer.from(part.body);
+      const isOfSection = part.number > partsStart(damaged, 3) && part.number <= partsStart(damaged + 1, 3);
+      if (isOfSection && !flipped) {
+        flipped = true;
+        body[body.length >> 1] ^= 1;
+      }
+      return objects.uploadPart({ ...part, body });
+    },
+  }));
+  const outcome = await captureSection(rotten, { ...wide, ...(await lastSectionOf(rotten)) });
+  expect([flipped, outcome]).toEqual([true, { kind: "aborted", reason: expect.stringContaining("starts afresh") }]);
+  expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(120);
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+});
+
+test("who puts the sections together under a lease that was taken meanwhile is out of date, and ends no upload", async () => {
+  const world = await worldWithChanges(scattered);
+  const last = await lastSectionOf(world);
+  let completed = 0;
+  const fenced = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (part.number === TAIL) await world.checkpoints.write([{ item: controlItem(id), when: [], set: { epoch: 9, stamp: "e".repeat(32) } }]);
+      return objects.uploadPart(part);
+    },
+    completeUpload(upload) {
+      completed += 1;
+      return objects.completeUpload(upload);
+    },
+  }));
+  expect(await captureSection(fenced, { ...wide, ...last })).toEqual({ kind: "outOfDate" });
+  expect(completed).toBe(0);
+});
+
+test("a section that is stored under a lease that was taken meanwhile does not count as done", async () => {
+  const world = await worldWithChanges(scattered);
+  const { epoch } = await spread(world);
+  const fenced = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      await world.checkpoints.write([{ item: controlItem(id), when: [], set: { epoch: 9, stamp: "e".repeat(32) } }]);
+      return objects.uploadPart(part);
+    },
+  }));
+  expect(await captureSection(fenced, { ...wide, epoch, section: 1 })).toEqual({ kind: "outOfDate" });
+  expect(world.checkpoints.items.some(({ attributes }) => attributes.done === true)).toBe(false);
+});
+
+test("two workers who find the last section done make one snapshot, and both say so", async () => {
+  const world = await worldWithChanges(scattered);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const last = await lastSectionOf(world);
+  let other: Promise<unknown> | undefined;
+  const overtaken = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (part.number === TAIL) other ??= captureSection(world, { ...wide, ...last });
+      await other;
+      return objects.uploadPart(part);
+    },
+  }));
+  const outcome = await captureSection(overtaken, { ...wide, ...last });
+  expect([outcome, await other]).toMatchObject([
+    { kind: "completed", index: 126, bytesSent: 0 },
+    { kind: "completed", index: 126 },
+  ]);
+  await isRight(world, expected);
+});
+
+test("an upload that is ended before its sections are together begins afresh", async () => {
+  const world = await worldWithChanges(scattered);
+  const last = await lastSectionOf(world);
+  const ended = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (part.number === TAIL) await objects.abortUpload(part);
+      return objects.uploadPart(part);
+    },
+  }));
+  expect(await captureSection(ended, { ...wide, ...last })).toMatchObject({ kind: "aborted", reason: expect.stringContaining("the upload of") });
+  expect((await readControl(world.checkpoints, id))?.capture).toBeUndefined();
+});
+
+test.each<[string, (part: Attributes) => Attributes]>([
+  ["has no note", ({ note: _, ...rest }) => rest],
+  ["is of another length", (part) => ({ ...part, length: 1 })],
+])("where a part of a section that is done %s, the attempt ends, and a later capture makes the snapshot", async (_, change) => {
+  const world = await worldWithChanges(scattered);
+  const last = await lastSectionOf(world);
+  const uploadId = (await readControl(world.checkpoints, id))?.capture?.uploadId;
+  const [first] = world.checkpoints.items.filter(({ attributes }) => attributes.uploadId === uploadId && attributes.note !== undefined);
+  await world.checkpoints.write([{ item: first.key, when: [], put: change(first.attributes) }]);
+  expect(await captureSection(world, { ...wide, ...last })).toMatchObject({ kind: "aborted", reason: expect.stringContaining("in one") });
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  await isRight(world, expected);
+});
+
 test("sections tile the row groups, and their keys all keys", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(10_000), { minLength: 1, maxLength: 60 }), fc.integer({ min: 1, max: 16 }), (sizes, count) => {
@@ -107,4 +217,29 @@ test("sections tile the row groups, and their keys all keys", () => {
       }
     }),
   );
+});
+
+test("a base is worth a section for so many bytes, at least one and at most so many", () => {
+  const bytes = [0, SECTION_BYTES - 1, SECTION_BYTES, 2 * SECTION_BYTES - 1, 2 * SECTION_BYTES, SECTIONS_MAX * SECTION_BYTES, 99 * SECTION_BYTES];
+  expect(bytes.map(sectionsFor)).toEqual([1, 1, 1, 1, 2, SECTIONS_MAX, SECTIONS_MAX]);
+});
+
+test("sections have about the same bytes", () => {
+  const starts = (sizes: readonly number[], count: number) =>
+    sectionStarts(
+      sizes.map((byteLength) => ({ byteLength })),
+      count,
+    );
+  expect(starts([1, 1, 1, 1, 1, 1], 3)).toEqual([0, 2, 4]);
+  expect(starts([4, 1, 1, 1, 1], 2)).toEqual([0, 1]);
+  expect(starts([1, 1, 1, 1, 4], 2)).toEqual([0, 4]);
+  expect(starts([9, 1, 1], 3)).toEqual([0, 1, 2]);
+  expect(starts([1, 1], 5)).toEqual([0, 1]);
+  expect(starts([5], 4)).toEqual([0]);
+  expect(starts([2, 2, 2], 1)).toEqual([0]);
+});
+
+test("sections have as many part numbers each, and one is left for the tail behind the last", () => {
+  expect([0, 1, 2, 3].map((number) => partsStart(number, 3))).toEqual([0, 3_333, 6_666, 9_999]);
+  for (let sections = 1; sections <= SECTIONS_MAX; sections++) expect(partsStart(sections, sections) + 1).toBeLessThanOrEqual(S3_PARTS_MAX);
 });

@@ -51,6 +51,27 @@ test.each([
   300_000,
 );
 
+test("flipped bytes here and there are found, with nothing known of the snapshot, or by who reads one record", async () => {
+  const { bytes, footerBytes } = several;
+  const { key, value, index, timeMs } = records[7];
+  const get = async (wrong: Buffer) => {
+    const opened = await openSnapshot({ store: storeOf(new Map([[KEY, wrong]])) }, { key: KEY });
+    return opened.kind === "opened" ? opened.snapshot.get(key) : undefined;
+  };
+  for (let at = 0; at < bytes.length; at += 29) {
+    const wrong = flipped(bytes, at, 0x20);
+    await expect(readAll(wrong), `byte ${at}`).rejects.toEqual(damaged);
+    await expect(verify(wrong), `byte ${at}`).rejects.toEqual(damaged);
+    if (at >= bytes.length - footerBytes) await expect(get(wrong), `byte ${at}`).rejects.toEqual(damaged);
+    const found = await get(wrong).catch((error: unknown) => error);
+    expect(found).toEqual(found instanceof Error ? damaged : { value, index, timeMs });
+  }
+  for (const length of [0, 1, 7, 8, 9, 12, bytes.length - footerBytes, bytes.length - 8, bytes.length - 1]) {
+    await expect(readAll(bytes.subarray(0, length)), `${length} bytes`).rejects.toEqual(damaged);
+    await expect(readAll(bytes.subarray(bytes.length - length)), `the last ${length} bytes`).rejects.toEqual(damaged);
+  }
+});
+
 test("every flipped byte is found where the checkpoint's record is known", async () => {
   const { bytes, size, footerSha256 } = small;
   await readAll(bytes, { size, footerSha256 });
