@@ -6,7 +6,7 @@ import { readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import { appendEach, id, type MemoryWorld, noise, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
-import { checkpointIndex, request } from "./captures.ts";
+import { checkpointIndex, request, withoutChecksums } from "./captures.ts";
 
 /** Row groups and parts of a few records. */
 const cuts = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 3_000 } };
@@ -20,16 +20,6 @@ async function worldWithRottenBase(): Promise<{ readonly world: MemoryWorld; rea
   await appendEach(world, [[put("key-49", 1)]]);
   world.objects.damage(key, (body) => body.fill(0x55, 4, 40));
   return { world: withoutChecksums(world), key };
-}
-
-/** Of a store that tells no CRC-32 of what it copies: only reading back finds damage in it. */
-function withoutChecksums(world: MemoryWorld): MemoryWorld {
-  return withObjects(world, (objects) => ({
-    async copyPart(part) {
-      const outcome = await objects.copyPart(part);
-      return outcome.kind === "stored" ? { kind: "stored", etag: outcome.etag } : outcome;
-    },
-  }));
 }
 
 const verdicts = async (world: MemoryWorld) => (await readHistory(world.checkpoints, id)).map(({ index, verified }) => [index, verified]);
