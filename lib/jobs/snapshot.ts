@@ -21,6 +21,8 @@ import { findTable } from "./tables.ts";
 export interface SnapshotRequest extends Omit<CaptureRequest, "codec"> {
   /** Id of the request that asked for it, if one did (lib/jobs/requests.ts): it is told the outcome. */
   readonly request?: string;
+  /** Captures that one job begins at most; CAPTURES_PER_RUN_MAX by default. */
+  readonly capturesMax?: number;
   /** Leave the sections of a large shard to others, each to be asked for by `section`. */
   readonly spread?: boolean;
   /** Make this section of the capture that was spread under the epoch, instead of a capture of its own. */
@@ -102,7 +104,8 @@ export async function captureShard(world: World, request: SnapshotRequest): Prom
       { item: controlItem(id), when: [{ kind: "present" }], check: true },
       { item: jobItem(id), when: [], put },
     ]);
-    if (request.request === undefined) return;
+    // A section that others go on behind ends no request: the last one does, and may have by now.
+    if (request.request === undefined || progress.outcome === "sectionDone") return;
     const { outcome: _, ...rest } = put;
     const set: Attributes = state === "done" ? { ...put, state } : { ...rest, state };
     // Of an attempt that failed before.
@@ -180,19 +183,23 @@ function nextOf(outcome: SectionOutcome | Spread, { section, signal }: SnapshotR
 
 async function work(
   world: World,
-  { section, spread, request: _, ...rest }: SnapshotRequest,
+  { section, spread, capturesMax, request: _, ...rest }: SnapshotRequest,
   codec: ValueCodec,
 ): Promise<{ readonly outcome: SectionOutcome | Spread; readonly captures: number }> {
   const request = { ...rest, codec };
   if (section !== undefined) return { outcome: await captureSection(world, { ...request, epoch: section.epoch, section: section.number }), captures: 1 };
-  return spread === true ? { outcome: await spreadCapture(world, request), captures: 1 } : captureAll(world, request);
+  return spread === true ? { outcome: await spreadCapture(world, request), captures: 1 } : captureAll(world, request, capturesMax);
 }
 
 /** A log too long for one capture takes several. */
-async function captureAll(world: World, request: CaptureRequest): Promise<{ readonly outcome: CaptureOutcome; readonly captures: number }> {
+async function captureAll(
+  world: World,
+  request: CaptureRequest,
+  capturesMax = CAPTURES_PER_RUN_MAX,
+): Promise<{ readonly outcome: CaptureOutcome; readonly captures: number }> {
   let outcome = await capture(world, request);
   let captures = 1;
-  while (outcome.kind === "completed" && outcome.more && captures < CAPTURES_PER_RUN_MAX) {
+  while (outcome.kind === "completed" && outcome.more && captures < capturesMax) {
     const next = await capture(world, request);
     if (next.kind !== "completed") break;
     captures++;

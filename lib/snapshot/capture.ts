@@ -118,14 +118,17 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   const { uploadId } = await deps.objects.createUpload(key);
   const { snapshot } = state;
   const base = baseKey(state.base);
-  const sections = snapshot === undefined ? [] : sectionStarts(snapshot.groups, request.sections ?? sectionsFor(snapshot.size));
+  // Damage that reading back finds only after it was carried over would end every later attempt as well: such a base is read
+  // whole, by one who passes it over for what is left, or tells that nothing is.
+  const isDoubted = state.base.kind === "generation" && !state.base.row.verified;
+  const sections = snapshot === undefined || isDoubted ? [] : sectionStarts(snapshot.groups, request.sections ?? sectionsFor(snapshot.size));
   const record: CaptureRecord = {
     key,
     uploadId,
     born: holder.epoch,
     target: state.border,
     ...(base !== undefined && { base }),
-    full: request.full === true || snapshot === undefined || snapshot.description.splices >= SPLICES_MAX,
+    full: request.full === true || isDoubted || snapshot === undefined || snapshot.description.splices >= SPLICES_MAX,
     encoderVersion: ENCODER_VERSION,
     sizes: sizesText(sizesOf(request.sizes)),
     ...(sections.length > 1 && { sections }),

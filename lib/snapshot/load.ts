@@ -34,7 +34,7 @@ export async function loadForCapture(
   const life = { id: lease.id, incarnation: lease.holder.incarnation };
   const checkpointIndex = toIndex(checkpointBorder(control).next - 1);
   const rows = (await readHistory(deps.checkpoints, lease.id)).filter(({ index }) => index <= checkpointIndex);
-  const logBytesMax = request.logBytesMax ?? Math.max(CAPTURE_LOG_BYTES_MAX, 2 * (control.checkpoint?.size ?? 0));
+  const logBytesMax = request.logBytesMax ?? logBytesMaxFor(control.checkpoint?.size ?? 0);
   const start = adopted && startBehind(adopted.progress);
   const firstFrom = start === undefined ? section?.fromKey : successor(start.after);
   const startedAtMs = deps.clock.now();
@@ -66,6 +66,11 @@ export async function loadForCapture(
       checkTarget(lease, outcome.state, adopted?.record);
       return { kind: "loaded", state: atCut(outcome.state), replayMs: deps.clock.now() - startedAtMs };
   }
+}
+
+/** Bytes of keys and values in the log that one capture takes, by the bytes of its base; 0 for none. */
+export function logBytesMaxFor(baseBytes: number): number {
+  return Math.max(CAPTURE_LOG_BYTES_MAX, 2 * baseBytes);
 }
 
 function atCut(state: ShardState): CutState {

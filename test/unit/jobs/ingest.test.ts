@@ -1,11 +1,13 @@
 import { describe, expect, test } from "vitest";
+import { cleanupShard } from "../../../lib/jobs/cleanup.ts";
 import { ingest } from "../../../lib/jobs/ingest.ts";
-import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
+import { createTable, deleteTable, getTable } from "../../../lib/jobs/tables.ts";
 import { TidemarkError } from "../../../lib/model/errors.ts";
 import { SESSIONS_MAX } from "../../../lib/model/limits.ts";
 import { shardOf } from "../../../lib/model/table.ts";
 import type { World } from "../../../lib/ports/world.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
+import { capture } from "../../../lib/snapshot/capture.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { contentOf, id, keysOf, mark, memoryWorld, noAnswer, put, stored, withCheckpoints, withObjects, worldWithTable } from "./world.ts";
 
@@ -160,4 +162,34 @@ test("a new batch after more producers than a shard remembers is taken", async (
   const fresh = [{ mutations: [put("a", 1)], mark: mark("new", 1) }];
   await (await door.open("players")).append(fresh);
   expect(await state(world)).toContain("a=1");
+});
+
+test("a batch that its shard may have applied and forgotten is to be sent again, and is looked at afresh then", async () => {
+  const world = await worldWithTable();
+  let passed = false;
+  // Cleanup frees the name that the batch claims: whether its redo file was captured before, nobody can tell.
+  const passBy = async () => {
+    const other = openWriter(world, { id, codec: "json" });
+    await Promise.all(Array.from({ length: SESSIONS_MAX + 10 }, (_, i) => other.append({ mutations: [put("b", i)], mark: mark(`p${i}`, 1) })));
+    for (const value of [1, 2, 3]) {
+      await other.append({ mutations: [put("c", value)] });
+      await capture(world, { id, codec: "json" });
+    }
+    await cleanupShard(world, { id, policy: await getTable(world, id.table) });
+  };
+  const raced = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      if (!passed && key.includes("/redo/")) {
+        passed = true;
+        await passBy();
+      }
+      return objects.createIfAbsent(key, body);
+    },
+  }));
+  const door = ingest(raced);
+  const batches = [{ mutations: [put("a", 1)], mark: mark("p", 1) }];
+  await expect((await door.open("players")).append(batches)).rejects.toMatchObject({ kind: "retry", code: "stale-writer" });
+  const last = SESSIONS_MAX + 10 + 3 + 1;
+  expect(await (await door.open("players")).append(batches)).toEqual([[{ shard: 0, last }]]);
+  expect(await state(world)).toEqual(["a=1", `b=${SESSIONS_MAX + 9}`, "c=3"]);
 });

@@ -26,7 +26,7 @@ beforeEach(async () => {
   world = await copyOf(shard.world);
 });
 
-async function repair(request: { readonly dryRun?: boolean } = {}, on: MemoryWorld = world): Promise<RepairReport> {
+async function repair(request: { readonly dryRun?: boolean; readonly signal?: AbortSignal } = {}, on: MemoryWorld = world): Promise<RepairReport> {
   return repairShard(on, { table: await getTable(on, "trees"), shard: 0, ...request });
 }
 
@@ -105,6 +105,13 @@ describe("a damaged newest snapshot", () => {
     expect(await findings()).toEqual([]);
   });
 
+  test("stays while its capture is told to stop, and is replaced by the next run", async () => {
+    flip(shard.newer.key);
+    expect(await repair({ signal: AbortSignal.abort() })).toMatchObject({ kind: "repaired", letGo: [], capture: { kind: "aborted" }, lost: [] });
+    expect((await readControl(world.checkpoints, shard.id))?.checkpoint?.key).toBe(shard.newer.key);
+    expect(await repair()).toMatchObject({ kind: "repaired", letGo: [shard.newer.key], capture: { kind: "completed" } });
+  });
+
   test("stays while somebody holds it", async () => {
     const life = { id: shard.id, incarnation: shard.newer.key.split("/")[2] };
     await pin(world, { life, row: shard.newer, pinId: "reader" }, world.clock.now() + 1_000);
@@ -158,6 +165,38 @@ test("a lost last redo file is told by the published tail, one that cannot be re
   await world.objects.createIfAbsent(shard.behind[2], Buffer.from("TIDEREDO?"));
   const from = Number(/([0-9]{16})\.redo/.exec(shard.behind[2])?.[1]);
   expect((await repair()).lost).toEqual([{ from, to: from }]);
+});
+
+describe("where no tail behind the snapshots was published, the last redo file tells how far the log went", () => {
+  beforeEach(async () => {
+    const { next, digest } = shard.newer.border;
+    await world.checkpoints.write([{ item: tailItem(shard.id), when: [], set: { next, digest } }]);
+    await world.objects.createIfAbsent(`${shard.behind[2]}.copy`, Buffer.from("of somebody else"));
+  });
+  const firstOf = (key: string) => Number(/([0-9]{16})\.redo/.exec(key)?.[1]);
+  const damageLast = (change: (body: Buffer) => Buffer) => world.objects.damage(shard.behind[2], change);
+
+  test("if another is damaged", async () => {
+    flip(shard.behind[1]);
+    const report = await repair();
+    expect([report.kind, report.lost]).toEqual(["broken", [{ from: firstOf(shard.behind[1]), to: shard.tail }]]);
+    await holdsTrue(report);
+  });
+
+  test("if it is damaged behind its header", async () => {
+    damageLast((body) => body.subarray(0, -1));
+    expect((await repair()).lost).toEqual([{ from: firstOf(shard.behind[2]), to: shard.tail }]);
+  });
+
+  test.each<[string, (body: Buffer) => Buffer]>([
+    ["is damaged in its header", (body) => body.fill(0x55, 16, 24)],
+    ["is cut off in its header", (body) => body.subarray(0, 20)],
+    ["holds another file", () => world.objects.objects.get(shard.behind[1]) ?? Buffer.alloc(0)],
+  ])("but for its name alone if it %s", async (_, change) => {
+    damageLast(change);
+    const from = firstOf(shard.behind[2]);
+    expect((await repair()).lost).toEqual([{ from, to: from }]);
+  });
 });
 
 describe("of the items", () => {

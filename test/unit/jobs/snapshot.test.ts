@@ -1,12 +1,25 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
-import { controlItem, jobItem } from "../../../lib/checkpoint/items.ts";
+import { controlItem, jobItem, requestItem } from "../../../lib/checkpoint/items.ts";
 import { findRequest, requestCapture } from "../../../lib/jobs/requests.ts";
 import { captureShard, cleanupAfter, lastJob, snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
 import { toEpoch } from "../../../lib/model/position.ts";
 import { worldWithLog } from "../snapshot/captures.ts";
-import { appendEach, appendTogether, id, itemsOf, memoryWorld, noAnswer, put, remove, START_MS, withObjects, worldWithTable } from "./world.ts";
+import {
+  appendEach,
+  appendTogether,
+  id,
+  itemsOf,
+  memoryWorld,
+  noAnswer,
+  put,
+  remove,
+  START_MS,
+  withCheckpoints,
+  withObjects,
+  worldWithTable,
+} from "./world.ts";
 
 test("a job tells its stages in order, and its item keeps what it did", async () => {
   const world = await worldWithTable();
@@ -132,6 +145,59 @@ test("a cleanup that comes late, or twice, does not end the job that began meanw
   expect(await lastJob(world, id)).toMatchObject({ stage: "snapshot" });
 });
 
+test("a cleanup does not end a job that begins between its look and its write", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await captureShard(world, { id });
+  const overtaken = withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      const item = await checkpoints.get(key);
+      if (key.sort === jobItem(id).sort) await checkpoints.write([{ item: key, when: [], set: { stage: "snapshot" } }]);
+      return item;
+    },
+  }));
+  await cleanupAfter(overtaken, id);
+  expect(await lastJob(world, id)).toMatchObject({ stage: "snapshot", durationMs: 0 });
+});
+
+test("a job begins no more captures than one may, and is gone on with behind them", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)], [put("b", 2)], [put("c", 3)]]);
+  const few = { id, logBytesMax: 1, capturesMax: 2 };
+  expect(await captureShard(world, few)).toMatchObject({ outcome: { kind: "completed", index: 2, mutations: 2, more: true }, captures: 2, next: "capture" });
+  expect(await captureShard(world, few)).toMatchObject({ outcome: { kind: "completed", index: 3, mutations: 1 }, captures: 1 });
+});
+
+test("a request ends where another holds its shard", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const { request } = await requestCapture(world, id);
+  const contended = withObjects(world, (objects) => ({
+    async createUpload(key) {
+      expect(await captureShard(world, { id, request })).toMatchObject({ outcome: { kind: "rejected" }, next: "nothing" });
+      return objects.createUpload(key);
+    },
+  }));
+  await captureShard(contended, { id });
+  expect(await findRequest(world, id, request)).toEqual({
+    state: "done",
+    outcome: "rejected",
+    stage: "cleanup",
+    askedAtMs: START_MS,
+    startedAtMs: START_MS,
+    durationMs: 0,
+  });
+});
+
+test("a request that has lapsed is not put on record again", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const { request } = await requestCapture(world, id);
+  await world.checkpoints.write([{ item: requestItem(id, request), when: [], delete: true }]);
+  expect(await captureShard(world, { id, request })).toMatchObject({ outcome: { kind: "completed" } });
+  expect(await world.checkpoints.get(requestItem(id, request))).toBeUndefined();
+});
+
 test("a capture that is told to stop asks to be gone on with, and the one that has another's shard asks for nothing", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
@@ -170,10 +236,12 @@ test("a job that is spread names its sections, each of which is a job of its own
   const epoch = spread.outcome.kind === "spread" ? spread.outcome.epoch : toEpoch(0);
   const make = (number: number, signal?: AbortSignal) => captureShard(world, { ...wide, request, section: { epoch, number }, ...(signal && { signal }) });
   expect(await make(0)).toMatchObject({ outcome: { kind: "sectionDone" }, next: "nothing" });
+  expect(await findRequest(world, id, request)).toMatchObject({ state: "running" });
   expect(await make(1, AbortSignal.abort())).toMatchObject({ outcome: { kind: "aborted" }, next: "section" });
   expect(await make(1)).toMatchObject({ outcome: { kind: "sectionDone" }, captures: 1, next: "nothing" });
   // It was bound to where the log had ended when it began: whether it goes on is for the next to find.
   expect(await make(2)).toMatchObject({ outcome: { kind: "completed", index: 123 }, captures: 1, next: "capture" });
+  expect(await findRequest(world, id, request)).toMatchObject({ state: "running", index: 123 });
   expect(await make(2)).toMatchObject({ outcome: { kind: "outOfDate" }, next: "cleanup" });
 });
 

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readControl } from "../../../lib/checkpoint/control.ts";
-import { controlItem } from "../../../lib/checkpoint/items.ts";
+import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
+import { controlItem, partItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
 import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
 import type { Mutation } from "../../../lib/model/mutation.ts";
+import { toEpoch } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
@@ -12,9 +13,10 @@ import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
+import { encodeNote } from "../../../lib/snapshot/progress.ts";
 import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noise, put, remove, withObjects } from "../jobs/world.ts";
-import { request, worldWithLog } from "./captures.ts";
+import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
+import { request, withoutChecksums, worldWithLog } from "./captures.ts";
 
 /** Row groups and parts of a few records, three sections. */
 const wide = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 4_000 }, sections: 3 };
@@ -199,6 +201,75 @@ test.each<[string, (part: Attributes) => Attributes]>([
   expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
   await isRight(world, expected);
 });
+
+test("a section under way whose parts do not hold what their notes say ends the attempt, and a later capture makes the snapshot", async () => {
+  const world = await worldWithChanges(scattered);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const full = { ...wide, full: true };
+  const spreadOut = await spreadCapture(world, full);
+  const epoch = spreadOut.kind === "spread" ? spreadOut.epoch : toEpoch(0);
+  let sent = 0;
+  const killed = withObjects(world, (objects) => ({
+    async uploadPart(part) {
+      if (sent++ === 2) throw noAnswer();
+      return objects.uploadPart(part);
+    },
+  }));
+  await expect(captureSection(killed, { ...full, epoch, section: 1 })).rejects.toMatchObject({ kind: "retry" });
+  const first = partItem(id, epoch, partsStart(1, 3) + 1);
+  await world.checkpoints.write([{ item: first, when: [{ kind: "present" }], set: { length: 1 } }]);
+  expect(await captureSection(world, { ...full, epoch, section: 1 })).toEqual({
+    kind: "aborted",
+    reason: "its parts do not hold what their notes say; the next capture starts afresh",
+  });
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  await isRight(world, expected);
+});
+
+test("what another upload of the same epoch left counts for nothing", async () => {
+  const world = await worldWithChanges(scattered);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const { epoch } = await spread(world);
+  const other = { uploadId: "another" };
+  for (const section of [0, 1]) {
+    const begin = partsStart(section, 3);
+    const part = { ...other, etag: "e", offset: 0, length: 9, copied: false, note: encodeNote([]) ?? "" };
+    await world.checkpoints.write([
+      { item: partItem(id, epoch, begin), when: [], put: { ...other, done: true, parts: 1 } },
+      { item: partItem(id, epoch, begin + 1), when: [], put: part },
+    ]);
+  }
+  const outcomes: unknown[] = [];
+  for (const section of [2, 1, 0]) outcomes.push((await captureSection(world, { ...wide, epoch, section })).kind);
+  expect(outcomes).toEqual(["sectionDone", "sectionDone", "completed"]);
+  await isRight(world, expected);
+});
+
+test("what is found damaged of all that sections hold is the base's where it was carried over, and no fault of it where it was sent", async () => {
+  const verdictWhere = async (prepare: (world: MemoryWorld) => Promise<MemoryWorld>) => {
+    const world = await prepare(await worldWithChanges([put("key-2-39", noise(3, 310))]));
+    const outcome = await captureSection(world, { ...wide, ...(await lastSectionOf(world)) });
+    const rows = await readHistory(world.checkpoints, id);
+    return [outcome.kind, rows.map(({ index, verified }) => [index, verified])];
+  };
+  const rottenBase = async (world: MemoryWorld) => {
+    const [{ key }] = await readHistory(world.checkpoints, id);
+    world.objects.damage(key, (body) => body.fill(0x55, 4, 40));
+    return withoutChecksums(world);
+  };
+  const rottenPart = async (world: MemoryWorld) =>
+    withObjects(world, (objects) => ({
+      uploadPart: (part) => objects.uploadPart(part.number > partsStart(2, 3) && part.number < TAIL ? { ...part, body: flipped(part.body) } : part),
+    }));
+  expect(await verdictWhere(rottenBase)).toEqual(["aborted", [[120, false]]]);
+  expect(await verdictWhere(rottenPart)).toEqual(["aborted", [[120, true]]]);
+});
+
+function flipped(bytes: Uint8Array): Buffer {
+  const body = Buffer.from(bytes);
+  body[body.length >> 1] ^= 1;
+  return body;
+}
 
 test("sections tile the row groups, and their keys all keys", () => {
   fc.assert(
