@@ -9,7 +9,7 @@ import { deleteTable, getShards, getTable, shardsOf, updateTable } from "../../l
 import { tableItem } from "../../lib/checkpoint/items.ts";
 import { isTidemarkError, messageOf, TidemarkError } from "../../lib/model/errors.ts";
 import { REDO_FILE_BATCHES_MAX, VALUE_BYTES_MAX } from "../../lib/model/limits.ts";
-import type { Mutation, ProducerMark } from "../../lib/model/mutation.ts";
+import type { ProducerMark } from "../../lib/model/mutation.ts";
 import { toIndex } from "../../lib/model/position.ts";
 import type { Table } from "../../lib/model/table.ts";
 import type { Random } from "../../lib/ports/random.ts";
@@ -18,11 +18,12 @@ import { recover } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { type EncodeRedoRequest, encodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { type Troupe, whole } from "./actors.ts";
-import { type Copy, type CopiedWorld, judge, NOTHING_DAMAGED } from "./copies.ts";
+import { type Copy, type CopiedWorld, judge, NOTHING_DAMAGED, restsOn } from "./copies.ts";
 import { oneOf, rot } from "./damage.ts";
 import { broken } from "./promises.ts";
 import { checkOne, rowsOfFile } from "./readers.ts";
 import { difference, rowsOf } from "./truth.ts";
+import { A_PUT } from "./values.ts";
 
 /** What no caller may ask is refused with its code, and the stores are as they were. */
 export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
@@ -50,15 +51,15 @@ export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
     ["closed-writer", () => appendClosed(copy, troupe)],
     ["bad-setting", () => ensureTables(world, [{ ...about, keepSnapshots: 0 }])],
     ["bad-setting", () => updateTable(world, table.name, { keepForMs: -1 })],
-    ["value-too-large", () => openWriter(world, { id, codec }).append({ mutations: [{ ...PUT, value: Buffer.alloc(VALUE_BYTES_MAX + 1) }] })],
-    ["batch-too-large", () => openWriter(world, { id, codec }).append({ mutations: [PUT, { ...PUT, value: LARGE }, { ...PUT, value: LARGE }] })],
+    ["value-too-large", () => openWriter(world, { id, codec }).append({ mutations: [{ ...A_PUT, value: Buffer.alloc(VALUE_BYTES_MAX + 1) }] })],
+    ["batch-too-large", () => openWriter(world, { id, codec }).append({ mutations: [A_PUT, { ...A_PUT, value: LARGE }, { ...A_PUT, value: LARGE }] })],
     ["out-of-range", () => recover(world, { id, codec, at: { index: toIndex(tail + 1) } })],
     ["out-of-range", () => recover(world, { id: { ...id, shard: 9 }, codec, at: { index: toIndex(1) } })],
     ...(lowWater > 1 ? ([["out-of-range", () => recover(world, { id, codec, at: { timeMs: 0 } })]] as const) : []),
   ];
   await areRefused(world, calls);
   for (let each = 0; each < 8; each++) encodesInVain(random);
-  const sealed = await openWriter(world, { id, codec, incarnation: "0".repeat(16) }).append({ mutations: [{ kind: "delete", key: Buffer.from("k") }] });
+  const sealed = await openWriter(world, { id, codec, incarnation: "0".repeat(16) }).append({ mutations: [A_PUT] });
   if (sealed.kind !== "sealed") broken("I1", `a batch that was meant for another life was answered ${sealed.kind}`);
   const asked = await requestCaptures(world, shardsOf(table));
   for (const { id: of, request } of asked) if ((await findRequest(world, of, request)).state !== "pending") broken("I9", "what was asked for is not pending");
@@ -72,10 +73,12 @@ export async function asksInVain(troupe: Troupe, copy: Copy): Promise<boolean> {
 
 /** What no redo file may hold is a bug of whoever would write it, and is not written. */
 function encodesInVain(random: Random): void {
-  const batches = [{ mutations: [PUT], timeMs: 1 }];
+  const batches = [{ mutations: [A_PUT], timeMs: 1 }];
   const sound = { table: "t", shard: 0, incarnation: "0".repeat(16), first: toIndex(1), previousDigest: "0".repeat(64), writeId: "0".repeat(32), batches };
   const marked = (mark: object) => ({ batches: [{ ...batches[0], mark: { producer: "p", sequence: 1n, since: 0, ...mark } as ProducerMark }] });
-  const holding = (...mutations: readonly Partial<typeof PUT>[]) => ({ batches: [{ ...batches[0], mutations: mutations.map((one) => ({ ...PUT, ...one })) }] });
+  const holding = (...mutations: readonly Partial<typeof A_PUT>[]) => ({
+    batches: [{ ...batches[0], mutations: mutations.map((one) => ({ ...A_PUT, ...one })) }],
+  });
   const wrong: readonly Partial<EncodeRedoRequest>[] = [
     { table: "_t" },
     { shard: -1 },
@@ -104,7 +107,6 @@ function encodesInVain(random: Random): void {
   broken("I8", "a redo file was encoded that nobody may read");
 }
 
-const PUT = { kind: "put", key: Buffer.from("k"), value: Buffer.from("1") } as const satisfies Mutation;
 const LARGE = Buffer.alloc(VALUE_BYTES_MAX);
 
 function otherwise(about: Pick<Table, "name" | "shards" | "codec" | "source">): Parameters<typeof ensureTables>[1][number] {
@@ -115,7 +117,7 @@ function otherwise(about: Pick<Table, "name" | "shards" | "codec" | "source">): 
 async function appendClosed({ world }: Copy, { id, settings }: Troupe): Promise<unknown> {
   const writer = openWriter(world, { id, codec: settings.codec });
   await writer.close();
-  return writer.append({ mutations: [{ kind: "delete", key: Buffer.from("k") }] });
+  return writer.append({ mutations: [A_PUT] });
 }
 
 async function areRefused(world: CopiedWorld, calls: readonly (readonly [string, () => Promise<unknown>])[]): Promise<void> {
@@ -136,23 +138,19 @@ function contentOf({ objects, checkpoints }: CopiedWorld): string {
 
 /** A state that is held comes whole, however it is read, where a generation before the damaged one serves as well; or the damage is named. */
 export async function views(troupe: Troupe, copy: Copy): Promise<boolean> {
-  const { random, id, settings, promises } = troupe;
+  const { random, id, settings } = troupe;
   const { world, log } = copy;
-  const kept = [...promises.rows.values()].filter(({ state }) => state === "kept").sort((a, b) => b.index - a.index);
-  if (kept.length < 2) return false;
+  const newestFirst = restsOn(troupe).snapshots.toReversed();
+  if (newestFirst.length < 2) return false;
   const view = await recover(world, { id, codec: settings.codec, pinned: random.fraction() < 0.7 });
   const state = log.stateAt({ index: view.index });
   const holds = await view.keep();
-  const damaged = new Set([oneOf(random, kept.slice(0, 2)).key]);
-  for (const key of damaged) {
-    if (random.fraction() < 0.2) await world.objects.deleteMany([key]);
-    else rot(world.objects, random, key);
-  }
-  for (const key of damaged) {
-    const kept = await quarantine(world, key, random.fraction() < 0.5 ? 0 : undefined);
-    const [is, was] = [world.objects.objects.get(kept ?? ""), world.objects.objects.get(key)];
-    if (was === undefined ? kept !== undefined : !is?.equals(was)) broken("I8", `the copy of ${key} in quarantine is another`);
-  }
+  const damaged = oneOf(random, newestFirst.slice(0, 2));
+  if (random.fraction() < 0.2) await world.objects.deleteMany([damaged]);
+  else rot(world.objects, random, damaged);
+  const kept = await quarantine(world, damaged, random.fraction() < 0.5 ? 0 : undefined);
+  const [is, was] = [world.objects.objects.get(kept ?? ""), world.objects.objects.get(damaged)];
+  if (was === undefined ? kept !== undefined : !is?.equals(was)) broken("I8", `the copy of ${damaged} in quarantine is another`);
   const readings = [
     async () => difference(await rowsOf(view.rows()), state),
     async () => difference(await rowsOfFile(view), state),
@@ -163,15 +161,15 @@ export async function views(troupe: Troupe, copy: Copy): Promise<boolean> {
     const wrong = await read().catch((error: unknown) => refusalOf(error, damaged));
     if (wrong !== undefined) broken("I8", `of a view at ${view.index} whose base is damaged: ${wrong}`);
   }
-  for (const { key } of view.passedOver) if (!damaged.has(key)) broken("I8", `${key} was passed over, and is sound`);
+  for (const { key } of view.passedOver) if (key !== damaged) broken("I8", `${key} was passed over, and is sound`);
   if (holds && view.passedOver.length === 0 && !(await view.keep())) broken("I6", "a generation that is held is held no longer");
   await view.close();
   return true;
 }
 
 /** Damage that is named by its object is no wrong answer. An object that is gone is asked for again. */
-function refusalOf(error: unknown, damaged: ReadonlySet<string>): string | undefined {
-  const isNamed = isTidemarkError(error) && error.kind === "repair" && damaged.has(error.object ?? "");
+function refusalOf(error: unknown, damaged: string): string | undefined {
+  const isNamed = isTidemarkError(error) && error.kind === "repair" && error.object === damaged;
   return isNamed || (isTidemarkError(error) && error.kind === "retry") ? undefined : messageOf(error);
 }
 

@@ -15,20 +15,20 @@ import { quarantineKey, type ShardId, shardName } from "../../lib/model/names.ts
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { type Troupe, whole } from "./actors.ts";
-import type { CopiedWorld, Copy } from "./copies.ts";
+import { type CopiedWorld, type Copy, restsOn } from "./copies.ts";
 import { oneOf, rot } from "./damage.ts";
 import { broken } from "./promises.ts";
-
-const ONE = { kind: "put", key: Buffer.from("k"), value: Buffer.from("1") } as const;
+import { A_PUT } from "./values.ts";
 
 /** Of a table that is deleted nothing is left, whoever finishes it, and a writer that was opened before acknowledges nothing more. */
-export async function deletesTable({ id, random, promises }: Troupe, { unwatched: world }: Copy): Promise<boolean> {
+export async function deletesTable(troupe: Troupe, { unwatched: world }: Copy): Promise<boolean> {
+  const { id, random } = troupe;
   const table = await getTable(world, id.table);
   const opened = table.source === undefined ? await ingest(world).open(id.table) : undefined;
-  await opened?.append([{ mutations: [ONE] }]);
-  const kept = [...promises.rows.values()].filter(({ state }) => state === "kept").map(({ key }) => key);
-  if (kept.length > 1 && random.fraction() < 0.5) {
-    rot(world.objects, random, oneOf(random, kept));
+  await opened?.append([{ mutations: [A_PUT] }]);
+  const { snapshots } = restsOn(troupe);
+  if (snapshots.length > 1 && random.fraction() < 0.5) {
+    rot(world.objects, random, oneOf(random, snapshots));
     await repairShard(world, { table, shard: id.shard });
   }
   const failing = failingOnce(world);
@@ -43,7 +43,7 @@ export async function deletesTable({ id, random, promises }: Troupe, { unwatched
   if ((await findTable(world, id.table)) !== undefined) broken("I7", "a table that was deleted is there still");
   for (const shard of shardsOf(table)) await isGone(world, shard);
   const answer = await opened
-    ?.append([{ mutations: [ONE] }])
+    ?.append([{ mutations: [A_PUT] }])
     .catch((error: unknown) => (isTidemarkError(error) && error.code === "sealed" ? undefined : error));
   if (answer !== undefined) broken("I1", `a batch for a table that is gone was answered ${String(answer)}`);
   return true;
@@ -80,7 +80,7 @@ export async function manyShards({ random }: Troupe, { unwatched: world }: Copy)
   const together = random.fraction() < 0.5 ? 10_000 : whole(random, 1, shards);
   const table = await createTable(world, { name: "many", shards, captureAfterMutations: 1, capturesTogetherMax: together });
   const writer = tableWriter(world, table);
-  const mutations = Array.from({ length: shards * 4 }, (_, place) => ({ ...ONE, key: Buffer.from(`k${place}`) }));
+  const mutations = Array.from({ length: shards * 4 }, (_, place) => ({ ...A_PUT, key: Buffer.from(`k${place}`) }));
   const indexes = lastIndexes(await writer.append({ mutations }));
   await writer.close();
   if ([...indexes.values()].reduce((sum, last) => sum + last, 0) !== mutations.length) broken("I1", "the shares of a batch do not add up");

@@ -4,6 +4,9 @@ import type { Mutation, ValueCodec } from "../../lib/model/mutation.ts";
 import { KEY_BYTES_MAX } from "../../lib/model/limits.ts";
 import type { Random } from "../../lib/ports/random.ts";
 
+/** A mutation that any table takes. */
+export const A_PUT = { kind: "put", key: Buffer.from("k"), value: Buffer.from("1") } as const satisfies Mutation;
+
 /** Values that say every kind of thing that JSON can. */
 export function drawValue(random: Random, codec: ValueCodec, sequence: number): Buffer {
   if (codec === "bytes") return Buffer.from(Array.from({ length: Math.floor(random.fraction() ** 3 * 400) }, () => Math.floor(random.fraction() * 128)));
