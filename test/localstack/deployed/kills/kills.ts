@@ -40,6 +40,7 @@ const NEVER = { captureAfterMs: 365 * 24 * 3_600_000, captureAfterMutations: Num
 const LOOK_EVERY_MS = 300;
 const OUTCOMES_MS = 120_000;
 const QUIET_MS = 60_000;
+const CAPTURED_MS = 120_000;
 const CAPTURES_AT_REST_MAX = 5;
 const PERCENT: Readonly<Record<FunctionName, number>> = { snapshot: 45, ingest: 30, cleanup: 15, requests: 10 };
 
@@ -105,6 +106,7 @@ async function workAndKill(world: World, calls: Calls): Promise<Work> {
     isEnding = true;
   });
   const [killed, frozen] = await Promise.all([killFunctions(calls, failure), freezeCaptures(world, calls, failure)]);
+  await Promise.race([allCaptured(world), failure]);
   isEnding = true;
   const [sent, , requests, readings, committed] = await all;
   return { killed, frozen, sent: sent.flat(), readings, requests, committed: new Set(committed.flatMap((keys) => [...keys])) };
@@ -156,6 +158,14 @@ async function freezeCaptures(world: World, calls: Calls, failure: Promise<never
     if (await Promise.race([calls.freezeNext(meanwhile), failure])) frozen++;
   }
   return frozen;
+}
+
+/** With what the last calls append to each shard, the capture at rest makes the second generation. */
+async function allCaptured({ checkpoints }: World): Promise<void> {
+  await until("a snapshot of each shard", CAPTURED_MS, async () => {
+    const controls = await Promise.all(shardsOf().map((id) => readControl(checkpoints, id)));
+    return controls.every((control) => control?.checkpoint !== undefined) || undefined;
+  });
 }
 
 function chosen(random: Random): FunctionName {
