@@ -10,6 +10,7 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR) {
 
 const ON_LOCALSTACK = "test/localstack/**/*.test.ts";
 const WITH_INFLUXDB = "test/influxdb/**/*.test.ts";
+const SIMULATION = "test/simulation/**/*.test.ts";
 
 export default defineConfig({
   test: {
@@ -20,9 +21,11 @@ export default defineConfig({
     // Files that start processes of their own would slow each other down beyond their timeouts.
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [ON_LOCALSTACK, WITH_INFLUXDB] } },
+      { extends: true, test: { name: "unit", include: ["test/**/*.test.ts"], exclude: [ON_LOCALSTACK, WITH_INFLUXDB, SIMULATION] } },
       // Its files start servers, and measure time against them: one after the other.
       { extends: true, test: { name: "influxdb", include: [WITH_INFLUXDB], fileParallelism: false, sequence: { groupOrder: 1 } } },
+      // It has a thread on every core.
+      { extends: true, test: { name: "simulation", include: [SIMULATION], sequence: { groupOrder: 2 } } },
       // Its set-up starts LocalStack and deploys the stack, once for all its files, and only where one of them runs.
       {
         extends: true,

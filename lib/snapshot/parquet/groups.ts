@@ -35,6 +35,8 @@ import { makePage, type Page } from "./page.ts";
 
 /** Below so many bytes a loop is quicker than a call of copy. */
 const LOOP_BYTES_MAX = 32;
+/** An arena's bytes at first: a small shard needs no more. */
+const ARENA_BYTES_FIRST = 8 * 1024;
 /** Pages that may be under way when `take` answers. */
 const PAGES_UNDER_WAY = 6;
 
@@ -61,6 +63,8 @@ interface Arena {
   bytes: Buffer;
   /** Bytes used, without the room in front. */
   used: number;
+  /** Bytes that a page usually has at most, without that room. */
+  readonly pageBytes: number;
   readonly ends: Uint32Array;
 }
 
@@ -292,20 +296,21 @@ interface ArenaPool {
   giveBack(arena: Arena): void;
 }
 
-function arenaPool(byteLength: number): ArenaPool {
+function arenaPool(pageBytes: number): ArenaPool {
   const free: Arena[] = [];
   return {
-    take: () => free.pop() ?? arena(byteLength),
+    take: () => free.pop() ?? arena(pageBytes),
     giveBack(used) {
       used.used = 0;
       // One that a large value has made grow is not kept.
-      if (used.bytes.length === LENGTHS_BYTES_MAX + byteLength) free.push(used);
+      if (used.bytes.length <= LENGTHS_BYTES_MAX + pageBytes) free.push(used);
     },
   };
 }
 
-function arena(byteLength: number): Arena {
-  return { bytes: Buffer.allocUnsafeSlow(LENGTHS_BYTES_MAX + byteLength), used: 0, ends: new Uint32Array(PAGE_ROWS_MAX) };
+function arena(pageBytes: number): Arena {
+  const bytes = Buffer.allocUnsafeSlow(LENGTHS_BYTES_MAX + Math.min(pageBytes, ARENA_BYTES_FIRST));
+  return { bytes, used: 0, pageBytes, ends: new Uint32Array(PAGE_ROWS_MAX) };
 }
 
 /** Rows `from` to `until` of a column of `Rows`, behind the `row` rows that the arena holds. */
@@ -328,11 +333,11 @@ function append(arena: Arena, row: number, bytes: Buffer, start: number, end: nu
   arena.ends[row] = arena.used;
 }
 
-/** Only a value larger than a page, which has its page to itself, makes an arena grow. */
+/** An arena grows to the bytes of a page, and beyond them only for a larger value, which has its page to itself. */
 function reserve(arena: Arena, byteLength: number): void {
   const needed = LENGTHS_BYTES_MAX + arena.used + byteLength;
   if (needed <= arena.bytes.length) return;
-  const grown = Buffer.allocUnsafeSlow(needed);
+  const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(LENGTHS_BYTES_MAX + arena.pageBytes, 2 * arena.bytes.length)));
   arena.bytes.copy(grown, LENGTHS_BYTES_MAX, LENGTHS_BYTES_MAX, LENGTHS_BYTES_MAX + arena.used);
   arena.bytes = grown;
 }

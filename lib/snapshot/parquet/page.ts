@@ -14,7 +14,10 @@ const HEADER_BYTES_MAX = 64;
 const DECOMPRESS_SLACK_BYTES = 64;
 /** Smaller outputs would lie in Node's pool together with others, and be freed by the garbage collector alone. */
 const OWN_BYTES_MIN = Buffer.poolSize >>> 1;
-/** A frame of unknown length is taken in pieces of so many bytes. */
+/** Outputs up to this may lie there: they are not worth memory of their own. */
+const POOLED_BYTES_MAX = 2 * 1024;
+/** A frame of unknown length is taken in pieces of so many times its stored bytes, and no more than these. */
+const UNKNOWN_GROWTH = 8;
 const UNKNOWN_CHUNK_BYTES = 32 * 1024;
 const LEVEL_1 = { [constants.ZSTD_c_compressionLevel]: 1 };
 const LEVEL_1_CHECKED = { ...LEVEL_1, [constants.ZSTD_c_checksumFlag]: 1 };
@@ -109,7 +112,7 @@ export function compressChecked(raw: Buffer): Buffer {
 }
 
 function compression(raw: Buffer): { readonly params: typeof LEVEL_1; readonly chunkSize: number } {
-  return { params: LEVEL_1, chunkSize: Math.max(OWN_BYTES_MIN, raw.length + (raw.length >>> 8) + 128) };
+  return { params: LEVEL_1, chunkSize: outputBytes(raw.length + (raw.length >>> 8) + 128) };
 }
 
 /** Throws RangeError for what is not zstd, or has more than `rawLength` bytes. */
@@ -119,7 +122,7 @@ export function decompress(stored: Buffer, rawLength: number): Buffer {
 
 /** The same for a frame of which is known only that it has no more than `rawMax` bytes: takes memory as it has them. */
 export function decompressUpTo(stored: Buffer, rawMax: number): Buffer {
-  return inflated(stored, { maxOutputLength: rawMax, chunkSize: Math.min(rawMax, UNKNOWN_CHUNK_BYTES) });
+  return inflated(stored, { maxOutputLength: rawMax, chunkSize: Math.max(64, Math.min(rawMax, UNKNOWN_CHUNK_BYTES, stored.length * UNKNOWN_GROWTH)) });
 }
 
 function inflated(stored: Buffer, options: Decompression): Buffer {
@@ -142,7 +145,11 @@ interface Decompression {
 }
 
 function decompression(rawLength: number): Decompression {
-  return { maxOutputLength: Math.max(rawLength, 1), chunkSize: Math.max(OWN_BYTES_MIN, rawLength + DECOMPRESS_SLACK_BYTES) };
+  return { maxOutputLength: Math.max(rawLength, 1), chunkSize: outputBytes(rawLength + DECOMPRESS_SLACK_BYTES) };
+}
+
+function outputBytes(bytes: number): number {
+  return bytes <= POOLED_BYTES_MAX ? bytes : Math.max(OWN_BYTES_MIN, bytes);
 }
 
 function damagedFrame(cause: unknown): RangeError {
