@@ -86,6 +86,8 @@ interface Company {
   failure: Error | undefined;
   /** The object store takes no bytes for now. */
   full: boolean;
+  /** Neither store answers for now. */
+  away: boolean;
   readonly stalls: Stalls;
 }
 
@@ -99,7 +101,7 @@ async function setUp({ stage, settings }: Troupe): Promise<void> {
 function assemble(troupe: Troupe, kept: Kept): Company {
   const { stage, settings } = troupe;
   const clients: Client[] = [];
-  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, stalls: noStalls() };
+  const company: Company = { roles: new Map(), clients, last: undefined, failure: undefined, full: false, away: false, stalls: noStalls() };
   const guard = (work: Promise<void>): void => {
     work.catch((error: Error) => {
       company.failure ??= error;
@@ -157,7 +159,7 @@ async function playOne(troupe: Troupe, company: Company, say: Say): Promise<void
   if (!step.process.live && role !== undefined) replace(troupe, company, step.process, role);
 }
 
-/** Clocks that jump, late effects that land, objects that rot, a store that is full. */
+/** Clocks that jump, late effects that land, objects that rot, a store that is full, stores that are away. */
 async function happenBeside(troupe: Troupe, company: Company): Promise<string | undefined> {
   const { stage, settings, random, promises, count } = troupe;
   if (settings.operation > 0 && random.fraction() < settings.operation) return operate(troupe);
@@ -201,6 +203,11 @@ async function happenBeside(troupe: Troupe, company: Company): Promise<string | 
     company.full = !company.full;
     return company.full ? "the store is full" : "the store has room again";
   }
+  if (random.fraction() < (company.away ? STORES_RETURN : settings.away)) {
+    company.away = !company.away;
+    if (company.away) count("outages");
+    return company.away ? "the stores are away" : "the stores are back";
+  }
   return undefined;
 }
 
@@ -221,6 +228,7 @@ function uploadIdOf({ args }: Step): string {
 /** Likelihood a step that what is wrong for a while is right again. */
 const LOG_HEALS = 0.03;
 const STORE_EMPTIES = 0.05;
+const STORES_RETURN = 0.08;
 
 /** A step that is ready. Who ran last may run on; else each process has its weight, and of its steps one is drawn. */
 function choose({ stage, settings, random, promises }: Troupe, company: Company): Step | undefined {
@@ -287,6 +295,7 @@ function choosePlay(troupe: Troupe, step: Step, company: Company): Play | "stall
   };
   if (falls(settings.crash)) return (["crash-before", "crash-after", "crash-late"] as const)[whole(random, 0, 2)];
   if (step.method === "turn" || step.method === "sleep") return "answered";
+  if (company.away) return random.fraction() < 0.5 ? "failed" : "lost";
   if (falls(settings.failed)) return "failed";
   if (falls(settings.lost)) return "lost";
   // The parts of captures are few.

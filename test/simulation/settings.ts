@@ -49,6 +49,8 @@ export interface Settings {
   readonly clockJump: number;
   /** Likelihood that the object store has no room for a while. */
   readonly full: number;
+  /** Likelihood that the stores give nobody an answer for a while. */
+  readonly away: number;
   /** Likelihood that the bytes of an answer are damaged on their way. */
   readonly misread: number;
   /** Likelihood that one snapshot is damaged as soon as two generations are there. */
@@ -111,6 +113,7 @@ export function drawSettings(random: Random): Settings {
     damage: oneOf(0, 0, 0, 0.02),
     redoDamage: oneOf(0, 0, 0, 0.02),
     operation: oneOf(0, 0, 0, 0, 0, 0, 0, 0.005),
+    away: oneOf(0, 0, 0, 0, 0, 0.005),
   };
   const kind = random.fraction();
   if (kind < GHOSTLY) return { ...settings, ...ghostly(settings), steps: settings.steps + MORE_STEPS };
@@ -143,7 +146,7 @@ export function calmSettings(policy: TablePolicy): Settings {
     mutationsMax: 3,
     steps: 0,
   };
-  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
+  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, away: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
   return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 
@@ -239,6 +242,7 @@ function pinned({ policy, writers }: Settings, compactionOverhead: number): Part
     stall: 0.03,
     clockJump: 0,
     full: 0,
+    away: 0,
     damage: 0,
     redoDamage: 0,
   };
