@@ -4,7 +4,7 @@
 import { requestItem } from "../checkpoint/items.ts";
 import { callError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
-import { REQUEST_KEPT_MS } from "../model/limits.ts";
+import { CONTROL_ATTEMPTS_MAX, REQUEST_KEPT_MS } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attributes } from "../ports/checkpoint-store.ts";
 import type { ItemWorld } from "../ports/world.ts";
@@ -44,6 +44,22 @@ async function recordRequest({ checkpoints, clock, random }: ItemWorld, id: Shar
   const expiresAt = Math.ceil((nowMs + REQUEST_KEPT_MS) / 1_000);
   await checkpoints.write([{ item: requestItem(id, request), when: [], put: { formatVersion: 1, state: "pending", askedAtMs: nowMs, expiresAt } }]);
   return { id, request };
+}
+
+/**
+ * Writes how far the job is that serves a request. One that has completed stays so: a message that is delivered again finds
+ * nothing to do, or that others were quicker.
+ */
+export async function tellRequest({ checkpoints }: ItemWorld, { id, request }: CaptureRequest, set: Attributes): Promise<void> {
+  const item = requestItem(id, request);
+  // Of an attempt that failed before.
+  const remove = ["outcome", "error"].filter((name) => !(name in set));
+  for (let attempt = 0; attempt < CONTROL_ATTEMPTS_MAX; attempt++) {
+    const attributes = (await checkpoints.get(item))?.attributes;
+    if (attributes === undefined || (attributes.state === "done" && attributes.outcome === "completed")) return;
+    const { kind } = await checkpoints.write([{ item, when: [{ kind: "eq", attribute: "state", value: String(attributes.state) }], set, remove }]);
+    if (kind === "written") return;
+  }
 }
 
 /**

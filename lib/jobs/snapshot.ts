@@ -2,7 +2,7 @@
 // on the shard's job item, and told as it happens. With nothing new nothing is written, but cleanup still runs. Where
 // cleanup is another function's right, that function ends the job.
 
-import { controlItem, jobItem, requestItem } from "../checkpoint/items.ts";
+import { controlItem, jobItem } from "../checkpoint/items.ts";
 import { assert } from "../model/assert.ts";
 import { messageOf } from "../model/errors.ts";
 import type { ValueCodec } from "../model/mutation.ts";
@@ -16,6 +16,7 @@ import { capture, spreadCapture } from "../snapshot/capture.ts";
 import { captureSection, type SectionOutcome } from "../snapshot/capture-section.ts";
 import type { Captured, CaptureOutcome, CaptureRequest, Spread } from "../snapshot/outcome.ts";
 import { type CleanupReport, cleanupShard } from "./cleanup.ts";
+import { tellRequest } from "./requests.ts";
 import { findTable } from "./tables.ts";
 
 export interface SnapshotRequest extends Omit<CaptureRequest, "codec"> {
@@ -107,10 +108,7 @@ export async function captureShard(world: World, request: SnapshotRequest): Prom
     // A section that others go on behind ends no request: the last one does, and may have by now.
     if (request.request === undefined || progress.outcome === "sectionDone") return;
     const { outcome: _, ...rest } = put;
-    const set: Attributes = state === "done" ? { ...put, state } : { ...rest, state };
-    // Of an attempt that failed before.
-    const remove = ["outcome", "error"].filter((name) => !(name in set));
-    await world.checkpoints.write([{ item: requestItem(id, request.request), when: [{ kind: "present" }], set, remove }]);
+    await tellRequest(world, { id, request: request.request }, state === "done" ? { ...put, state } : { ...rest, state });
   }
 }
 

@@ -146,7 +146,21 @@ export function calmSettings(policy: TablePolicy): Settings {
     mutationsMax: 3,
     steps: 0,
   };
-  const noFault = { crash: 0, failed: 0, lost: 0, late: 0, twice: 0, stall: 0, clockJump: 0, full: 0, away: 0, misread: 0, damage: 0, redoDamage: 0, operation: 0 };
+  const noFault = {
+    crash: 0,
+    failed: 0,
+    lost: 0,
+    late: 0,
+    twice: 0,
+    stall: 0,
+    clockJump: 0,
+    full: 0,
+    away: 0,
+    misread: 0,
+    damage: 0,
+    redoDamage: 0,
+    operation: 0,
+  };
   return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
 }
 

@@ -3,7 +3,7 @@ import { findRequest, requestCapture, requestCaptures } from "../../../lib/jobs/
 import { captureShard } from "../../../lib/jobs/snapshot.ts";
 import { deleteTable } from "../../../lib/jobs/tables.ts";
 import { REQUEST_KEPT_MS } from "../../../lib/model/limits.ts";
-import { appendEach, id, noAnswer, put, START_MS, withObjects, worldWithTable } from "./world.ts";
+import { appendEach, id, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "./world.ts";
 
 test("a request is pending until a job begins, and done when it ends", async () => {
   const world = await worldWithTable();
@@ -31,6 +31,24 @@ test("a request whose job failed is done, and running again when the job is trie
   await captureShard(world, { id, request });
   const done = await findRequest(world, id, request);
   expect([done.state, done.outcome, done.error]).toEqual(["done", "completed", undefined]);
+});
+
+test("a request that completed stays so where its message is delivered again, also while it is served", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  const { request } = await requestCapture(world, id);
+  const late = withCheckpoints(world, (checkpoints) => ({
+    get: async (key) => {
+      const item = await checkpoints.get(key);
+      if (key.sort.startsWith("request#") && item?.attributes.state === "pending") await captureShard(world, { id, request });
+      return item;
+    },
+  }));
+  await captureShard(late, { id, request });
+  const done = await findRequest(world, id, request);
+  expect(done).toMatchObject({ state: "done", outcome: "completed", index: 1 });
+  await captureShard(world, { id, request });
+  expect(await findRequest(world, id, request)).toEqual(done);
 });
 
 test("a request lapses by itself", async () => {
