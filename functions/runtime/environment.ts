@@ -3,6 +3,7 @@
 import * as z from "zod/mini";
 import { isTableName } from "../../lib/model/names.ts";
 import { faultsOf } from "./faults.ts";
+import { parseJson } from "../../lib/model/parse-json.ts";
 
 const nonEmpty = z.string().check(z.minLength(1));
 
@@ -37,18 +38,10 @@ const ENVIRONMENT = z.object({
   /** Name or ARN of the bus. */
   TIDEMARK_EVENT_BUS: z.optional(nonEmpty),
   /** The source that the function backs up, as JSON. */
-  TIDEMARK_INFLUXDB: z.optional(z.pipe(z.string(), z.pipe(z.transform(jsonOf), INFLUXDB))),
+  TIDEMARK_INFLUXDB: z.optional(z.pipe(z.string(), z.pipe(z.transform(parseJson), INFLUXDB))),
 });
 
 export type Environment = z.infer<typeof ENVIRONMENT>;
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 /** @throws {Error} naming every variable that is missing or wrong; Lambda then fails the function's start. */
 export function readEnvironment(variables: Readonly<Record<string, string | undefined>>): Environment {

@@ -61,7 +61,7 @@ export interface Settings {
   readonly operation: number;
 }
 
-const STEPS_MIN = 70;
+export const STEPS_MIN = 70;
 
 /** A few row groups for a handful of keys, most of which the store can copy; or parts of many row groups. */
 const TINY: SnapshotSizes = { pageRows: 1, groupBytes: 200, partBytes: 600, partBytesMin: 200, copyBytes: 500 };

@@ -4,10 +4,10 @@
 import { describe, expect, test } from "vitest";
 import { describeMet, exhaustiveTasks, play, seedTasks } from "./crew.ts";
 import { runSchedule } from "./schedule.ts";
+import { STEPS_MIN } from "./settings.ts";
 
 const FIRST_SEED = 1;
 const SCHEDULES = 20_000;
-const STEPS_MIN = 70;
 const SEEDS_RUN_TWICE = 40;
 /** The long run (nightly.ts) plays them all. */
 const RACES_ONE_IN = 10;
@@ -39,6 +39,7 @@ const MET_AT_LEAST: Readonly<Record<string, number>> = {
   lost: 21_000,
   failed: 12_000,
   full: 4_400,
+  outages: 500,
   "crash-before": 3_000,
   "crash-after": 3_000,
   "crash-late": 3_000,

@@ -7,6 +7,7 @@ import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
 import type { Attributes, CheckpointStore, Item, ItemChange, ItemKey, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { changed, checkChanges, checkItemKey, DIRTY, hold } from "../item-changes.ts";
 import { sqlite, sqliteFault } from "./sqlite.ts";
+import { parseJson } from "../../model/parse-json.ts";
 
 const SCHEMA_VERSION = 1;
 const BUSY_TIMEOUT_MS = 10_000;
@@ -156,12 +157,4 @@ function parseRow(row: Record<string, unknown>, path: string): Item {
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed))
     throw damagedObject(path, `the attributes of the item ${partition} ${sort} are no JSON object`);
   return { key: { partition: String(partition), sort: String(sort) }, attributes: parsed as Attributes };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -12,7 +12,7 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { callError, TidemarkError } from "../../model/errors.ts";
 import { shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
-import { parseMeta } from "./meta.ts";
+import { isFolderName, parseMeta } from "./meta.ts";
 import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
@@ -137,8 +137,8 @@ function aborting(signal: AbortSignal | undefined): { readonly signal?: AbortSig
 }
 
 /** Names become folders: a server refuses such ones, a metastore from elsewhere may have them. */
-export function checkFolderName(name: string): void {
-  if (/[/\\\0]/.test(name) || name === "" || name === "." || name === "..") {
+function checkFolderName(name: string): void {
+  if (!isFolderName(name)) {
     throw new TidemarkError("call", "bad-name", `${JSON.stringify(name)} cannot be the name of a folder: export in the portable format instead`);
   }
 }

@@ -8,6 +8,7 @@ import { DYNAMODB_ITEM_BYTES_MAX, GATHERING_TTL_MS } from "../../model/limits.ts
 import type { ShardId } from "../../model/names.ts";
 import type { ItemWorld } from "../../ports/world.ts";
 import { type FileRecord, type ShardRecord, FILE_RECORD, SHARD_RECORD } from "./records.ts";
+import { parseJson } from "../../model/parse-json.ts";
 
 const OWNER_DIGITS = 16;
 /** A shard's note has room beside what else an item holds; one with more files is read again by who goes on. */
@@ -68,19 +69,11 @@ export async function endGathering({ checkpoints }: ItemWorld, id: ShardId, job:
 
 function noted<Schema extends z.ZodType>(schema: Schema) {
   return z.string().transform((text, context): z.output<Schema> => {
-    const parsed = schema.safeParse(jsonOf(text));
+    const parsed = schema.safeParse(parseJson(text));
     if (parsed.success) return parsed.data;
     context.addIssue("it is no record");
     return z.NEVER;
   });
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 const NOTED_FILE = z.object({ prefix: z.string(), shard: z.int().nonnegative(), file: noted(FILE_RECORD) });

@@ -231,3 +231,8 @@ function withText(message: Uint8Array, field: number, value: string): Buffer {
 function badMeta(what: string, finding: string, cause?: unknown): TidemarkError {
   return new TidemarkError("retry", "bad-reply", `${what}, as the server sent it, cannot be read: ${finding}`, { cause });
 }
+
+/** Whether a server takes it for a database or policy, whose names are folders of its own. */
+export function isFolderName(name: string): boolean {
+  return !/[/\\\0]/.test(name) && name !== "" && name !== "." && name !== "..";
+}

@@ -13,7 +13,7 @@ import type { World } from "../../ports/world.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
-import { INTERNAL, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
+import { INTERNAL, isFolderName, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
 import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
@@ -87,7 +87,7 @@ function checkRequest({ database, newDatabase, policy, newPolicy }: RestoreReque
   if (policy !== undefined && database === undefined) throw callError("bad-selection", "a policy is one of a database: name that with --database");
   if (newPolicy !== undefined && policy === undefined) throw callError("bad-selection", "a new policy's name is one for a policy: name that with --policy");
   for (const name of [newDatabase, newPolicy]) {
-    if (name !== undefined && (/[/\\\0]/.test(name) || name === "" || name === "." || name === "..")) {
+    if (name !== undefined && !isFolderName(name)) {
       throw callError("bad-name", `${JSON.stringify(name)} cannot be a name: it becomes a folder of the server, so no slash and not "." or ".."`);
     }
   }

@@ -19,6 +19,7 @@ import { shardArchive } from "./shard-archive.ts";
 import { nanosecondsOf, wholeRange } from "./select.ts";
 import { addFiles, addDatabases } from "./take-in.ts";
 import { idMapReply, METASTORE_BYTES_MAX, metastoreReply, MUX_HEADER, pathsReply, REQUEST_TYPES } from "./wire.ts";
+import { parseJson } from "../../model/parse-json.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
 const SILENT_MS = 120_000;
@@ -167,7 +168,7 @@ async function readHead(input: Input): Promise<Head> {
   if (type === REQUEST_TYPES["shard-update"]) return { kind: "shard-update", shard: Number((await input.take(8)).readBigUInt64BE()) };
   const isOld = type === BRACE;
   const line = await input.line(HEAD_BYTES_MAX);
-  const fields = FIELDS.safeParse(jsonOf(`${isOld ? "{" : ""}${line}`));
+  const fields = FIELDS.safeParse(parseJson(`${isOld ? "{" : ""}${line}`));
   if (!fields.success) throw refused(`its JSON is not that of a request: ${fields.error.issues[0].message}`);
   const kind = isOld ? KINDS_OF_1_0[fields.data.Type ?? -1] : KINDS.get(type);
   if (kind === undefined || kind === "shard-update") throw refused(`there is no request of type ${isOld ? fields.data.Type : type}`);
@@ -180,14 +181,6 @@ async function readHead(input: Input): Promise<Head> {
       ...(RetentionPolicy !== undefined && { BackupRetentionPolicy: RetentionPolicy }),
     },
   };
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function* reply(world: World, service: Service, { head, input }: { readonly head: Head; readonly input: Input }): AsyncGenerator<Buffer> {
