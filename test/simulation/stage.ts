@@ -2,8 +2,8 @@
 // step's effect happens at once, on stores that all processes share; then its process runs on to its next call. So every
 // interleaving of calls can be played, and every fault between a call, its effect and its reply.
 //
-// Between steps all processes wait for steps: the core awaits nothing but ports, so one turn of the event loop, which
-// drains every microtask first, brings each of them to its next call.
+// Between steps all processes wait for steps: the core awaits nothing but ports, so each of them has come to its next call
+// when no microtask is left.
 
 import { createHash } from "node:crypto";
 import { memoryCheckpointStore, type MemoryCheckpointStore } from "../../lib/adapters/memory/checkpoint-store.ts";
@@ -256,9 +256,9 @@ function misread(outcome: unknown, random: Random): unknown {
   return outcome;
 }
 
-/** One turn of the event loop: every microtask has run, and so every process waits for a step. */
+/** Until every microtask has run, and so every process waits for a step. Node's ticks come behind them; a turn of its loop costs more. */
 function idle(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  return new Promise((resolve) => process.nextTick(resolve));
 }
 
 /**
