@@ -4,7 +4,7 @@
 import { assert } from "../../lib/model/assert.ts";
 import { broken, BrokenPromise } from "./promises.ts";
 import { comeToRest } from "./rest.ts";
-import { TAKES_ROOM } from "./schedule.ts";
+import { TAKES_ROOM } from "./faults.ts";
 import type { Play, Process, Stage, Step } from "./stage.ts";
 import { openPlot, type Past, type Plot, STORIES, type Story, timePasses } from "./stories.ts";
 

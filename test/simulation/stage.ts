@@ -246,6 +246,15 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
   }
 }
 
+/** Its call, cut short. */
+export function describeStep({ method, args }: Step): string {
+  return `${method} ${JSON.stringify(args, (_, value: unknown) => (value instanceof Uint8Array || isBufferJson(value) ? "bytes" : value)).slice(0, 300)}`;
+}
+
+function isBufferJson(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "type" in value && value.type === "Buffer";
+}
+
 /** An answer with bytes, one of which is another, or without its last ones. */
 function misread(outcome: unknown, random: Random): unknown {
   const { body } = outcome as { readonly body?: Buffer };

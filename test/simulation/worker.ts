@@ -3,6 +3,7 @@
 import { parentPort } from "node:worker_threads";
 import { everyFault, everyRace } from "./exhaustive.ts";
 import { runSchedule } from "./schedule.ts";
+import { describeShrunk, shrink } from "./shrink.ts";
 import { PASTS } from "./stories.ts";
 
 /** `seeds`: from `from` to `to`, which is excluded. The others go through all cases behind one past, by its place among PASTS. */
@@ -15,7 +16,7 @@ export interface TaskResult {
   readonly schedules: number;
   readonly steps: number;
   readonly counts: ReadonlyMap<string, number>;
-  /** One line each, with how to play it again. */
+  /** How to play each again; behind the first of a task, what it was cut down to. */
   readonly violations: readonly string[];
 }
 
@@ -30,7 +31,9 @@ async function seeds(from: number, to: number): Promise<TaskResult> {
     const result = await runSchedule(seed);
     steps += result.steps;
     for (const [what, times] of result.counts) counts.set(what, (counts.get(what) ?? 0) + times);
-    if (result.violation !== undefined) violations.push(`node test/simulation/replay.ts ${seed} --log   # ${result.violation}`);
+    if (result.violation === undefined) continue;
+    const trace = violations.length === 0 ? `\n${describeShrunk(await shrink(seed))}` : "";
+    violations.push(`node test/simulation/replay.ts ${seed} --log   # ${result.violation}${trace}`);
   }
   return { schedules: seed - from, steps, counts, violations };
 }
