@@ -10,6 +10,7 @@ import type { World } from "../../lib/ports/world.ts";
 import { recover, type ShardView } from "../../lib/recovery/recover.ts";
 import { lastSequence } from "../../lib/recovery/sessions.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
+import { decodeRedoHeader } from "../../lib/redo-log/codec.ts";
 import { openSnapshot, type Snapshot } from "../../lib/snapshot/read.ts";
 import { expectReason, KEYS, type Troupe, whole } from "./actors.ts";
 import { readsAttachments } from "./gatherers.ts";
@@ -35,17 +36,31 @@ export async function reader(troupe: Troupe, process: Process): Promise<void> {
       const tail = promises.log.tail.next - 1;
       const chance = random.fraction();
       const oldest = Math.min(...[...promises.rows.values()].map(({ index }) => index));
+      const claimed = random.fraction() < 0.3 ? lastClaimed(stage) : undefined;
       const wanted: Wanted =
-        settings.pins && promises.rows.size > 1 && chance < 0.7
-          ? { index: oldest + whole(random, 0, 1) }
-          : chance < 0.5
-            ? {}
-            : chance < 0.8
-              ? { index: whole(random, Math.max(0, tail - 6), tail + 1) }
-              : { timeMs: stage.nowMs - whole(random, 0, chance < 0.84 ? 20_000 : 500) };
+        claimed !== undefined
+          ? { index: claimed }
+          : settings.pins && promises.rows.size > 1 && chance < 0.7
+            ? { index: oldest + whole(random, 0, 1) }
+            : chance < 0.5
+              ? {}
+              : chance < 0.8
+                ? { index: whole(random, Math.max(0, tail - 6), tail + 1) }
+                : { timeMs: stage.nowMs - whole(random, 0, chance < 0.84 ? 20_000 : 500) };
       await readOnce(troupe, process, wanted, random.fraction() < (settings.pins ? 0.9 : 0.4));
     }
   }
+}
+
+/** The last index of a claim that stalls: what it makes may be a ghost that ends just there. */
+function lastClaimed({ processes }: Troupe["stage"]): number | undefined {
+  for (const { method, args, heldWhile } of processes.flatMap(({ pending }) => pending)) {
+    const [key, body] = args;
+    if (method !== "createIfAbsent" || heldWhile === undefined || typeof key !== "string" || !Buffer.isBuffer(body) || !key.endsWith(".redo")) continue;
+    const decoded = decodeRedoHeader(body, key);
+    if (decoded.kind === "header") return decoded.header.first + decoded.header.count - 1;
+  }
+  return undefined;
 }
 
 /** Verification of a shard that lives finds what was damaged, and nothing else. */
