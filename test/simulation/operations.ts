@@ -90,6 +90,8 @@ async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
     const verdict = await judge(copy, troupe, damaged, index);
     if (kind === "sound" || kind === "repaired") {
       if (verdict === "named") broken("I8", `repair finds nothing, and the state at ${index} is refused`);
+    } else if (verdict === "right" && isIn(lost, index) && hasNoSoundSnapshot(troupe, damaged, index)) {
+      troupe.count("states read beside damage");
     } else if (isIn(recoverable, index) !== (verdict === "right") || isIn(lost, index) !== (verdict === "named"))
       broken("I8", `repair says ${JSON.stringify({ recoverable, lost })}, and the state at ${index} is ${verdict}`);
   }
@@ -102,6 +104,12 @@ async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
   if (kind === "planned" && (repaired.kind !== "repaired" || after !== "right")) broken("I8", `a repair that was planned came out ${repaired.kind}`);
   troupe.count(`repairs ${repaired.kind}`);
   return true;
+}
+
+/** Repair promises nothing of such a state; where changes since have taken the place of all that is damaged, it comes back all the same. */
+function hasNoSoundSnapshot({ promises }: Troupe, damaged: ReadonlySet<string>, index: number): boolean {
+  const before = [...promises.rows.values()].filter((row) => row.state === "kept" && row.index <= index);
+  return before.some(({ key }) => damaged.has(key)) && before.every(({ key }) => damaged.has(key));
 }
 
 /** Some ends of batches that can have been kept. */
