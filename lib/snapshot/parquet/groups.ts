@@ -339,6 +339,7 @@ function reserve(arena: Arena, byteLength: number): void {
   if (needed <= arena.bytes.length) return;
   const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(LENGTHS_BYTES_MAX + arena.pageBytes, 2 * arena.bytes.length)));
   arena.bytes.copy(grown, LENGTHS_BYTES_MAX, LENGTHS_BYTES_MAX, LENGTHS_BYTES_MAX + arena.used);
+  release(arena.bytes);
   arena.bytes = grown;
 }
 
