@@ -266,7 +266,7 @@ test("a part that holds the keys asked for is not read again, and who reads the 
 
 test("files that share a stretch, in any order of their keys, are read for each range that one of them has keys of", async () => {
   const world = await worldOfStretches("fg");
-  await appendEach(world, [[put("m", 1)], [put("z", 1), put("p", 1)], [put("b", 1)], [put("c", 1), put("a", 1)]]);
+  await appendEach(world, [[put("b", 1)], [put("z", 1), put("p", 1)], [put("m", 1)], [put("c", 1), put("a", 1)]]);
   const state = await load(world, { foldBytesMax: 1.2 * STRETCH_RAW_BYTES });
   const rows = (await rowsOf(state)).map((row) => row.slice(0, row.indexOf("=")));
   const large = ["f", "g"].flatMap((letter) => Array.from({ length: 9 }, (_, i) => `${letter}${i}`));
