@@ -52,8 +52,11 @@ test("where the base's first row groups are gone, what is left of it is copied b
   const gone = before.slice(0, groups[0].rows).map((row) => row.slice(0, row.indexOf("=")));
   await appendEach(world, [gone.map(remove)]);
   const { world: watched, copied } = copies(world);
-  expect(await capture(watched, small)).toMatchObject({ kind: "completed", rows: 120 - gone.length });
+  const outcome = await capture(watched, small);
+  expect(outcome).toMatchObject({ kind: "completed", rows: 120 - gone.length });
+  expect(outcome.kind === "completed" && outcome.bytesCopied).toBeGreaterThan(0);
   expect(copied.length).toBeGreaterThan(0);
+  expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, true]);
   expect(await current(world)).toEqual(before.slice(gone.length));
   expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
 });
