@@ -4,6 +4,7 @@ import { GROUP_BYTES_MAX, MAGIC, PAGE_INDEX_BYTES_MAX, type RowGroup, TRAILER_BY
 import type { PlacedGroup } from "../../../../lib/snapshot/parquet/page-index.ts";
 import { SEAL_BYTES, sealFooter } from "../../../../lib/snapshot/parquet/seal.ts";
 import { encodeTail } from "../../../../lib/snapshot/parquet/tail.ts";
+import { readThrift } from "../../../../lib/snapshot/parquet/thrift.ts";
 import { description, encodeRecords, jsonRecords } from "./records.ts";
 
 /** Row groups of a few records. */
@@ -57,6 +58,17 @@ test("a footer tells the row groups and where their page indexes lie", () => {
   expect(stored.map(({ index: _, ...group }) => group)).toEqual(groups.map(({ group }) => group));
   expect(stored.map(({ index }) => [index.byteLength, index.lengths])).toEqual(groups.map(({ index, indexLengths }) => [index.length, indexLengths]));
   expect(footerOf(resealed(forged(groups), NOTHING, NOTHING)).groups).toEqual(stored);
+});
+
+test("values are told as JSON where their codec says so, and as bytes otherwise", () => {
+  const valueColumn = (codec: "json" | "bytes") => {
+    const { chunks } = encodeTail({ ...description, codec }, []);
+    return readThrift(chunks[0], SEAL_BYTES).struct.structs(2)[2];
+  };
+  const [json, bytes] = [valueColumn("json"), valueColumn("bytes")];
+  expect([json.text(4), bytes.text(4)]).toEqual(["value", "value"]);
+  expect([json.integer(6), json.struct(10).has(12)]).toEqual([19, true]);
+  expect([bytes.has(6), bytes.has(10)]).toEqual([false, false]);
 });
 
 test("a footer that counts other rows than its row groups is refused", () => {
