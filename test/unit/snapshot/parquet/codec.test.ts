@@ -190,8 +190,16 @@ function pagesOf(group: RowGroup, index: Buffer, lengths: readonly number[]): re
 
 test("a row group whose bytes shrink far ends where its raw bytes are many", async () => {
   const zeros = Array.from({ length: 100 }, (_, i) => ({ key: Buffer.from(`k${i + 100}`), value: Buffer.alloc(PAGE_VALUE_BYTES), index: i, timeMs: i }));
-  const { groups } = await encodeRecords(zeros);
-  expect(groups.map(({ group }) => group.rows)).toEqual([32, 32, 32, 4]);
+  const encoder = rowGroupEncoder();
+  encoder.push(toRows(zeros), 0, zeros.length);
+  encoder.cut();
+  const groups = await encoder.drain();
+  expect(groups.map(({ group, open }) => [group.rows, open])).toEqual([
+    [32, true],
+    [32, true],
+    [32, true],
+    [4, false],
+  ]);
 });
 
 test("a page ends with the value that fills it, and rows that come one by one make the same pages as a run", async () => {
