@@ -41,6 +41,7 @@ const patterns: readonly (readonly [what: string, (place: number) => number])[] 
   ["differences of up to 31, 32 and 33 bits", (place) => [0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 1][(place * 3) % 5]],
   ["the least and the largest by turns", (place) => (place % 2 ? MAX : 0)],
   ["large ones", (place) => MAX - ((place * 48_271) % 70_001)],
+  ["large ones, whose differences come in no order", (place) => MAX - ((place * place * 7_919) % 100_003)],
   ["about the largest that is exact twice", (place) => 2 ** 52 - 2 + (place % 5)],
   ["about the largest that is exact twice, in microseconds", (place) => Math.floor(2 ** 52 / 1_000) - 2 + (place % 5)],
   ["one that is far away in each miniblock", (place) => (place % 32 === 31 ? 2 ** (place % 53) : place)],
@@ -89,7 +90,7 @@ function plainlyEncoded(values: Float64Array, scale: 1 | 1_000): string {
 }
 
 test.each(patterns)("the bytes are those of the plainest encoder: %s", (_, pattern) => {
-  for (const count of [1, 2, 33, 129, 258]) {
+  for (const count of [1, 2, 33, 127, 129, 258]) {
     const values = Float64Array.from({ length: count }, (__, place) => pattern(place));
     for (const scale of [1, 1_000] as const) expect(encoded(values, scale).toString("hex")).toBe(plainlyEncoded(values, scale));
   }
