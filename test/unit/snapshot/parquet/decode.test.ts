@@ -3,8 +3,9 @@ import { crc32 } from "node:zlib";
 import { expect, test } from "vitest";
 import { decodeGroup, decodePage } from "../../../../lib/snapshot/parquet/decode.ts";
 import { encodeDelta, type Scale } from "../../../../lib/snapshot/parquet/delta.ts";
-import { COLUMNS, FILE_ORDER, type GroupPages, type RowGroup } from "../../../../lib/snapshot/parquet/layout.ts";
+import { COLUMNS, FILE_ORDER, type GroupPages, type RowGroup, VALUE } from "../../../../lib/snapshot/parquet/layout.ts";
 import { makePage } from "../../../../lib/snapshot/parquet/page.ts";
+import { storedPage } from "./pages.ts";
 import { toRecords } from "./records.ts";
 
 /** The raw bytes of a page by column: keys, values, indexes and times. */
@@ -119,6 +120,12 @@ test("damage of a page that is decompressed elsewhere is told as of any other", 
   const sound = await stored([large]);
   expect((await decodedAsGroup(sound))[0].value.length).toBe(1_100_000);
   await expect(decodedAsGroup(await stored([large], ["a", "d"]))).rejects.toEqual(damaged("other keys"));
+  const { group, pages, bytes } = sound;
+  const { checksum, stored: page } = storedPage(COLUMNS[VALUE], 3, large[VALUE].length, Buffer.from("no frame"));
+  const whole = Buffer.concat([bytes.subarray(0, group.columns[VALUE].offset), page]);
+  const wrong = { ...group, byteLength: whole.length, sha256: hash("sha256", whole, "hex") };
+  const columns = pages.columns.map((column, i) => (i === VALUE ? { bytes: [page.length], checksums: [checksum] } : column));
+  await expect(decodedAsGroup({ group: wrong, pages: { ...pages, columns }, bytes: whole })).rejects.toEqual(damaged("a zstd frame is damaged"));
 });
 
 test("a page that is found damaged ahead of a reader who has gone harms nobody", async () => {

@@ -1,30 +1,12 @@
-import { crc32 } from "node:zlib";
 import { expect, test } from "vitest";
-import { COLUMNS, ENCODING_RLE, PAGE_BYTES_MAX, VALUE } from "../../../../lib/snapshot/parquet/layout.ts";
+import { COLUMNS, PAGE_BYTES_MAX, VALUE } from "../../../../lib/snapshot/parquet/layout.ts";
 import { compress, compressChecked, decompressUpTo, makePage, openPage, openPageElsewhere, type Page } from "../../../../lib/snapshot/parquet/page.ts";
-import { thriftWriter } from "../../../../lib/snapshot/parquet/thrift.ts";
+import { storedPage } from "./pages.ts";
 
 const COLUMN = COLUMNS[VALUE];
 const ROWS = 7;
 const MIB = 1024 * 1024;
 const raw = Buffer.from("the raw bytes of a page");
-
-/** A page as any program could store it, with the checksum that the footer has of it. */
-function storedPage(rawLength: number, payload: Buffer): { readonly checksum: number; readonly stored: Buffer } {
-  const checksum = crc32(payload);
-  const header = thriftWriter();
-  header.i32(1, 0);
-  header.i32(2, rawLength);
-  header.i32(3, payload.length);
-  header.i32(4, checksum | 0);
-  header.struct(5, () => {
-    header.i32(1, ROWS);
-    header.i32(2, COLUMN.encoding);
-    header.i32(3, ENCODING_RLE);
-    header.i32(4, ENCODING_RLE);
-  });
-  return { checksum, stored: Buffer.concat([header.end(), payload]) };
-}
 
 function storedOf({ header, payload }: Page): Buffer {
   return Buffer.concat([header, payload]);
@@ -32,7 +14,7 @@ function storedOf({ header, payload }: Page): Buffer {
 
 test("a page is stored as its header says, and reads back as it was", async () => {
   const page = await makePage(COLUMN, ROWS, raw);
-  const { checksum, stored } = storedPage(raw.length, compress(raw));
+  const { checksum, stored } = storedPage(COLUMN, ROWS, raw.length, compress(raw));
   expect([storedOf(page), page.checksum, page.rawByteLength]).toEqual([stored, checksum, page.header.length + raw.length]);
   expect(openPage(COLUMN, ROWS, checksum, stored)).toEqual(raw);
 });
@@ -55,7 +37,7 @@ test("a page of a mebibyte leaves the main thread on both ways, and a smaller on
 
 test("a page as large as a reader takes is read, and a larger one is refused", () => {
   const open = (rawLength: number) => {
-    const { checksum, stored } = storedPage(rawLength, compress(Buffer.alloc(rawLength)));
+    const { checksum, stored } = storedPage(COLUMN, ROWS, rawLength, compress(Buffer.alloc(rawLength)));
     return openPage(COLUMN, ROWS, checksum, stored).length;
   };
   expect(open(PAGE_BYTES_MAX)).toBe(PAGE_BYTES_MAX);
@@ -83,7 +65,7 @@ test.each([
   ["has a large frame that is none", MIB, raw],
   ["has a large frame of fewer bytes", MIB + 1, compress(Buffer.alloc(MIB))],
 ])("a page that %s is refused, here and elsewhere", async (_, rawLength, payload) => {
-  const { checksum, stored } = storedPage(rawLength, payload);
+  const { checksum, stored } = storedPage(COLUMN, ROWS, rawLength, payload);
   expect(() => openPage(COLUMN, ROWS, checksum, stored)).toThrow(RangeError);
   await expect(async () => openPageElsewhere(COLUMN, ROWS, checksum, stored)).rejects.toThrow(RangeError);
 });
