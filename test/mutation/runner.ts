@@ -37,7 +37,7 @@ const TESTS: Readonly<Record<string, readonly string[]>> = {
   recovery: ["test/unit/recovery/*.test.ts", "test/unit/jobs/repair.test.ts"],
   jobs: ["test/unit/jobs/*.test.ts"],
   machines: ["test/unit/machines/keyed/*.test.ts"],
-  snapshot: ["test/unit/snapshot/*.test.ts"],
+  snapshot: ["test/unit/snapshot/*.test.ts", "test/unit/snapshot/parquet/damage.test.ts"],
   "snapshot/parquet": ["test/unit/snapshot/parquet/*.test.ts", "test/unit/snapshot/read.test.ts"],
 };
 /** Those of the protocol's known holes, for every folder. */

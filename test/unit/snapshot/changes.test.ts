@@ -1,39 +1,23 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { rowsCollector } from "../../../lib/machines/keyed/collect.ts";
+import type { SortedFold } from "../../../lib/machines/keyed/fold.ts";
+import { mergeRows } from "../../../lib/machines/keyed/merge.ts";
 import { mergePatch } from "../../../lib/machines/keyed/patch.ts";
 import type { Mutation } from "../../../lib/model/mutation.ts";
 import { type Index, toIndex } from "../../../lib/model/position.ts";
 import type { Bound } from "../../../lib/redo-log/replay.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { STRETCH_RAW_BYTES } from "../../../lib/snapshot/changes.ts";
-import { pour } from "../../../lib/snapshot/pour.ts";
-import { loadState, type ShardState, type StateRequest } from "../../../lib/snapshot/state.ts";
+import { STRETCH_RAW_BYTES, widened } from "../../../lib/snapshot/changes.ts";
 import { appendEach, id, listed, mark, type MemoryWorld, patch, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
+import { logRecords } from "../machines/keyed/log.ts";
+import { load, ONE_KEY, rowsOf } from "./states.ts";
 
-/** What a fold holds without a key; so little that a fold has one key, and so much that it has some. */
+/** What a fold holds without a key; and so much that it has some. */
 const FOLD_BYTES_EMPTY = 4_108;
-const ONE_KEY = 1;
 const SOME_KEYS = FOLD_BYTES_EMPTY + 500;
-
-async function load(world: MemoryWorld, request: Partial<StateRequest> = {}): Promise<ShardState> {
-  const control = await readControl(world.checkpoints, id);
-  if (control === undefined) throw new Error("the shard was written");
-  const life = { id, incarnation: control.incarnation };
-  const outcome = await loadState(world, { life, codec: "json", control, rows: await readHistory(world.checkpoints, id), ...request });
-  if (outcome.kind !== "loaded") throw new Error(`the state is ${outcome.kind}`);
-  return outcome.state;
-}
-
-async function rowsOf(state: ShardState, after?: string): Promise<readonly string[]> {
-  const collector = rowsCollector();
-  const content: string[] = [];
-  for await (const _ of pour(state, collector, after === undefined ? undefined : Buffer.from(after))) content.push(...listed(collector.take()));
-  return [...content, ...listed(collector.take())];
-}
 
 interface TestBatch {
   readonly mutations: readonly Mutation[];
@@ -203,4 +187,102 @@ test("a redo file that is lost or damaged between two parts is told by its name"
     else world.objects.damage(name, (body) => body.subarray(0, body.length - 1));
     await expect(changes.part(first.end), harm).rejects.toMatchObject({ kind: "repair", object: name });
   }
+});
+
+/** Five records in one file, which a fold of one key has one by one. */
+async function worldOfFive(): Promise<MemoryWorld> {
+  const world = await worldWithTable();
+  await appendEach(world, [["d", "b", "a", "e", "c"].map((name) => put(name, 1))]);
+  return world;
+}
+
+function namesOf(part: SortedFold): readonly string[] {
+  const collector = rowsCollector();
+  for (const _ of mergeRows(part, collector).end());
+  return listed(collector.take()).map((row) => row.slice(0, 1));
+}
+
+test("a part stays as it is while further ones are read, for readers of whom none is the only one", async () => {
+  const { changes } = await load(await worldOfFive(), { foldBytesMax: ONE_KEY });
+  const first = await changes.part();
+  const second = await changes.part(first.end);
+  expect([namesOf(first), namesOf(second)]).toEqual([["a"], ["b"]]);
+});
+
+test("one reader gets all keys, part by part in the same memory, from any key on and up to any", async () => {
+  const world = await worldOfFive();
+  const [from, above] = [Buffer.from("b"), Buffer.from("d")];
+  const namesBetween = async (range: { firstFrom?: Buffer; above?: Buffer }) => {
+    const { changes } = await load(world, { foldBytesMax: ONE_KEY, oneReader: true, ...range });
+    const names: string[] = [];
+    for (let part = await changes.part(range.firstFrom); ; part = await changes.part(part.end)) {
+      names.push(...namesOf(part));
+      if (part.end === undefined) return names.join("");
+    }
+  };
+  expect(await namesBetween({})).toBe("abcde");
+  expect(await namesBetween({ firstFrom: from })).toBe("bcde");
+  expect(await namesBetween({ above })).toBe("abc");
+  expect(await namesBetween({ firstFrom: from, above })).toBe("bc");
+});
+
+test("a range that is read again ends where the wanted keys do, and no part follows it", async () => {
+  const { changes } = await load(await worldOfFive(), { above: Buffer.from("c") });
+  const behind = await changes.part(Buffer.from("b"));
+  const all = await changes.part();
+  expect([namesOf(behind), behind.end, namesOf(all), all.end]).toEqual([["a", "b"], undefined, ["a", "b"], undefined]);
+  const { changes: upper } = await load(await worldOfFive(), { firstFrom: Buffer.from("b"), above: Buffer.from("c") });
+  const again = await upper.part(Buffer.from("a"));
+  expect([namesOf(again), again.end]).toEqual([["a", "b"], undefined]);
+});
+
+test("keys below those that were folded first are read when they are asked for", async () => {
+  const { changes } = await load(await worldOfFive(), { firstFrom: Buffer.from("c") });
+  expect([namesOf(await changes.part(Buffer.from("c"))), namesOf(await changes.part())]).toEqual([
+    ["c", "d", "e"],
+    ["a", "b", "c", "d", "e"],
+  ]);
+});
+
+test("a part that holds the keys asked for is not read again, and who reads the log again asks whether to go on", async () => {
+  const world = await worldOfFive();
+  let asked = 0;
+  const goOn = async () => ++asked > 0;
+  let gets = 0;
+  const counted = withObjects(world, (objects) => ({
+    get(name) {
+      gets++;
+      return objects.get(name);
+    },
+  }));
+  const { changes } = await load(counted, { foldBytesMax: ONE_KEY, goOn });
+  const first = await changes.part();
+  [asked, gets] = [0, 0];
+  expect(await changes.part(Buffer.from("A"))).toBe(first);
+  expect([asked, gets]).toEqual([0, 0]);
+  const second = await changes.part(first.end);
+  expect([asked, gets, namesOf(second)]).toEqual([1, 1, ["b"]]);
+});
+
+test("files that share a stretch, in any order of their keys, are read for each range that one of them has keys of", async () => {
+  const world = await worldOfStretches("fg");
+  await appendEach(world, [[put("b", 1)], [put("z", 1), put("p", 1)], [put("m", 1)], [put("c", 1), put("a", 1)]]);
+  const state = await load(world, { foldBytesMax: 1.2 * STRETCH_RAW_BYTES });
+  const rows = (await rowsOf(state)).map((row) => row.slice(0, row.indexOf("=")));
+  const large = ["f", "g"].flatMap((letter) => Array.from({ length: 9 }, (_, i) => `${letter}${i}`));
+  expect(rows).toEqual(["a", "b", "c", ...large, "m", "p", "z"]);
+});
+
+test("the range of keys is that of the least and the greatest of all records, whatever their order", () => {
+  fc.assert(
+    fc.property(fc.array(fc.array(key, { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 4 }), (all) => {
+      const records = all.map((keys) => logRecords(keys.map((name) => ({ kind: "delete", key: name }))));
+      const sorted = all
+        .flat()
+        .map((name) => Buffer.from(name))
+        .sort(Buffer.compare);
+      const range = records.slice(1).reduce((before, more) => widened(before, more), widened(undefined, records[0]));
+      expect(range).toEqual({ first: sorted[0], last: sorted[sorted.length - 1] });
+    }),
+  );
 });

@@ -6,7 +6,7 @@ import { readTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { openSnapshot } from "../../../lib/snapshot/read.ts";
 import { appendEach, id, type MemoryWorld, noise, put, START_MS, withObjects, worldWithTable } from "../jobs/world.ts";
-import { checkpointIndex, request, withoutChecksums } from "./captures.ts";
+import { checkpointIndex, request, withoutChecksums, worldWithLog } from "./captures.ts";
 
 /** Row groups and parts of a few records. */
 const cuts = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 3_000 } };
@@ -42,6 +42,18 @@ test.each([1, 3])("where no other base is left than one whose damage was found b
   expect(await capture(world, { ...cuts, sections })).toMatchObject({ kind: "aborted" });
   await expect(capture(world, { ...cuts, sections })).rejects.toMatchObject({ kind: "repair", object: key });
   expect(await checkpointIndex(world)).toBe(40);
+});
+
+test("a capture that would start afresh under a lease that was taken meanwhile is out of date, and clears no record", async () => {
+  const world = await worldWithLog();
+  const fenced = withObjects(world, () => ({
+    async completeUpload() {
+      await world.checkpoints.write([{ item: controlItem(id), when: [], set: { epoch: 9, stamp: "e".repeat(32) } }]);
+      return { kind: "invalidPart" };
+    },
+  }));
+  expect(await capture(fenced, request)).toEqual({ kind: "outOfDate" });
+  expect((await readControl(world.checkpoints, id))?.capture).toBeDefined();
 });
 
 test("what a capture read and sent, and the time that it took, is published for the planner", async () => {

@@ -131,6 +131,26 @@ test("a stretch of the base that S3 can copy is copied, but for what fills up th
   );
 });
 
+test("a part is sent once it is full, and what is fetched for it beyond that goes on in the next", () => {
+  const planner = partPlanner(sizes);
+  expect(planner.made(9)).toEqual([]);
+  const ingredients = [
+    { kind: "made", length: 9 },
+    { kind: "fetched", sourceOffset: 100, length: 7 },
+  ];
+  expect(planner.carried(100, 9)).toEqual([{ number: 1, offset: 0, length: 16, kind: "upload", ingredients }]);
+  expect(planner.end()).toEqual([{ number: 2, offset: 16, length: 2, kind: "upload", ingredients: [{ kind: "fetched", sourceOffset: 107, length: 2 }] }]);
+  expect(partPlanner(sizes).made(16)).toHaveLength(1);
+});
+
+test("a long stretch is copied by several parts where what is left for the last is a part's least", () => {
+  const lengths = (length: number) =>
+    partPlanner(sizes)
+      .carried(0, length)
+      .map((part) => part.length);
+  expect([lengths(50), lengths(59), lengths(60), lengths(110)]).toEqual([[50], [59], [50, 10], [50, 50, 10]]);
+});
+
 test("started behind any part, the planner plans the same parts for the bytes that are left", () => {
   fc.assert(
     fc.property(stretches, anySizes, (object, some) => {

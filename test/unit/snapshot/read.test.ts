@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { pagePlace } from "../../../lib/snapshot/parquet/decode.ts";
+import { COLUMNS } from "../../../lib/snapshot/parquet/layout.ts";
 import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
 import { anyKey, anyRecords, description, encodeRecords, jsonRecords, type TestRecord, toRecords } from "./parquet/records.ts";
 import { type StoreOfObjects, storeOf } from "./store-of.ts";
@@ -113,6 +115,44 @@ test("a record is read by one range of page indexes and one of its page, and the
   expect(await rangesOf(() => snapshot.get(Buffer.from("a")))).toEqual([]);
   expect(await rangesOf(() => snapshot.get(Buffer.from("zz")))).toEqual([]);
   expect(await rangesOf(() => snapshot.get(Buffer.concat([first.lastKey, Buffer.from("!")])))).toEqual([]);
+  const [{ lastKeys }] = await snapshot.pagesOf(1, 2);
+  expect(await rangesOf(() => snapshot.get(Buffer.concat([lastKeys[0], Buffer.from("!")])))).toEqual([indexOf(second)]);
+  expect(await rangesOf(() => snapshot.pagesOf(1, 1))).toEqual([]);
+  expect(await rangesOf(() => readRecords(snapshot))).toHaveLength(1 + snapshot.groups.length);
+  expect(await rangesOf(() => readRecords(snapshot, first.lastKey))).toHaveLength(snapshot.groups.length);
+});
+
+test.each([
+  [8, 1],
+  [60, 2],
+])(
+  "the pages of a record of %i are read by %i ranges: what lies in the widest gap is left out, where that is more than a request is worth",
+  async (count, most) => {
+    const wide = Array.from({ length: count }, (_, i) => {
+      const key = Buffer.concat([Buffer.from(String(i).padStart(4, "0")), noise(i, 900)]);
+      return { key, value: Buffer.from(noise(i, 1_500)), index: i, timeMs: i };
+    });
+    const { snapshot, store } = await open((await encodeRecords(wide, description, { pageRows: 1, groupBytes: 1_000_000 })).bytes);
+    const [pages] = await snapshot.pagesOf(0, 1);
+    for (const [page, { key, value, index, timeMs }] of wide.entries()) {
+      store.ranges.length = 0;
+      expect(await snapshot.get(key)).toEqual({ value, index, timeMs });
+      const places = COLUMNS.map((_, column) => pagePlace(snapshot.groups[0], pages, column, page)).sort((a, b) => a.offset - b.offset);
+      const gaps = places.map(({ offset }, i) => (i === 0 ? 0 : offset - places[i - 1].offset - places[i - 1].length));
+      const widest = gaps.indexOf(Math.max(...gaps));
+      const spans = most === 1 ? [places] : [places.slice(0, widest), places.slice(widest)];
+      const ranges = spans.map((span) => ({ offset: span[0].offset, length: span[span.length - 1].offset + span[span.length - 1].length - span[0].offset }));
+      expect(inOrder(store.ranges.slice(1))).toEqual(ranges);
+    }
+  },
+);
+
+test("where row groups are read back, the page indexes of the others are verified as well", async () => {
+  const { snapshot: sound } = await open(fewEncoded.bytes);
+  const wrong = Buffer.from(fewEncoded.bytes);
+  wrong[sound.groups[0].index.offset] ^= 1;
+  const { snapshot } = await open(wrong);
+  await expect(Array.fromAsync(snapshot.verifyBytes([1]))).rejects.toMatchObject({ kind: "repair", object: KEY });
 });
 
 /** As the benches have them: 235 bytes, of which 64 letters cannot shrink below 48 bytes. */

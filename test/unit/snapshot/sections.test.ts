@@ -2,47 +2,18 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, partItem } from "../../../lib/checkpoint/items.ts";
-import { sweep } from "../../../lib/cleanup/sweep.ts";
 import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
-import type { Mutation } from "../../../lib/model/mutation.ts";
 import { toEpoch } from "../../../lib/model/position.ts";
-import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
-import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
 import { encodeNote } from "../../../lib/snapshot/progress.ts";
 import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
-import { request, withoutChecksums, worldWithLog } from "./captures.ts";
-
-/** Row groups and parts of a few records, three sections. */
-const wide = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 3_000, partBytesMin: 1_500, copyBytes: 4_000 }, sections: 3 };
-
-async function worldWithChanges(changes: readonly Mutation[]): Promise<MemoryWorld> {
-  const world = await worldWithLog();
-  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
-  await appendEach(world, [changes]);
-  return world;
-}
-
-async function spread(world: MemoryWorld): Promise<Spread> {
-  const outcome = await spreadCapture(world, wide);
-  if (outcome.kind !== "spread") throw new Error(`the capture is ${outcome.kind}, and not spread`);
-  return outcome;
-}
-
-async function isRight(world: MemoryWorld, expected: readonly string[]): Promise<void> {
-  expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
-  expect(await contentOf(await recover(world, { id, codec: "json" }))).toEqual(expected);
-  await sweep(world, { id, policy: POLICY_DEFAULTS });
-  expect(world.objects.uploads.size).toBe(0);
-  expect(world.checkpoints.items.filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);
-}
-
-const scattered = [put("key-0-5", noise(1, 310)), remove("key-1-7"), put("key-1-99", noise(2, 310)), put("a", 1), put("z", 2), put("key-2-39", noise(3, 310))];
+import { contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
+import { withoutChecksums } from "./captures.ts";
+import { isRight, scattered, spread, TAIL, wide, worldWithChanges } from "./spreads.ts";
 
 test.each([[[0, 1, 2]], [[2, 0, 1]], [[1, 1, 2, 0]]])("sections made in the order %j are one snapshot, the same as one made in one", async (order) => {
   const world = await worldWithChanges(scattered);
@@ -93,9 +64,6 @@ test("a section whose records are gone ends the attempt, and the next capture ma
   expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
   await isRight(world, expected);
 });
-
-/** The number of the part that has the tail, behind three sections. */
-const TAIL = partsStart(3, 3) + 1;
 
 async function lastSectionOf(world: MemoryWorld): Promise<{ readonly epoch: Spread["epoch"]; readonly section: number }> {
   const { epoch } = await spread(world);

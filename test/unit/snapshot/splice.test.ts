@@ -44,6 +44,18 @@ test("a row group that no change touches is carried over, unless it is small and
   );
 }, 120_000);
 
+test("changes behind the last row group make one of their own, and those behind that are encoded with it while it is small", async () => {
+  const sizes = { pageRows: 2, groupBytes: 1_000 };
+  const log = [...evenPuts(80), ...[80, 82].map((number): Change => ({ kind: "put", key: keyOf(number), value: "1" }))];
+  const base = await baseOf(log, 40, sizes);
+  const first = await snapshotOf(await piecesOf({ base, changes: changesOf(log.slice(0, 41), 40), sizes }), base);
+  const behindLast = await opened(first.bytes);
+  expect(behindLast.groups.map((group) => isSmall(group, sizes))).toEqual([...base.groups.map(() => false), true]);
+  const second = await snapshotOf(await piecesOf({ base: behindLast, changes: changesOf(log, 41), sizes }), behindLast);
+  expect([first.carried, second.carried]).toEqual([[...base.groups.keys()], [...base.groups.keys()]]);
+  expect(await statesOf(await opened(second.bytes))).toEqual(modelState(log));
+});
+
 test("started behind any finished row group, the pieces go on as they would have", async () => {
   await fc.assert(
     fc.asyncProperty(anyChanges(KEYS, 40), anyChanges(KEYS, 12), cuts, fc.boolean(), async (before, changes, borders, full) => {

@@ -73,7 +73,7 @@ test("a part that was written over clears the record, so that the next capture s
       return objects.completeUpload(upload);
     },
   }));
-  expect(await capture(zombie, request)).toMatchObject({ kind: "aborted", reason: expect.stringContaining("starts afresh") });
+  expect(await capture(zombie, request)).toMatchObject({ kind: "aborted", reason: expect.stringContaining("written over; the next capture starts afresh") });
   const control = await readControl(world.checkpoints, id);
   expect([control?.capture, control?.lease, control?.checkpoint]).toEqual([undefined, undefined, undefined]);
   expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
@@ -85,7 +85,7 @@ test("an upload that cleanup ended clears the record", async () => {
   const world = await worldWithLog();
   await killedAfter(world, 2);
   for (const [uploadId, { key }] of [...world.objects.uploads]) await world.objects.abortUpload({ key, uploadId });
-  expect(await capture(world, request)).toMatchObject({ kind: "aborted" });
+  expect(await capture(world, request)).toEqual({ kind: "aborted", reason: "its upload was ended; the next capture starts afresh" });
   expect(await capture(world, request)).toMatchObject({ kind: "completed", index: 120 });
 });
 

@@ -6,10 +6,11 @@ import { VALUE_BYTES_MAX } from "../../../../lib/model/limits.ts";
 import { toIndex } from "../../../../lib/model/position.ts";
 import { decodeGroup } from "../../../../lib/snapshot/parquet/decode.ts";
 import { decodeFoot, type SnapshotFooter } from "../../../../lib/snapshot/parquet/footer.ts";
-import { type FinishedGroup, rowGroupEncoder } from "../../../../lib/snapshot/parquet/groups.ts";
+import { ascends, type FinishedGroup, rowGroupEncoder } from "../../../../lib/snapshot/parquet/groups.ts";
 import {
   GROUP_BYTES_MAX,
   GROUP_STORED_BYTES,
+  type GroupPages,
   MAGIC,
   PAGE_ROWS_MAX,
   PAGE_VALUE_BYTES,
@@ -179,14 +180,82 @@ test("pages and row groups end within their bounds, and a run leaves no sliver b
   }
 });
 
+function pagesOfGroup(group: RowGroup, index: Buffer, lengths: readonly number[]): GroupPages {
+  return decodePageIndex("snapshot", group, { offset: 0, byteLength: index.length, sha256: hash("sha256", index, "hex"), lengths }, index);
+}
+
 function pagesOf(group: RowGroup, index: Buffer, lengths: readonly number[]): readonly number[] {
-  return decodePageIndex("snapshot", group, { offset: 0, byteLength: index.length, sha256: hash("sha256", index, "hex"), lengths }, index).rows;
+  return pagesOfGroup(group, index, lengths).rows;
 }
 
 test("a row group whose bytes shrink far ends where its raw bytes are many", async () => {
   const zeros = Array.from({ length: 100 }, (_, i) => ({ key: Buffer.from(`k${i + 100}`), value: Buffer.alloc(PAGE_VALUE_BYTES), index: i, timeMs: i }));
-  const { groups } = await encodeRecords(zeros);
-  expect(groups.map(({ group }) => group.rows)).toEqual([32, 32, 32, 4]);
+  const encoder = rowGroupEncoder();
+  encoder.push(toRows(zeros), 0, zeros.length);
+  encoder.cut();
+  const groups = await encoder.drain();
+  expect(groups.map(({ group, open }) => [group.rows, open])).toEqual([
+    [32, true],
+    [32, true],
+    [32, true],
+    [4, false],
+  ]);
+});
+
+test("a page ends with the value that fills it, and rows that come one by one make the same pages as a run", async () => {
+  const half = PAGE_VALUE_BYTES / 2;
+  const sizes = { pageRows: 4, groupBytes: GROUP_STORED_BYTES };
+  const records = [PAGE_VALUE_BYTES + 1, half, half, 1, half, half - 1, 1, 1, 1, 1, 1, 1].map((length, i) => ({
+    key: Buffer.from(`k${10 + i}`),
+    value: Buffer.alloc(length, `${i}`),
+    index: i,
+    timeMs: i,
+  }));
+  const whole = await encodeRecords(records, description, sizes);
+  const [{ group, index, indexLengths }] = whole.groups;
+  expect(pagesOf(group, index, indexLengths)).toEqual([1, 2, 3, 4, 2]);
+
+  const { keys, keyEnds, values, valueEnds, indexes, times } = toRows(records);
+  const encoder = rowGroupEncoder(sizes);
+  for (const row of records.keys()) {
+    const [keyStart, valueStart] = row === 0 ? [0, 0] : [keyEnds[row - 1], valueEnds[row - 1]];
+    encoder.pushRow(keys, keyStart, keyEnds[row], values, valueStart, valueEnds[row], indexes[row], times[row]);
+  }
+  encoder.cut();
+  expect(assembled(await encoder.drain()).bytes.equals(whole.bytes)).toBe(true);
+});
+
+test("a row group ends with the page with which it has its bytes, once half as many follow, and then the run may go on", async () => {
+  const records = jsonRecords(12);
+  const [{ group, index, indexLengths }] = (await encodeRecords(records, description, { pageRows: 2, groupBytes: GROUP_STORED_BYTES })).groups;
+  const { columns } = pagesOfGroup(group, index, indexLengths);
+  const pageBytes = [0, 1, 2, 3, 4, 5].map((page) => columns.reduce((sum, { bytes }) => sum + bytes[page], 0));
+  const rowsWith = async (groupBytes: number) => {
+    const encoder = rowGroupEncoder({ pageRows: 2, groupBytes });
+    encoder.push(toRows(records), 0, records.length);
+    encoder.cut();
+    return (await encoder.drain()).map(({ group: { rows }, open }) => [rows, open]);
+  };
+  const two = pageBytes[0] + pageBytes[1];
+  const first = [4, true];
+  expect((await rowsWith(two))[0]).toEqual(first);
+  expect((await rowsWith(two - 1))[0]).toEqual(first);
+  expect((await rowsWith(two + 1))[0]).toEqual([6, true]);
+  const all = pageBytes.reduce((sum, bytes) => sum + bytes, 0);
+  expect(await rowsWith(all / 1.5 + 1)).toEqual([[12, false]]);
+  expect((await rowsWith(all / 1.5))[0][1]).toBe(true);
+});
+
+test("keys ascend where each is above the one before, byte by byte, and is more than its beginning", () => {
+  const some = ["a", "aa", "ab", "b", "ba"];
+  const lists = some.flatMap((one) => [[one], ...some.flatMap((two) => [[one, two], ...some.map((three) => [one, two, three])])]);
+  for (const [place, keys] of lists.entries()) {
+    let end = 0;
+    const ends = Uint32Array.from(keys, (key) => (end += key.length));
+    const base = place % 3;
+    const bytes = Buffer.from(`${"z".repeat(base)}${keys.join("")}${"ab".repeat(place % 2)}`);
+    expect(ascends(bytes, base, ends, keys.length), keys.join()).toBe(keys.every((key, i) => i === 0 || keys[i - 1] < key));
+  }
 });
 
 test("rows out of order, equal keys and numbers that are no safe integers stop the encoder", async () => {

@@ -41,6 +41,7 @@ const patterns: readonly (readonly [what: string, (place: number) => number])[] 
   ["differences of up to 31, 32 and 33 bits", (place) => [0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 1][(place * 3) % 5]],
   ["the least and the largest by turns", (place) => (place % 2 ? MAX : 0)],
   ["large ones", (place) => MAX - ((place * 48_271) % 70_001)],
+  ["large ones, whose differences come in no order", (place) => MAX - ((place * place * 7_919) % 100_003)],
   ["about the largest that is exact twice", (place) => 2 ** 52 - 2 + (place % 5)],
   ["about the largest that is exact twice, in microseconds", (place) => Math.floor(2 ** 52 / 1_000) - 2 + (place % 5)],
   ["one that is far away in each miniblock", (place) => (place % 32 === 31 ? 2 ** (place % 53) : place)],
@@ -60,16 +61,52 @@ test.each(patterns)("of any count come back as they were, and no cut of them doe
   }
 });
 
+/** The same by bigints, as plain as can be. */
+function plainlyEncoded(values: Float64Array, scale: 1 | 1_000): string {
+  const out: number[] = [];
+  const varint = (value: bigint) => {
+    for (let rest = value; ; rest >>= 7n) {
+      out.push(Number(rest & 0x7fn) | (rest > 0x7fn ? 0x80 : 0));
+      if (rest <= 0x7fn) return;
+    }
+  };
+  const zigzag = (value: bigint) => varint(BigInt.asUintN(64, (value << 1n) ^ (value >> 63n)));
+  const stored = Array.from(values, (value) => BigInt.asIntN(64, BigInt(value) * BigInt(scale)));
+  for (const number of [128, 4, stored.length]) varint(BigInt(number));
+  zigzag(stored[0]);
+  for (let from = 1; from < stored.length; from += 128) {
+    const deltas = stored.slice(from, from + 128).map((value, i) => BigInt.asIntN(64, value - stored[from + i - 1]));
+    const least = deltas.reduce((one, other) => (other < one ? other : one));
+    zigzag(least);
+    const miniblocks = [0, 32, 64, 96].map((at) => deltas.slice(at, at + 32).map((delta) => BigInt.asUintN(64, delta - least)));
+    const widths = miniblocks.map((miniblock) => Math.max(0, ...miniblock.map((each) => (each === 0n ? 0 : each.toString(2).length))));
+    out.push(...widths);
+    for (const [i, miniblock] of miniblocks.entries()) {
+      const bits = miniblock.reduce((sum, each, place) => sum | (each << BigInt(place * widths[i])), 0n);
+      for (let byte = 0; byte < 4 * widths[i]; byte++) out.push(Number((bits >> BigInt(8 * byte)) & 0xffn));
+    }
+  }
+  return Buffer.from(out).toString("hex");
+}
+
+test.each(patterns)("the bytes are those of the plainest encoder: %s", (_, pattern) => {
+  for (const count of [1, 2, 33, 127, 129, 258]) {
+    const values = Float64Array.from({ length: count }, (__, place) => pattern(place));
+    for (const scale of [1, 1_000] as const) expect(encoded(values, scale).toString("hex")).toBe(plainlyEncoded(values, scale));
+  }
+});
+
 test.each([
   ["another block", 2, "80 02 04 02 0a 00 00000000"],
   ["other miniblocks", 2, "8001 08 02 0a 00 00000000"],
   ["another count", 2, "8001 04 03 0a 00 00000000"],
-  ["a count of 64 bits", 2, "8001 04 828080801001 0a 00 00000000"],
+  ["a count of 64 bits", 2, "8001 04 8280808010 0a 00 00000000"],
   ["a width of more than 64 bits", 2, `8001 04 02 0a 00 41000000${"00".repeat(260)}`],
   ["a width where no values are", 2, `8001 04 02 0a 00 00010000${"00".repeat(4)}`],
+  ["a width right behind the last value", 33, `8001 04 21 0a 00 00010000${"00".repeat(4)}`],
   ["no widths", 2, "8001 04 02 0a 00 000000"],
   ["a miniblock that is cut", 2, "8001 04 02 0a 00 01000000 000000"],
-  ["a number of more than 64 bits", 1, "8001 04 01 8080808080808080808001"],
+  ["a number of more than 64 bits", 2, `8001 04 02 ${"80".repeat(10)}01 00 00000000`],
   ["a negative number", 1, "8001 04 01 01"],
   ["a number that is not safe", 1, "8001 04 01 8080808080808020"],
 ])("refused: %s", (_, count, bytes) => {
@@ -77,7 +114,7 @@ test.each([
 });
 
 test("a time of less than a millisecond is refused, as it cannot have been written", () => {
-  const bytes = Buffer.from("800104 01 d10f".replaceAll(" ", ""), "hex");
+  const bytes = Buffer.from("800104 01 d20f".replaceAll(" ", ""), "hex");
   expect(() => decodeDelta(bytes, 0, 1, 1_000, new Float64Array(1))).toThrow(RangeError);
 });
 
