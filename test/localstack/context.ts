@@ -4,6 +4,8 @@ import type { InfluxdbHere } from "./influxdb.ts";
 
 /** Short, so that a function can be killed at its limit within a test. */
 const TIMEOUT_SECONDS = 25;
+/** When a function that has come to that limit is gone for certain. */
+export const KILLED_MS = (TIMEOUT_SECONDS + 5) * 1_000;
 
 export type StackContext = Readonly<Record<string, string>>;
 

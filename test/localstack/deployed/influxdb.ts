@@ -11,6 +11,7 @@ import type { GenerationRecord } from "../../../lib/sources/influxdb/records.ts"
 import { verifyBackup } from "../../../lib/sources/influxdb/verify.ts";
 import { startProxy as startInfluxdbProxy } from "../../influxdb/double.ts";
 import { sqs } from "../clients.ts";
+import { KILLED_MS } from "../context.ts";
 import { overrideEnvironment } from "./override.ts";
 import { startProxy } from "./proxy.ts";
 import { deployedWorld, output, until } from "./stack.ts";
@@ -23,8 +24,6 @@ const SCHEDULE_MS = 300_000;
 const CLEANUP_MS = 300_000;
 /** The function's limit, then the message's invisibility, which is longer than the lease, then the backup again. */
 const GOES_ON_MS = 900_000;
-/** Of the function, and what it takes to kill it. */
-const KILLED_MS = 30_000;
 const SHARD_BACKUP = 0;
 
 /** Nobody asks for these backups but the schedule. */
@@ -91,6 +90,7 @@ export async function killedInABackupItGoesOn(): Promise<void> {
     await pause(KILLED_MS);
     expect(await listGenerations(world, name)).toHaveLength(1);
     const [asked, stored] = [between.requests.length, s3.passed.length];
+    s3.reply();
     expect(new Set(s3.passed.flatMap((request) => shardOf(request) ?? [])).size).toBe(6);
 
     const generation = await until("the backup that goes on", GOES_ON_MS, async () =>

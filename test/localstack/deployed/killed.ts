@@ -2,6 +2,7 @@
 // on from the parts that are stored (protocol rules 14 and 15). And messages that cannot succeed end with their reason.
 
 import { randomBytes } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
 import { expect, inject } from "vitest";
 import { ReceiveMessageCommand, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { readControl } from "../../../lib/checkpoint/control.ts";
@@ -11,6 +12,7 @@ import { createTable } from "../../../lib/jobs/tables.ts";
 import { PARTS_TOGETHER } from "../../../lib/model/limits.ts";
 import { recover } from "../../../lib/recovery/recover.ts";
 import { s3, sqs } from "../clients.ts";
+import { KILLED_MS } from "../context.ts";
 import { overrideEnvironment } from "./override.ts";
 import { deployedWorld, output, until } from "./stack.ts";
 import { startProxy } from "./proxy.ts";
@@ -47,6 +49,8 @@ export async function killedInAnUploadItGoesOn(): Promise<void> {
     const before = await readControl(world.checkpoints, id);
     expect(before?.checkpoint).toBeUndefined();
     expect(await listUploads(world.objects, `${TABLE}/0/`)).toHaveLength(1);
+    await pause(KILLED_MS);
+    proxy.reply();
 
     const control = await until("the capture that goes on", GOES_ON_MS, async () => {
       const found = await readControl(world.checkpoints, id);

@@ -1,4 +1,4 @@
-// A door to S3 that the test watches: it passes every request on, keeps what was asked, and can keep back one reply for ever.
+// A door to S3 that the test watches: it passes every request on, keeps what was asked, and can keep back the replies to one request.
 
 import { createServer, request as send } from "node:http";
 import { once } from "node:events";
@@ -7,8 +7,13 @@ export interface Proxy {
   readonly url: string;
   /** Method and path with query of each request that was passed on, in their order. */
   readonly passed: readonly string[];
-  /** Of the first request that matches, and only of that one, the reply never comes: S3 has done what was asked. */
+  /**
+   * To the first request that matches, and to that one where it is sent again, no reply comes: S3 has done what was asked. A client that
+   * gives up on a silent connection before the function is killed gets no further.
+   */
   keepReplyOf(matches: (request: string) => boolean): void;
+  /** From now on every reply comes. */
+  reply(): void;
   /** The request whose reply was kept back, once it was. */
   readonly kept: string | undefined;
   close(): void;
@@ -19,10 +24,11 @@ export async function startProxy(endpoint: string): Promise<Proxy> {
   const passed: string[] = [];
   let matches: ((request: string) => boolean) | undefined;
   let kept: string | undefined;
+  let keeps = false;
   const server = createServer((incoming, reply) => {
     const asked = `${incoming.method} ${incoming.url}`;
     passed.push(asked);
-    const isKept = kept === undefined && matches?.(asked) === true;
+    const isKept = keeps && (kept === undefined ? matches?.(asked) === true : asked === kept);
     const onward = send({ hostname, port, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
       if (isKept) {
         kept = asked;
@@ -44,6 +50,10 @@ export async function startProxy(endpoint: string): Promise<Proxy> {
     passed,
     keepReplyOf(wanted) {
       matches = wanted;
+      keeps = true;
+    },
+    reply() {
+      keeps = false;
     },
     get kept() {
       return kept;
