@@ -42,8 +42,9 @@ export async function planAttachments(deps: StateDeps, { id, listing, control, r
   if (kept.kind === "stale") return "stale";
   const isPast = ({ key }: { readonly key: string }): boolean => {
     const { name } = parseKey(id, key);
-    return name.kind === "attached" && name.sequence <= kept.sequence && !referred.has(key);
+    return name.kind === "attached" && name.sequence <= kept.sequence;
   };
   const notes = listing.notes.filter(({ sequence }) => sequence <= kept.sequence).map(({ sequence, name }) => noteItem(id, sequence, name));
-  return { objects: objects.filter(isPast), uploads: uploads.filter(isPast), notes };
+  // What is referred to is stored: an upload of its name, begun twice where the first answer was lost, has nothing left to store.
+  return { objects: objects.filter((object) => isPast(object) && !referred.has(object.key)), uploads: uploads.filter(isPast), notes };
 }

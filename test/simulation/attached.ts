@@ -45,11 +45,15 @@ function needed(known: Known): ReadonlySet<string> {
   return keys;
 }
 
-/** What is wrong with the deletion of an attachment, or with the end of its upload: something needs it, or its batch can still come. */
-export function wrongLettingGo(known: Known, key: string): string | undefined {
-  if (needed(known).has(key)) return `${key} was deleted, and a state that can be brought back names it`;
+/** What is wrong with the deletion of an attachment: something needs it, or its batch can still come. */
+export function wrongDeletion(known: Known, key: string): string | undefined {
+  return needed(known).has(key) ? `${key} was deleted, and a state that can be brought back names it` : wrongEnd(known, key);
+}
+
+/** What is wrong with the end of an upload of an attachment: its batch can still come. */
+export function wrongEnd(known: Known, key: string): string | undefined {
   const sequence = lastSequence(known);
-  return sequenceOf(key) > sequence ? `${key} was deleted, and its batch can still come: ${sequence} is the last that did` : undefined;
+  return sequenceOf(key) > sequence ? `${key} was let go, and its batch can still come: ${sequence} is the last that did` : undefined;
 }
 
 interface AtRest {

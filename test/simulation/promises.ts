@@ -12,7 +12,7 @@ import type { Item, ItemChange } from "../../lib/ports/checkpoint-store.ts";
 import type { Upload } from "../../lib/ports/object-store.ts";
 import { decodeRedoFile } from "../../lib/redo-log/codec.ts";
 import { openSnapshot } from "../../lib/snapshot/read.ts";
-import { isAttached, wrongAtRest, wrongLettingGo } from "./attached.ts";
+import { isAttached, wrongAtRest, wrongDeletion, wrongEnd } from "./attached.ts";
 import { type Damage, noDamage } from "./damage.ts";
 import { isMeantForIt, type SeenLives } from "./lives.ts";
 import type { Effect, Process, Stage, Step } from "./stage.ts";
@@ -135,8 +135,8 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
   };
   return self;
 
-  function checkLetGo(key: string): void {
-    const wrong = wrongLettingGo({ id, log, control, rows }, key);
+  function checkLetGo(judge: typeof wrongDeletion, key: string): void {
+    const wrong = judge({ id, log, control, rows }, key);
     if (wrong !== undefined) broken("I6", wrong);
   }
 
@@ -189,12 +189,12 @@ export function promises({ id, policy, stage }: PromisesOptions): Promises {
     if (name.kind === "redo") met.lettingsGo += 1;
     for (const row of rows.values()) if (row.key === key && row.state === "kept") broken("I6", `${key} was deleted, and its row is kept`);
     if (control.capture?.key === key) broken("I6", `${key} was deleted, and a capture makes it`);
-    if (name.kind === "attached") checkLetGo(key);
+    if (name.kind === "attached") checkLetGo(wrongDeletion, key);
   }
 
   function aborted({ key, uploadId }: Upload): void {
     if (control?.capture?.key === key && control.capture.uploadId === uploadId) broken("I6", `the upload of ${key} was ended, and a capture fills it`);
-    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(key);
+    if (isAttached(key) && key.startsWith(`${shardName(id)}/`)) checkLetGo(wrongEnd, key);
   }
 
   async function written(changes: readonly ItemChange[], { process, number: asked }: Step): Promise<void> {

@@ -80,6 +80,17 @@ describe("attachments", () => {
     expect([attachments(world).at(-1), world.objects.uploads.size, notes(world)]).toEqual([`4/7/${FILE}-gathered`, 1, [`4#file/7/${FILE}`]]);
   });
 
+  test("that are stored stay, and uploads of their names, which a lost answer leaves, go", async () => {
+    const world = await worldOfSource();
+    const file = await stored(world, 1, "begun-twice");
+    await world.objects.createUpload(`${await prefixOf(world)}${file.object}`);
+    await sweep(world, request);
+    expect([attachments(world), world.objects.uploads.size]).toEqual([[`1/7/${FILE}-begun-twice`], 1]);
+    await committed(world, 1, [file]);
+    await sweep(world, request);
+    expect([attachments(world), world.objects.uploads.size]).toEqual([[`1/7/${FILE}-begun-twice`], 0]);
+  });
+
   test("of a batch that came too late go, with its uploads and notes", async () => {
     const world = await worldWithGenerations(2);
     await stored(world, 3, "late");
