@@ -12,5 +12,10 @@ export const NO_LOG: LogSize = { files: 0, bytes: 0, rawBytes: 0 };
 
 /** The log with one more redo file behind it. */
 export function withFile({ files, bytes, rawBytes }: LogSize, file: { readonly bytes: number; readonly rawBytes: number }): LogSize {
-  return { files: files + 1, bytes: bytes + file.bytes, rawBytes: rawBytes + file.rawBytes };
+  return { files: counted(files, 1), bytes: counted(bytes, file.bytes), rawBytes: counted(rawBytes, file.rawBytes) };
+}
+
+/** The sum, or the most that an item can hold: a hint that was altered stops nobody. */
+export function counted(count: number, more: number): number {
+  return Math.min(count + more, Number.MAX_SAFE_INTEGER);
 }

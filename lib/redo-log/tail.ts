@@ -6,7 +6,7 @@ import { borderAttributes, capturedAttributes, DIRTY, logAttributes, parseTail, 
 import { checkpointBorder, type Control, type TailHint } from "../model/control.ts";
 import { TidemarkError } from "../model/errors.ts";
 import { APPEND_ATTEMPTS_MAX, WALK_FILES_MAX } from "../model/limits.ts";
-import { type LogSize, NO_LOG, withFile } from "../model/log-size.ts";
+import { counted, type LogSize, NO_LOG, withFile } from "../model/log-size.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Border } from "../model/position.ts";
 import { measured, type Measurement } from "../model/rates.ts";
@@ -113,7 +113,7 @@ function afterCapture(hint: TailHint, { border, snapshotBytes, made }: CapturedT
   if (made === undefined) return { ...figures, sentBytes: hint.sentBytes, rates: hint.rates };
   const filesPerMutation = behind > 0 ? Math.max(0, log.files - capturedLog.files) / behind : 0;
   const files = Math.max(1, Math.round(made.mutations * filesPerMutation));
-  return { ...figures, sentBytes: hint.sentBytes + made.sentBytes, rates: measured(hint.rates, { ...made, files }) };
+  return { ...figures, sentBytes: counted(hint.sentBytes, made.sentBytes), rates: measured(hint.rates, { ...made, files }) };
 }
 
 /** Notes since when a shard is due, unless a capture came meanwhile. */

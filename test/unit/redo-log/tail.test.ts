@@ -156,6 +156,18 @@ test("a tail that is published behind its own capture leaves the shard clean", a
   ]);
 });
 
+test.each(["logFiles", "logBytes", "logRawBytes", "capturedLogFiles", "capturedLogBytes", "snapshotBytes", "sentBytes"])(
+  "a hint whose %s can hold no more stops neither an append nor a capture",
+  async (name) => {
+    const world = await worldWithFiles(2);
+    await capture(world, { id, codec: "json" });
+    await world.checkpoints.write([{ item: tailItem(id), when: [{ kind: "present" }], set: { [name]: Number.MAX_SAFE_INTEGER } }]);
+    await appendEach(world, [[put("b", 1)]]);
+    expect(await capture(world, { id, codec: "json" })).toMatchObject({ kind: "completed", index: 3 });
+    expect((await readTail(world.checkpoints, id))?.capturedNext).toBe(4);
+  },
+);
+
 test("a walk that cleanup passes every time gives up, and asks to try again", async () => {
   const world = await worldWithFiles(1);
   let walks = 0;
