@@ -2,8 +2,8 @@
 
 import * as z from "zod/mini";
 import { isTableName } from "../../lib/model/names.ts";
-import { faultsOf } from "./faults.ts";
 import { parseJson } from "../../lib/model/parse-json.ts";
+import { faultsOf } from "./faults.ts";
 
 const nonEmpty = z.string().check(z.minLength(1));
 

@@ -109,7 +109,7 @@ async function loses(troupe: Troupe, copy: Copy): Promise<boolean> {
 /** Repair promises nothing of such a state; where changes since have taken the place of all that is damaged, it comes back all the same. */
 function hasNoSoundSnapshot({ promises }: Troupe, damaged: ReadonlySet<string>, index: number): boolean {
   const before = [...promises.rows.values()].filter((row) => row.state === "kept" && row.index <= index);
-  return before.some(({ key }) => damaged.has(key)) && before.every(({ key }) => damaged.has(key));
+  return before.length > 0 && before.every(({ key }) => damaged.has(key));
 }
 
 /** Some ends of batches that can have been kept. */

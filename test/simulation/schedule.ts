@@ -75,20 +75,20 @@ export async function runSchedule(seed: number, { logged = false, decisions: giv
     const [promises] = kept;
     const troupe: Troupe = { id: ID, stage, promises, settings, random: chance.players, count, writers: [], messages: [], finals: [] };
     await setUp(troupe);
-    const direction: Direction = { troupe, directed: { ...troupe, random: chance.director }, company: assemble(troupe, kept), chance, say };
+    const company = assemble(troupe, kept);
     const note = (decision: Decision): void => {
       decisions.push(decision);
     };
-    const { company } = direction;
+    const direction: Direction = { troupe, directed: { ...troupe, random: chance.director }, company, chance, say, note };
     if (given === undefined) {
       for (; steps < settings.steps; steps++) {
-        await playOne(direction, steps, note);
+        await playOne(direction, steps);
         if (company.failure !== undefined) throw company.failure;
       }
     } else {
       for (const decision of given) {
         steps = decision.step;
-        await playAgain(direction, decision, note);
+        await playAgain(direction, decision);
         if (company.failure !== undefined) throw company.failure;
       }
     }
@@ -115,6 +115,7 @@ interface Direction {
   readonly company: Company;
   readonly chance: Chance;
   readonly say: Say;
+  readonly note: (decision: Decision) => void;
 }
 
 async function setUp({ stage, settings }: Troupe): Promise<void> {
@@ -125,8 +126,8 @@ async function setUp({ stage, settings }: Troupe): Promise<void> {
 }
 
 /** Plays one step of one process, or lets something happen beside them. */
-async function playOne(direction: Direction, number: number, note: (decision: Decision) => void): Promise<void> {
-  const { directed, company, chance, say } = direction;
+async function playOne(direction: Direction, number: number): Promise<void> {
+  const { directed, company, chance, say, note } = direction;
   const atMs = begin(direction, number);
   const beside = await happenBeside(directed, company);
   if (beside !== undefined) {
@@ -144,9 +145,9 @@ async function playOne(direction: Direction, number: number, note: (decision: De
 }
 
 /** The same as was decided before, where it is still there to be done. Nobody is asked whether he is to wait. */
-async function playAgain(direction: Direction, decision: Decision, note: (decision: Decision) => void): Promise<void> {
+async function playAgain(direction: Direction, decision: Decision): Promise<void> {
   const { step: number, atMs, play } = decision;
-  const { directed, company, chance, say } = direction;
+  const { directed, company, chance, say, note } = direction;
   begin(direction, number);
   directed.stage.nowMs = Math.max(directed.stage.nowMs, atMs);
   if (play === undefined) {

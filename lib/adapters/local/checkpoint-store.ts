@@ -4,10 +4,10 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite";
 import { damagedObject, newerFormat } from "../../model/errors.ts";
 import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
+import { parseJson } from "../../model/parse-json.ts";
 import type { Attributes, CheckpointStore, Item, ItemChange, ItemKey, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { changed, checkChanges, checkItemKey, DIRTY, hold } from "../item-changes.ts";
 import { sqlite, sqliteFault } from "./sqlite.ts";
-import { parseJson } from "../../model/parse-json.ts";
 
 const SCHEMA_VERSION = 1;
 const BUSY_TIMEOUT_MS = 10_000;

@@ -122,7 +122,10 @@ export function decompress(stored: Buffer, rawLength: number): Buffer {
 
 /** The same for a frame of which is known only that it has no more than `rawMax` bytes: takes memory as it has them. */
 export function decompressUpTo(stored: Buffer, rawMax: number): Buffer {
-  return inflated(stored, { maxOutputLength: rawMax, chunkSize: Math.max(64, Math.min(rawMax, UNKNOWN_CHUNK_BYTES, stored.length * UNKNOWN_GROWTH)) });
+  return inflated(stored, {
+    maxOutputLength: rawMax,
+    chunkSize: Math.max(constants.Z_MIN_CHUNK, Math.min(rawMax, UNKNOWN_CHUNK_BYTES, stored.length * UNKNOWN_GROWTH)),
+  });
 }
 
 function inflated(stored: Buffer, options: Decompression): Buffer {
@@ -148,6 +151,7 @@ function decompression(rawLength: number): Decompression {
   return { maxOutputLength: Math.max(rawLength, 1), chunkSize: outputBytes(rawLength + DECOMPRESS_SLACK_BYTES) };
 }
 
+/** Room for an output of so many bytes. */
 function outputBytes(bytes: number): number {
   return bytes <= POOLED_BYTES_MAX ? bytes : Math.max(OWN_BYTES_MIN, bytes);
 }

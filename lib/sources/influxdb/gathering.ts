@@ -6,9 +6,9 @@ import { queryAll } from "../../checkpoint/control.ts";
 import { gatheringItem, noteItem, noteSort, parseNoteItem } from "../../checkpoint/items.ts";
 import { DYNAMODB_ITEM_BYTES_MAX, GATHERING_TTL_MS } from "../../model/limits.ts";
 import type { ShardId } from "../../model/names.ts";
+import { parseJson } from "../../model/parse-json.ts";
 import type { ItemWorld } from "../../ports/world.ts";
 import { type FileRecord, type ShardRecord, FILE_RECORD, SHARD_RECORD } from "./records.ts";
-import { parseJson } from "../../model/parse-json.ts";
 
 const OWNER_DIGITS = 16;
 /** A shard's note has room beside what else an item holds; one with more files is read again by who goes on. */

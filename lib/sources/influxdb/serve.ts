@@ -9,6 +9,7 @@ import { z } from "zod";
 import { snapshotShard } from "../../jobs/snapshot.ts";
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
 import { shardName } from "../../model/names.ts";
+import { parseJson } from "../../model/parse-json.ts";
 import type { World } from "../../ports/world.ts";
 import type { Address } from "./connection.ts";
 import { idOf, openBackup, type GenerationAt, type OpenBackup } from "./open-backup.ts";
@@ -19,7 +20,6 @@ import { shardArchive } from "./shard-archive.ts";
 import { nanosecondsOf, wholeRange } from "./select.ts";
 import { addFiles, addDatabases } from "./take-in.ts";
 import { idMapReply, METASTORE_BYTES_MAX, metastoreReply, MUX_HEADER, pathsReply, REQUEST_TYPES } from "./wire.ts";
-import { parseJson } from "../../model/parse-json.ts";
 
 const HEAD_BYTES_MAX = 64 * 1024;
 const SILENT_MS = 120_000;

@@ -24,11 +24,10 @@ export async function startProxy(endpoint: string): Promise<Proxy> {
   const passed: string[] = [];
   let matches: ((request: string) => boolean) | undefined;
   let kept: string | undefined;
-  let keeps = false;
   const server = createServer((incoming, reply) => {
     const asked = `${incoming.method} ${incoming.url}`;
     passed.push(asked);
-    const isKept = keeps && (kept === undefined ? matches?.(asked) === true : asked === kept);
+    const isKept = matches !== undefined && (kept === undefined ? matches(asked) : asked === kept);
     const onward = send({ hostname, port, method: incoming.method, path: incoming.url, headers: incoming.headers }, (answer) => {
       if (isKept) {
         kept = asked;
@@ -50,10 +49,9 @@ export async function startProxy(endpoint: string): Promise<Proxy> {
     passed,
     keepReplyOf(wanted) {
       matches = wanted;
-      keeps = true;
     },
     reply() {
-      keeps = false;
+      matches = undefined;
     },
     get kept() {
       return kept;

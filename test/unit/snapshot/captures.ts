@@ -11,6 +11,12 @@ import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, with
 /** Small parts: several for a snapshot of some records. */
 export const request: CaptureRequest = { id, codec: "json", sizes: { partBytes: 4_096, partBytesMin: 4_096 } };
 
+/** Row groups of a few records, and parts of a few row groups. */
+export const small = {
+  ...request,
+  sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 4_096, partBytesMin: 2_048, copyBytes: 8_192 },
+} satisfies CaptureRequest;
+
 /** A world whose snapshot takes several parts. */
 export async function worldWithLog(): Promise<MemoryWorld> {
   const world = await worldWithTable();
@@ -27,7 +33,7 @@ export async function checkpointIndex(world: MemoryWorld): Promise<number | unde
 }
 
 /** Stops after so many parts were stored, as a killed function would: the lease stays. */
-export async function killedAfter(world: MemoryWorld, parts: number): Promise<number> {
+export async function killedAfter(world: MemoryWorld, parts: number, asked: CaptureRequest = request): Promise<number> {
   let sent = 0;
   const killed = withObjects(world, (objects) => ({
     async uploadPart(part) {
@@ -36,7 +42,7 @@ export async function killedAfter(world: MemoryWorld, parts: number): Promise<nu
       return objects.uploadPart(part);
     },
   }));
-  await expect(capture(killed, request)).rejects.toMatchObject({ kind: "retry" });
+  await expect(capture(killed, asked)).rejects.toMatchObject({ kind: "retry" });
   return sent;
 }
 

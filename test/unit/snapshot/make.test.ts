@@ -9,12 +9,9 @@ import { capture } from "../../../lib/snapshot/capture.ts";
 import { completeAndVerify, type ReadingBack, type Sent, sent } from "../../../lib/snapshot/make.ts";
 import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
 import { appendEach, id, type MemoryWorld, memoryWorld, noAnswer, noise, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
-import { counting, current, request, worldWithLog } from "./captures.ts";
+import { counting, current, killedAfter, request, small, worldWithLog } from "./captures.ts";
 import { description, encodeRecords, jsonRecords } from "./parquet/records.ts";
 import { load } from "./states.ts";
-
-/** Row groups of a few records, and parts of a few row groups. */
-const small = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 4_096, partBytesMin: 2_048, copyBytes: 8_192 } };
 
 async function newestSnapshot(world: MemoryWorld): Promise<Snapshot> {
   const rows = await readHistory(world.checkpoints, id);
@@ -116,14 +113,7 @@ test("a capture that is told to stop between two pieces sends no more of them", 
 
 test("a capture whose parts do not hold what their notes say ends the attempt, and the next one makes the snapshot", async () => {
   const world = await worldWithLog();
-  let parts = 0;
-  const killed = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      if (++parts > 2) throw noAnswer();
-      return objects.uploadPart(part);
-    },
-  }));
-  await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
+  await killedAfter(world, 2, small);
   const first = partItem(id, toEpoch(1), 1);
   await world.checkpoints.write([{ item: first, when: [{ kind: "present" }], set: { length: 1 } }]);
   expect(await capture(world, small)).toEqual({ kind: "aborted", reason: "its parts do not hold what their notes say; the next capture starts afresh" });
@@ -134,14 +124,7 @@ test("a capture under way whose base is found damaged begins anew from what is l
   const world = await worldWithLog();
   await capture(world, small);
   await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-1-${i}`, noise(i, 310)))]);
-  let parts = 0;
-  const killed = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      if (++parts > 3) throw noAnswer();
-      return objects.uploadPart(part);
-    },
-  }));
-  await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
+  await killedAfter(world, 3, small);
   const [{ key, size }] = await readHistory(world.checkpoints, id);
   world.objects.damage(key, (body) => body.fill(0x55, size - 100, size - 90));
   world.clock.advance(LEASE_TTL_MS);

@@ -12,7 +12,7 @@ import { capture } from "../../../lib/snapshot/capture.ts";
 import { progressOf } from "../../../lib/snapshot/progress.ts";
 import { storedParts } from "../../../lib/snapshot/upload.ts";
 import { appendEach, id, noAnswer, noise, put, START_MS, withObjects } from "../jobs/world.ts";
-import { checkpointIndex, counting, killedAfter, killedWithoutRelease, request, worldWithLog } from "./captures.ts";
+import { checkpointIndex, counting, killedAfter, killedWithoutRelease, request, small, worldWithLog } from "./captures.ts";
 
 test("a lease that lapsed is taken, the capture under it adopted, and its stored parts are not sent again", async () => {
   const world = await worldWithLog();
@@ -168,21 +168,11 @@ test("a status tells how far a capture has come, which the next one goes on with
   expect(world.events).toContainEqual(expect.objectContaining({ kind: "capture-resumed", parts: 2, bytes: 8_192 }));
 });
 
-/** A hundred and twenty records in row groups of a few, so that parts end among them. */
-const small = { ...request, sizes: { pageRows: 2, groupBytes: 1_000, partBytes: 4_096, partBytesMin: 2_048, copyBytes: 8_192 } };
-
 test("who goes on with a capture encodes again no more than what its last part left open", async () => {
   const world = await worldWithLog();
   await capture(world, small);
   await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-1-${i}`, noise(i, 310)))]);
-  let sent = 0;
-  const killed = withObjects(world, (objects) => ({
-    async uploadPart(part) {
-      if (++sent > 4) throw noAnswer();
-      return objects.uploadPart(part);
-    },
-  }));
-  await expect(capture(killed, small)).rejects.toMatchObject({ kind: "retry" });
+  await killedAfter(world, 4, small);
   const record = (await readControl(world.checkpoints, id))?.capture;
   if (record === undefined) throw new Error("the capture left its record");
   const stored = await storedParts(world.checkpoints, id, record);
