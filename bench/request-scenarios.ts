@@ -42,7 +42,7 @@ export const SCENARIOS: readonly Scenario[] = [
       return place.world.count(async () => append(await openCold(place), place));
     },
     fewest: { s3Writes: 1, readUnits: 3, writeUnits: 8 },
-    surplus: "a read of the tail hint, which is not there yet",
+    surplus: "a read of the tail hint, which is not there yet, and of the table once more, whether it is still that one",
   },
   {
     name: "first append of a cold writer",
@@ -51,7 +51,7 @@ export const SCENARIOS: readonly Scenario[] = [
       return place.world.count(async () => append(await openCold(place), place));
     },
     fewest: { s3Writes: 1, readUnits: 3, writeUnits: 2 },
-    surplus: "a look at the control item beside the tail hint, before anything is written",
+    surplus: "a look at the control item beside the tail hint, before anything is written, and at the table, whether it is still that one",
   },
   {
     name: "append of a warm writer",

@@ -31,18 +31,44 @@ export async function readControl(checkpoints: Pick<CheckpointStore, "get">, id:
  * @throws {TidemarkError} `call` "unknown-table" where the table is not, or no longer, live
  */
 export async function openShard(deps: ControlDeps, id: ShardId, nowMs: number): Promise<Control> {
+  const control = await open(deps, id, nowMs, [LIVE]);
+  if (control === undefined) throw unknownTable(id);
+  return control;
+}
+
+/**
+ * The same for who holds a table as it was when it was made, at `createdAtMs`. Nothing where another one has its name by now:
+ * that may have fewer shards, and what is appended to one that it lacks is in no recovery. The table is read behind the control
+ * item: where it is still that one, the life that was read is its.
+ */
+export async function openShardOf(deps: ControlDeps, id: ShardId, nowMs: number, createdAtMs: number): Promise<Control | undefined> {
+  const control = await open(deps, id, nowMs, [LIVE, { kind: "eq", attribute: "createdAtMs", value: createdAtMs }]);
+  const table = await deps.checkpoints.get(tableItem(id.table));
+  const isThis = table?.attributes.createdAtMs === createdAtMs;
+  if (control === undefined && (table === undefined || isThis)) throw unknownTable(id);
+  return isThis ? control : undefined;
+}
+
+const LIVE: Condition = { kind: "eq", attribute: "state", value: "live" };
+
+/** Nothing where the conditions on the table do not hold. */
+async function open(deps: ControlDeps, id: ShardId, nowMs: number, ofTable: readonly Condition[]): Promise<Control | undefined> {
   for (let attempt = 0; attempt < CONTROL_ATTEMPTS_MAX; attempt++) {
     const found = await readControl(deps.checkpoints, id);
     if (found !== undefined) return found;
     const incarnation = deps.random.id(INCARNATION_DIGITS);
     const hint = newTail(incarnation, nowMs);
     const tail: ItemChange = { item: tailItem(id), when: [], put: tailAttributes(hint) };
-    const live: ItemChange = { item: tableItem(id.table), when: [{ kind: "eq", attribute: "state", value: "live" }], check: true };
-    const written = await writeControl(deps, { id, from: undefined, to: opened(incarnation), also: [tail, live] });
+    const table: ItemChange = { item: tableItem(id.table), when: ofTable, check: true };
+    const written = await writeControl(deps, { id, from: undefined, to: opened(incarnation), also: [tail, table] });
     if (written.kind === "written") return written.control;
-    if (written.beside?.partition === live.item.partition) throw callError("unknown-table", `there is no table ${id.table}, or it is being deleted`);
+    if (written.beside?.partition === table.item.partition) return undefined;
   }
   throw contended(id);
+}
+
+function unknownTable({ table }: ShardId): TidemarkError {
+  return callError("unknown-table", `there is no table ${table}, or it is being deleted`);
 }
 
 /** The tail of a log of which nothing but its captured border is known. */

@@ -28,8 +28,11 @@ export interface TableWriter {
   close(): Promise<void>;
 }
 
+/** What a writer knows of a table: where a key belongs, what a value is, and which of the tables that had the name it is. */
+export type WrittenTable = Pick<Table, "name" | "shards" | "codec" | "source" | "createdAtMs">;
+
 /** @throws {TidemarkError} `call` "sourced-table" where the table's state is not its producers' */
-export function tableWriter(world: World, table: Pick<Table, "name" | "shards" | "codec" | "source">, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {
+export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {
   if (table.source !== undefined) {
     const remedy = `only "tidemark ${table.source} backup" writes to it; append to another table`;
     throw callError("sourced-table", `table ${table.name} holds what is backed up of ${table.source}: ${remedy}`);
@@ -55,7 +58,7 @@ export function tableWriter(world: World, table: Pick<Table, "name" | "shards" |
   function writerOf(shard: number): Writer {
     const known = writers.get(shard);
     if (known !== undefined) return known;
-    const writer = openWriter(world, { id: { table: table.name, shard }, codec: table.codec, lingerMs });
+    const writer = openWriter(world, { id: { table: table.name, shard }, codec: table.codec, lingerMs, createdAtMs: table.createdAtMs });
     writers.set(shard, writer);
     return writer;
   }

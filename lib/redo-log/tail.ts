@@ -1,7 +1,7 @@
 // Finds a shard's tail, and publishes it. A tail that is found or published is a validated belief (rule 7): after the
 // files it rests on were read, the control item still showed the same incarnation and a mark at or below the first of them.
 
-import { openShard } from "../checkpoint/control.ts";
+import { openShard, openShardOf } from "../checkpoint/control.ts";
 import { borderAttributes, capturedAttributes, DIRTY, logAttributes, parseTail, tailItem } from "../checkpoint/items.ts";
 import { checkpointBorder, type Control, type TailHint } from "../model/control.ts";
 import { TidemarkError } from "../model/errors.ts";
@@ -36,11 +36,17 @@ export interface TailDeps {
  * of its life's log, validated when it was written, and a log that only grows keeps it one. So it is a belief like that of a
  * writer which stalled since then, and `append` holds its claim against the control item as it does that one's (rules 7, 9).
  * It may lag. Opens the shard if need be; a control item that this program cannot read is refused before anything is written.
+ * @param createdAtMs of the table that the writer holds, if it holds one: nothing where that was deleted, and made again
  */
-export async function firstBelief(deps: TailDeps, id: ShardId, nowMs: number): Promise<Belief> {
-  const [control, hint] = await Promise.all([openShard(deps, id, nowMs), readTail(deps.checkpoints, id)]);
+export async function firstBelief(deps: TailDeps, id: ShardId, nowMs: number, createdAtMs?: number): Promise<Belief | undefined> {
+  const opening = createdAtMs === undefined ? openShard(deps, id, nowMs) : openShardOf(deps, id, nowMs, createdAtMs);
+  const [control, hint] = await Promise.all([opening, readTail(deps.checkpoints, id)]);
+  if (control === undefined) return undefined;
   // A life that began between the two reads; or damage, which is found by who reads the log.
-  if (hint !== undefined && hint.incarnation !== control.incarnation) return findTail(deps, id, nowMs);
+  if (hint !== undefined && hint.incarnation !== control.incarnation) {
+    const walked = await findTail(deps, id, nowMs);
+    return createdAtMs === undefined || walked.incarnation === control.incarnation ? walked : undefined;
+  }
   return { incarnation: control.incarnation, ...furthest(control, hint) };
 }
 

@@ -25,6 +25,8 @@ export interface WriterOptions {
   readonly lingerMs?: number;
   /** The life that the batches are meant for; by default the one that the first of them finds. */
   readonly incarnation?: string;
+  /** When the table was made that the batches are meant for; by default whichever has its name when the first of them comes. */
+  readonly createdAtMs?: number;
 }
 
 /** A batch as a caller hands it in; without `mark` it is appended at least once, with it exactly once (I3). */
@@ -56,7 +58,7 @@ interface Waiting {
   readonly fail: (error: unknown) => void;
 }
 
-export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarnation }: WriterOptions): Writer {
+export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarnation, createdAtMs }: WriterOptions): Writer {
   /** None passes another: a producer's order is that of its calls. */
   const waiting: Waiting[] = [];
   /** The marks of doubtful batches as they were first sent, by producer. */
@@ -141,8 +143,8 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
   async function appendGroup(group: readonly Waiting[], stampsAnew = true): Promise<void> {
     const asked = group.map(({ batch }) => batch);
     try {
-      belief ??= await firstBelief(deps, id, deps.clock.now());
-      if (incarnation !== undefined && belief.incarnation !== incarnation) return seal(group);
+      belief ??= await firstBelief(deps, id, deps.clock.now(), createdAtMs);
+      if (belief === undefined || (incarnation !== undefined && belief.incarnation !== incarnation)) return seal(group);
       for (const entry of group) entry.batch = stamped(entry.batch, belief);
       const outcome = await append(deps, { id, batches: group.map(({ batch }) => batch), belief, stampsAnew });
       if (outcome.kind === "misled") {

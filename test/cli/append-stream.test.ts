@@ -4,9 +4,9 @@ import type { InputBatch } from "../../lib/ndjson/batches.ts";
 import { tableWriter } from "../../lib/jobs/append.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { recover } from "../../lib/recovery/recover.ts";
-import { contentOf, id, noAnswer, patch, withObjects, worldWithTable } from "../unit/jobs/world.ts";
+import { contentOf, id, noAnswer, patch, START_MS, withObjects, worldWithTable } from "../unit/jobs/world.ts";
 
-const TABLE = { name: id.table, shards: 1, codec: "json" } as const;
+const TABLE = { name: id.table, shards: 1, codec: "json", createdAtMs: START_MS } as const;
 const BATCHES = 12;
 
 /** Each batch counts up a key of its own and shares one with all, so that losing, doubling or reordering a batch shows. */

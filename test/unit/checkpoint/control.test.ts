@@ -1,13 +1,14 @@
-import { expect, test } from "vitest";
-import { changeControl, openShard, queryAll, readControl, readHistory, writeControl } from "../../../lib/checkpoint/control.ts";
+import { describe, expect, test } from "vitest";
+import { changeControl, openShard, openShardOf, queryAll, readControl, readHistory, writeControl } from "../../../lib/checkpoint/control.ts";
 import { historyAttributes, historyItem, partItem, tableItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { cleaned, takeLease } from "../../../lib/checkpoint/transitions.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import type { Control } from "../../../lib/model/control.ts";
 import { TidemarkError } from "../../../lib/model/errors.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 import type { World } from "../../../lib/ports/world.ts";
-import { id, losingReply, memoryWorld, noAnswer, START_MS, withCheckpoints, worldWithTable } from "../jobs/world.ts";
+import { id, losingReply, type MemoryWorld, memoryWorld, noAnswer, START_MS, stored, withCheckpoints, worldWithTable } from "../jobs/world.ts";
 import { rowAt } from "./samples.ts";
 
 const raised = (by: number) => (control: Control) => ({
@@ -48,6 +49,54 @@ test("no shard opens in a table that is not there, and nothing is left of the at
   const world = memoryWorld();
   await expect(openShard(world, id, START_MS)).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
   expect(world.checkpoints.items).toEqual([]);
+});
+
+describe("a shard of a table that somebody holds", () => {
+  async function madeAnew(world: MemoryWorld): Promise<void> {
+    await deleteTable(world, id.table);
+    world.clock.advance(1);
+    await createTable(world, { name: id.table });
+  }
+
+  test("opens while it is that table", async () => {
+    const world = await worldWithTable();
+    const control = await openShardOf(world, id, START_MS, START_MS);
+    expect(await openShardOf(world, id, START_MS, START_MS)).toEqual(control);
+    expect(await readControl(world.checkpoints, id)).toEqual(control);
+  });
+
+  test("does not open of another one under its name, and nothing is left of the attempt", async () => {
+    const world = await worldWithTable();
+    await madeAnew(world);
+    const before = stored(world);
+    expect(await openShardOf(world, id, START_MS, START_MS)).toBeUndefined();
+    expect(stored(world)).toEqual(before);
+  });
+
+  test("is none of its where another one has opened it, however late that comes", async () => {
+    const world = await worldWithTable();
+    let looks = 0;
+    const raced = withCheckpoints(world, (checkpoints) => ({
+      async get(key) {
+        looks += 1;
+        if (looks === 1) {
+          await madeAnew(world);
+          await openShard(world, id, START_MS);
+        }
+        return checkpoints.get(key);
+      },
+    }));
+    expect(await openShardOf(raced, id, START_MS, START_MS)).toBeUndefined();
+  });
+
+  test("is unknown where the table is gone, or is being deleted", async () => {
+    const gone = { kind: "call", code: "unknown-table" };
+    const world = await worldWithTable();
+    await world.checkpoints.write([{ item: tableItem(id.table), when: [], set: { state: "deleting" } }]);
+    await expect(openShardOf(world, id, START_MS, START_MS)).rejects.toMatchObject(gone);
+    await deleteTable(world, id.table);
+    await expect(openShardOf(world, id, START_MS, START_MS)).rejects.toMatchObject(gone);
+  });
 });
 
 test("opening leaves the table's item as it is", async () => {

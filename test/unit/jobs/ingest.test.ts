@@ -152,6 +152,26 @@ test("a table that was deleted is not written to, and one that was made anew is 
   expect((await door.open("players")).table.shards).toBe(3);
 });
 
+test("a table that was made anew with fewer shards is not written to by who has the old one, though its first batch comes to a shard only now", async () => {
+  const world = await worldWithTable({ shards: 4 });
+  const door = ingest(world);
+  const keys = Array.from({ length: 40 }, (_, place) => `k${place}`);
+  const inShard = (shard: number) => [{ mutations: [put(keys.find((key) => shardOf(Buffer.from(key), 4) === shard) ?? "", 1)] }];
+  await (await door.open("players")).append(inShard(0));
+  await deleteTable(world, "players");
+  world.clock.advance(1);
+  await createTable(world, { name: "players", shards: 2 });
+  // One that the new table lacks, and, by a second stale door, one that it has and that others have opened.
+  const stale = await door.open("players");
+  await expect(stale.append(inShard(3))).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+  await (await ingest(world).open("players")).append(keys.map((key) => ({ mutations: [put(key, 2)] })));
+  await expect(stale.append(inShard(1))).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+  expect(keysOf(world)).toHaveLength(2);
+  expect(world.checkpoints.items.some(({ key }) => key.partition.endsWith("/3"))).toBe(false);
+  const shares = await (await door.open("players")).append(inShard(3));
+  expect(shares.flat().every(({ shard }) => shard < 2)).toBe(true);
+});
+
 test("a new batch after more producers than a shard remembers is taken", async () => {
   const world = await worldWithTable();
   const door = ingest(world);

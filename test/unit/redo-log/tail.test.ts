@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { controlItem, tailItem } from "../../../lib/checkpoint/items.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { APPEND_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
 import { NO_LOG } from "../../../lib/model/log-size.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
@@ -49,6 +50,28 @@ test("a writer begins at the published tail as it stands, or at the checkpoint w
   await capture(world, { id, codec: "json" });
   await world.checkpoints.write([{ item: tailItem(id), when: [], delete: true }]);
   expect(await firstBelief(world, id, START_MS)).toEqual({ incarnation, border, log: NO_LOG });
+});
+
+test("a writer that holds a table begins in none of the lives that came after it", async () => {
+  const world = await worldWithFiles(1);
+  const incarnation = (await readControl(world.checkpoints, id))?.incarnation;
+  let looked = false;
+  // The table is made anew when all else was read, and before the tail is.
+  const raced = withCheckpoints(world, (checkpoints) => ({
+    async get(key) {
+      if (key.sort === "tail" && !looked) {
+        looked = true;
+        for (let turn = 0; turn < 30; turn++) await new Promise((resolve) => setImmediate(resolve));
+        await deleteTable(world, id.table);
+        world.clock.advance(1);
+        await createTable(world, { name: id.table });
+        await appendEach(world, [[put("a", 1)]]);
+      }
+      return checkpoints.get(key);
+    },
+  }));
+  expect((await firstBelief(world, id, START_MS, START_MS))?.incarnation).toBe(incarnation);
+  expect(await firstBelief(raced, id, START_MS, START_MS)).toBeUndefined();
 });
 
 test("a hint that lags is walked past; one of another life is damage, for it is born with the control item", async () => {
