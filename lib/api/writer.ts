@@ -42,7 +42,8 @@ export interface AppendOptions {
 
 /**
  * Every call settles once its changes are durable, and repeats by itself what got no answer.
- * They throw TidemarkError: `call` for what cannot be written; `retry` after the last repetition: the batch may have been appended.
+ * They throw TidemarkError: `call` for what cannot be written; any other kind: the batch may have been appended. So it may where the
+ * store refuses its caller (as "no-credentials" and "no-access"), for an earlier sending may have got through.
  */
 export interface Writer<Value> {
   put(key: string, value: Value): Promise<ChangeOutcome>;
@@ -76,10 +77,11 @@ export function openWriter<Value>(
         const outcomes = await inner.append({ mutations, mark });
         return outcomes.map(({ shard, outcome }) => ({ shard, ...outcome }));
       } catch (error) {
-        if (!isTidemarkError(error) || error.kind !== "retry") throw error;
-        if (attempt < PUT_ATTEMPTS_MAX) continue;
-        // The writer takes no batch behind one in doubt, and this one will not come again: later ones go under another name.
-        if (run === mine) run = newRun();
+        const kind = isTidemarkError(error) ? error.kind : undefined;
+        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) continue;
+        // The writer takes no batch behind one in doubt, and this one will not come again: later ones go under another name. One that
+        // the call itself is wrong about was not sent, as a rule.
+        if (run === mine && kind !== "call") run = newRun();
         throw error;
       }
     }

@@ -3,7 +3,7 @@
 
 /**
  * What the caller can do:
- * - `call`: correct the call, flag or input; nothing was written.
+ * - `call`: correct the call, flag or input; nothing was written, unless the store refused its caller between two writes.
  * - `retry`: call again; the fault was passing, or its effect is unknown and the call is safe to repeat.
  * - `wait`: make room or wait (a full disk, a limit of the account), then call again.
  * - `repair`: stored bytes are damaged or missing; the message names the object.

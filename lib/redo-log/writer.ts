@@ -44,7 +44,8 @@ export type BatchOutcome =
 export interface Writer {
   /**
    * Settles once the batch is durable. Until then it is held in memory: who has many waits for some before handing in more.
-   * @throws {TidemarkError} `retry`: no answer came; append the same batch again. `call`: the batch was refused, nothing was written.
+   * @throws {TidemarkError} `call`: the batch was refused, and nothing was written, unless it was the store that refused its caller.
+   * There, and with every other kind, it may be in the log: append the same batch again.
    */
   append(batch: BatchRequest): Promise<BatchOutcome>;
   /** Settles when all that waits is settled; no batch is taken any more. */

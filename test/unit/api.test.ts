@@ -116,6 +116,26 @@ test("I3: a writer repeats what got no answer, and each of its changes applies o
   ]);
 });
 
+test("a writer goes on once there is room again: a change that found none is not waited for", async () => {
+  const store = memory();
+  const { world } = await store.open();
+  const create = world.objects.createIfAbsent.bind(world.objects);
+  let full = false;
+  world.objects.createIfAbsent = async (key, body) => {
+    if (full) throw new TidemarkError("wait", "no-space", "no space is left");
+    return create(key, body);
+  };
+  await using table = await openTable({ name: "log", codec: json<number>(), store, create: {} });
+  await using writer = table.writer();
+  await writer.put("a", 1);
+  full = true;
+  await expect(writer.put("b", 2)).rejects.toMatchObject({ kind: "wait", code: "no-space" });
+  full = false;
+  expect(await writer.put("c", 3)).toMatchObject({ kind: "appended" });
+  await using view = await recover(table);
+  expect((await all(view.entries())).map(({ key }) => key)).toEqual(["a", "c"]);
+});
+
 test("what cannot be written is refused, and nothing is written", async () => {
   const store = memory();
   await expect(openTable({ name: "players", codec: json(), store })).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
