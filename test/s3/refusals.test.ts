@@ -1,9 +1,14 @@
 // What a real S3 server refuses, and what the caller is told to correct.
 
+import { CreateBucketCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { awsClients } from "../../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../../lib/adapters/aws/object-store.ts";
+import { createTable } from "../../lib/jobs/tables.ts";
 import type { ObjectStore } from "../../lib/ports/object-store.ts";
+import type { World } from "../../lib/ports/world.ts";
+import { capture } from "../../lib/snapshot/capture.ts";
+import { appendEach, id, memoryWorld, noAnswer, put, withObjects } from "../unit/jobs/world.ts";
 import { CREDENTIALS, INSTALL_MS_MAX, missing, REGION, startVersitygw, type Versitygw } from "./versitygw.ts";
 
 const BODY = Buffer.from("body");
@@ -60,4 +65,21 @@ function proveRefusals(): void {
       clients.close();
     });
   }
+
+  test("a capture that was begun with checksums of parts is made afresh by who was told to use none", async () => {
+    const [checked, unchecked] = ([undefined, "none"] as const).map((checksums) => ({
+      checksums,
+      clients: awsClients({ region: REGION, endpoint, credentials: CREDENTIALS, checksums }),
+    }));
+    await checked.clients.s3.send(new CreateBucketCommand({ Bucket: "checksums" }));
+    const world = memoryWorld();
+    const on = ({ checksums, clients }: typeof checked): World => ({ ...world, objects: s3ObjectStore(clients.s3, { bucket: "checksums", checksums }) });
+    await createTable(on(checked), { name: id.table });
+    await appendEach(on(checked), [[put("a", 1)]]);
+    const killed = withObjects(on(checked), () => ({ uploadPart: () => Promise.reject(noAnswer()) }));
+    await expect(capture(killed, { id, codec: "json" })).rejects.toMatchObject({ kind: "retry" });
+    expect(await capture(on(unchecked), { id, codec: "json" })).toMatchObject({ kind: "aborted" });
+    expect(await capture(on(unchecked), { id, codec: "json" })).toMatchObject({ kind: "completed", index: 1 });
+    for (const { clients } of [checked, unchecked]) clients.close();
+  });
 }

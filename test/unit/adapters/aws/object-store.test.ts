@@ -28,6 +28,10 @@ function crcOf(body: Buffer): string {
   return bytes.toString("base64");
 }
 
+function invalidRequest(message: string): Reply {
+  return { ...xml(`<Error><Code>InvalidRequest</Code><Message>${message}</Message></Error>`), status: 400 };
+}
+
 describe("what is asked of S3", () => {
   test("creating asks for the key to be free, and sends a checksum", async () => {
     double.play(OK);
@@ -240,6 +244,23 @@ describe("what S3's answers mean", () => {
     expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "noSuchUpload" });
     expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "invalidPart" });
     expect(await store.completeUpload({ ...UPLOAD, parts: [...PARTS].reverse() })).toEqual({ kind: "invalidPart" });
+  });
+
+  test("an upload that was begun with other checksums is as good as gone: nobody has to go on with it", async () => {
+    const mismatch = invalidRequest("Checksum Type mismatch occurred, expected checksum Type: null, actual checksum Type: crc32");
+    const incomplete = invalidRequest("The upload was created using a crc32 checksum. The complete request must include the checksum for each part.");
+    double.play(mismatch, mismatch, incomplete);
+    expect(await store.uploadPart({ ...UPLOAD, number: 1, body: BODY })).toEqual({ kind: "noSuchUpload" });
+    expect(await store.copyPart({ ...UPLOAD, number: 1, source: { key: "s", etag: `"s"`, offset: 0, length: 4 } })).toEqual({ kind: "noSuchUpload" });
+    expect(await store.completeUpload({ ...UPLOAD, parts: PARTS })).toEqual({ kind: "noSuchUpload" });
+  });
+
+  test("what else is wrong about a request for an upload stays a fault", async () => {
+    const locked = invalidRequest("Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with Object Lock parameters");
+    double.play(locked, locked);
+    const refused = { kind: "bug", code: "refused-request" };
+    await expect(store.uploadPart({ ...UPLOAD, number: 1, body: BODY })).rejects.toMatchObject(refused);
+    await expect(store.completeUpload({ ...UPLOAD, parts: PARTS })).rejects.toMatchObject(refused);
   });
 
   test("a completion that S3 answers with 200 and an error in it is none", async () => {
