@@ -29,7 +29,7 @@ export interface TableWriter {
 }
 
 /** What a writer knows of a table: where a key belongs, what a value is, and which of the tables that had the name it is. */
-export type WrittenTable = Pick<Table, "name" | "shards" | "codec" | "source" | "createdAtMs">;
+type WrittenTable = Pick<Table, "name" | "shards" | "codec" | "source" | "createdAtMs">;
 
 /** @throws {TidemarkError} `call` "sourced-table" where the table's state is not its producers' */
 export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }: TableWriterOptions = {}): TableWriter {

@@ -36,7 +36,7 @@ export function awsFault(error: unknown, resource: string, rights?: string): Tid
   const name = awsErrorName(error);
   const known = CALL_FAULTS.get(name) ?? CALL_FAULTS.get(systemCode(error));
   if (known !== undefined) return fault(known, error, { resource, rights });
-  if (name.startsWith("KMS."))
+  if (name.startsWith("KMS.") && !isPassing(error, name))
     return callError("no-key", `${resource}: its encryption key cannot be used: enable the key and let this caller use it (${detail(error)})`, error);
   if (ACCOUNT_LIMITS.has(name)) {
     return new TidemarkError("wait", "account-limit", `${resource}: a limit of the account is reached: raise it or wait (${detail(error)})`, { cause: error });
@@ -151,6 +151,7 @@ const PASSING = new Set([
   "Throttling",
   "ThrottlingException",
   "ThrottledException",
+  "KMS.ThrottlingException",
   "TooManyRequestsException",
   "RequestThrottled",
   "RequestThrottledException",
@@ -189,9 +190,13 @@ const PASSING_SYSTEM_CODES = new Set([
   "ERR_HTTP2_STREAM_ERROR",
 ]);
 
+/** An answer that is no HTTP, or was garbled on its way, says nothing of what was done: Node's parser and OpenSSL have many names for it. */
+const GARBLED = /^(?:HPE_|ERR_SSL_|EPROTO$)/;
+
 function isPassing(error: unknown, name: string): boolean {
   const status = awsStatus(error) ?? 0;
-  if (PASSING.has(name) || PASSING_SYSTEM_CODES.has(systemCode(error)) || status >= 500 || status === 429 || status === 408) return true;
+  const code = systemCode(error);
+  if (PASSING.has(name) || PASSING_SYSTEM_CODES.has(code) || GARBLED.test(code) || status >= 500 || status === 429 || status === 408) return true;
   if (property(error, "$retryable") !== undefined) return true;
   // The SDK compares a body with its checksum while it is read, and an answer that was cut off cannot be parsed.
   if (!(error instanceof Error)) return false;

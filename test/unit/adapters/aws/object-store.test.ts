@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { awsClients } from "../../../../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
 import { COPY_BY_HAND_BYTES_MAX } from "../../../../lib/model/limits.ts";
 import type { ObjectStore } from "../../../../lib/ports/object-store.ts";
@@ -274,6 +277,8 @@ describe("what S3's answers mean", () => {
       s3Error(500, "InternalError"),
       s3Error(400, "RequestTimeout"),
       s3Error(409, "OperationAborted"),
+      s3Error(503, "KMS.DependencyTimeoutException"),
+      s3Error(400, "KMS.ThrottlingException"),
       { status: 502, body: "bad gateway" },
       "cut",
     ] as const) {
@@ -315,6 +320,16 @@ describe("what S3's answers mean", () => {
     double.play(s3Error(400, "MalformedXML"));
     await expect(store.get("k")).rejects.toMatchObject({ kind: "bug", code: "refused-request" });
   });
+});
+
+test("an answer that is no HTTP says retry: what was asked for may be done", async () => {
+  const server = createServer((socket) => void socket.once("data", () => socket.end("HTTP/1.1 2\0 OK\r\n\r\n")));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const clients = awsClients({ endpoint, region: "eu-central-1", credentials: { accessKeyId: "test", secretAccessKey: "test" } });
+  await expect(s3ObjectStore(clients.s3, { bucket: "b" }).createIfAbsent("k", BODY)).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
+  clients.close();
+  server.close();
 });
 
 test("missing credentials and an address that is none are faults of the call", async () => {
