@@ -7,7 +7,7 @@ import { rowsCollector } from "../machines/keyed/collect.ts";
 import { keyedFold, releaseFold } from "../machines/keyed/fold.ts";
 import { lookUp } from "../machines/keyed/look-up.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
-import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, messageOf, TidemarkError } from "../model/errors.ts";
 import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { type ShardId, shardName } from "../model/names.ts";
@@ -147,7 +147,9 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     if (key === undefined && !isCleanedLog(error)) throw error;
     if (key !== undefined) damaged.set(key, error as TidemarkError);
     await held.release();
-    const loaded = await load(deps, { ...request, at: { index } }, damaged);
+    const loaded = await load(deps, { ...request, at: { index } }, damaged).catch(async (fault: unknown) => {
+      throw (await isPassed(fault)) ? passed(request.id, index, fault) : fault;
+    });
     // The table was deleted meanwhile: what there is now, if anything, is of another log.
     if (loaded === "unopened") throw error;
     if (loaded.incarnation !== incarnation) {
@@ -156,6 +158,13 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     }
     ({ state, held } = loaded);
     passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
+  }
+
+  /** Whether damage leaves no way to what was the newest state, while there is a snapshot of a newer one by now: cleanup went by it. */
+  async function isPassed(fault: unknown): Promise<boolean> {
+    if (!isTidemarkError(fault) || fault.kind !== "repair" || at.index !== undefined || at.timeMs !== undefined) return false;
+    const control = await readControl(deps.checkpoints, request.id);
+    return (control?.checkpoint?.index ?? 0) > index;
   }
 
   return {
@@ -266,6 +275,11 @@ function emptyView({ id, codec, at = {} }: RecoverRequest): ShardView {
     keep: async () => false,
     close: async () => undefined,
   };
+}
+
+function passed(id: ShardId, index: Index, cause: unknown): TidemarkError {
+  const what = `the state at ${index} of ${shardName(id)} was the newest, and can no longer be read`;
+  return new TidemarkError("retry", "expired-state", `${what}: recover again, there is a snapshot of a newer one (${messageOf(cause)})`, { cause });
 }
 
 function beyondTail(id: ShardId, asked: number, tail: number): TidemarkError {

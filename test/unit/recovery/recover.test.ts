@@ -228,6 +228,28 @@ test("damage that only the reading of records shows is passed over behind the la
   expect((await view.get(Buffer.from("key-00001")))?.value.toString()).toBe('"changed"');
 });
 
+test("who reads what was the newest state, and finds it damaged and the way around it cleaned, is sent for the newest", async () => {
+  const world = await worldWithHistory();
+  const [newest, asked] = [await recover(world, request), await recover(world, at(7))];
+  await appendEach(world, [[put("e", 1)]]);
+  await capture(world, { id, codec: "json" });
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  const key = await keyOf(world, 0);
+  world.objects.damage(key, (body) => body.fill(0x5a, 4, 40));
+  await expect(contentOf(newest)).rejects.toMatchObject({ kind: "retry", code: "expired-state" });
+  await expect(contentOf(asked)).rejects.toMatchObject({ kind: "repair", object: key });
+  expect(await contentOf(await recover(world, request))).toEqual([...STATES[7], "e=1@8"]);
+});
+
+test("damage of the only snapshot, met while it is read, stays damage", async () => {
+  const world = await worldWithHistory();
+  const view = await recover(world, request);
+  const key = await keyOf(world, 1);
+  await world.checkpoints.write([{ item: controlItem(id), when: [], set: { lowWater: 6 } }]);
+  world.objects.damage(key, (body) => body.fill(0x5a, 4, 40));
+  await expect(contentOf(view)).rejects.toMatchObject({ kind: "repair", object: key });
+});
+
 test("a view does not go on with another life of its shard", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
