@@ -5,7 +5,7 @@
 // behind it may or may not be in the log, and with a producer's numbers they can be appended again and apply once.
 
 import { callError, TidemarkError } from "../lib/model/errors.ts";
-import { BATCH_BYTES_MAX } from "../lib/model/limits.ts";
+import { BATCH_BYTES_MAX, BATCH_MUTATIONS_MAX } from "../lib/model/limits.ts";
 import type { Index } from "../lib/model/position.ts";
 import { lastIndexes, type ShardOutcome, type TableWriter } from "../lib/jobs/append.ts";
 import type { InputBatch } from "../lib/ndjson/batches.ts";
@@ -36,8 +36,9 @@ export interface AppendReport {
   readonly stopped?: { readonly error: unknown; readonly inDoubt: number };
 }
 
-/** Key and value bytes of batches that are not acknowledged yet. */
+/** Key and value bytes of batches that are not acknowledged yet, and their mutations: each takes some 300 bytes more. */
 const IN_FLIGHT_BYTES_MAX = BATCH_BYTES_MAX;
+const IN_FLIGHT_MUTATIONS_MAX = BATCH_MUTATIONS_MAX;
 
 type Landing = { readonly kind: "appended"; readonly outcomes: readonly ShardOutcome[] } | { readonly kind: "failed"; readonly error: unknown };
 
@@ -54,6 +55,7 @@ export async function appendStream(writer: TableWriter, request: AppendStreamReq
   const lastIndexOf = new Map<number, Index>();
   let sequence = producer?.firstSequence ?? 0n;
   let inFlightBytes = 0;
+  let inFlightMutations = 0;
   const prefix = { batches: 0, mutations: 0, bytes: 0, throughLine: 0 };
   let failure: { readonly error: unknown } | undefined;
   let inDoubt = 0;
@@ -63,6 +65,7 @@ export async function appendStream(writer: TableWriter, request: AppendStreamReq
     const flight: Flight = { batch, landing: appendOne(writer, batch, producer && { producer: producer.name, sequence: number }), landed: false };
     flights.push(flight);
     inFlightBytes += batch.bytes;
+    inFlightMutations += batch.mutations.length;
     void flight.landing.then(({ kind }) => {
       flight.landed = true;
       if (kind === "failed") onFailed?.();
@@ -72,6 +75,7 @@ export async function appendStream(writer: TableWriter, request: AppendStreamReq
   async function land({ batch, landing }: Flight): Promise<void> {
     const landed = await landing;
     inFlightBytes -= batch.bytes;
+    inFlightMutations -= batch.mutations.length;
     if (landed.kind === "appended") {
       for (const [shard, index] of lastIndexes(landed.outcomes)) lastIndexOf.set(shard, index);
     } else {
@@ -94,9 +98,10 @@ export async function appendStream(writer: TableWriter, request: AppendStreamReq
     return { ...prefix, ...nextSequence, shards, ...(failure && { stopped: { error: failure.error, inDoubt } }) };
   }
 
-  /** Takes down what has landed, and waits for as much as the limit asks. */
+  /** Takes down what has landed, and waits for as much as the limits ask. */
   async function makeRoom(): Promise<void> {
-    for (let first = flights[0]; first !== undefined && (first.landed || inFlightBytes > IN_FLIGHT_BYTES_MAX); first = flights[0]) {
+    const isFull = (): boolean => inFlightBytes > IN_FLIGHT_BYTES_MAX || inFlightMutations > IN_FLIGHT_MUTATIONS_MAX;
+    for (let first = flights[0]; first !== undefined && (first.landed || isFull()); first = flights[0]) {
       flights.shift();
       await land(first);
     }

@@ -68,3 +68,20 @@ test("a stream that breaks off appends what came before, and tells where that en
   const report = await appendStream(tableWriter(world, TABLE), { batches: source() });
   expect(report).toEqual({ batches: 3, mutations: 3, bytes: 60, throughLine: 3, shards: [{ shard: 0, lastIndex: 3 }], stopped: { error: broken, inDoubt: 0 } });
 });
+
+test.each([
+  ["bytes", 1024 * 1024, 1, 17],
+  ["mutations", 10, 1_000, 101],
+])("of a stream no more is read than may be in flight, by its %s", async (_, bytes, mutations, most) => {
+  let read = 0;
+  async function* source() {
+    for (; read < 2 * most; read++) yield { firstLine: read + 1, lastLine: read + 1, mutations: Array(mutations).fill(patch("a", 1)), bytes };
+  }
+  const landing = Promise.withResolvers<never[]>();
+  const writer = { append: () => landing.promise, close: async () => undefined };
+  const appended = appendStream(writer, { batches: source() });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(read).toBe(most - 1);
+  landing.resolve([]);
+  expect(await appended).toMatchObject({ batches: 2 * most });
+});

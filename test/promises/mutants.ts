@@ -15,6 +15,8 @@ export interface Mutant {
   readonly notSimulated?: string;
 }
 
+const NOT_OF_MEMORY = "what it breaks is how much memory is taken";
+
 export const MUTANTS: readonly Mutant[] = [
   {
     id: "a1",
@@ -266,5 +268,41 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'if (base.kind === "empty" || !isDamageOf(error, base.row.key)) throw error;',
     replace: 'if (base.kind === "empty" || isDamageOf(error, base.row.key)) throw error;',
     tests: "I8 Damage is found, never served: every byte of the newest snapshot",
+  },
+  {
+    id: "I10-fold",
+    what: "a fold has no limit",
+    file: "lib/machines/keyed/fold.ts",
+    find: "while (bytesInUse() > bytesMax && count > 1) narrow();",
+    replace: "while (bytesInUse() > ARENA_BYTES_MAX && count > 1) narrow();",
+    tests: "I10 Bounded",
+    notSimulated: NOT_OF_MEMORY,
+  },
+  {
+    id: "I10-ahead",
+    what: "all row groups are fetched ahead",
+    file: "lib/snapshot/read.ts",
+    find: "asked < places.length && asked <= given + GROUPS_AHEAD;",
+    replace: "asked < places.length && GROUPS_AHEAD <= given + GROUPS_AHEAD;",
+    tests: "I10 Bounded",
+    notSimulated: NOT_OF_MEMORY,
+  },
+  {
+    id: "I10-parts",
+    what: "parts are made while others wait to be stored",
+    file: "lib/snapshot/upload.ts",
+    find: "while (underWay.size >= PARTS_TOGETHER)",
+    replace: "while (underWay.size >= S3_PARTS_MAX * PARTS_TOGETHER)",
+    tests: "I10 Bounded",
+    notSimulated: NOT_OF_MEMORY,
+  },
+  {
+    id: "I10-flights",
+    what: "batches are read while others wait to be stored",
+    file: "cli/append-stream.ts",
+    find: "inFlightBytes > IN_FLIGHT_BYTES_MAX || inFlightMutations > IN_FLIGHT_MUTATIONS_MAX;",
+    replace: "inFlightBytes + inFlightMutations < 0 * (IN_FLIGHT_BYTES_MAX + IN_FLIGHT_MUTATIONS_MAX);",
+    tests: "I10 Bounded",
+    notSimulated: NOT_OF_MEMORY,
   },
 ];
