@@ -34,7 +34,8 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
     case "noSuchUpload":
       return startAfresh(deps, lease, "its upload was ended");
     case "tooShort":
-      return startAfresh(deps, lease, "a section was too short");
+    case "tooLong":
+      return startAfresh(deps, lease, "a section did not fit its parts");
     case "wrongProgress":
       return startAfresh(deps, lease, "its parts do not hold what their notes say");
     case "stopped":
