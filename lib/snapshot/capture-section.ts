@@ -126,7 +126,8 @@ async function load(
   const { state, replayMs } = outcome;
   if (!isOf(state, record)) return giveUp(deps, lease, "another base serves now");
   const goOn = (): Promise<boolean> => mayGoOn(request, lease);
-  return { make: { id: lease.id, holder: lease.holder, codec: request.codec, sizes: sizesOf(request.sizes), record, state, goOn, adopted }, replayMs };
+  const sizes = sizesOf(request.sizes, record.bytesExpected);
+  return { make: { id: lease.id, holder: lease.holder, codec: request.codec, sizes, record, state, goOn, adopted }, replayMs };
 }
 
 function isOf({ base }: CutState, record: CaptureRecord): boolean {

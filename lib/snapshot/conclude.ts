@@ -46,7 +46,7 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
   const readFromMs = deps.clock.now();
   const completion = await completeAndVerify(deps, record, sent, {
     goOn: () => mayGoOn(request, lease),
-    noteBytes: PARTS_READ_TO_NOTE * sizesOf(request.sizes).partBytes,
+    noteBytes: PARTS_READ_TO_NOTE * sizesOf(request.sizes, record.bytesExpected).partBytes,
     async note(readBack) {
       const decide = (control: Control) => noteReadBack(control, lease.holder, record.uploadId, readBack);
       return (await changeControl(deps, { id: lease.id, decide })).kind === "written";

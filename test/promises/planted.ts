@@ -130,8 +130,8 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     id: "sizes",
     what: "a capture is adopted by one that cuts snapshots otherwise",
     file: "lib/snapshot/sizes.ts",
-    find: "return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked));",
-    replace: "return encoderVersion === ENCODER_VERSION && (sizes !== '' || sizesText(sizesOf(asked)) === '');",
+    find: "return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked, bytesExpected));",
+    replace: "return encoderVersion === ENCODER_VERSION && (sizes !== '' || sizesText(sizesOf(asked, bytesExpected)) === '');",
   },
   {
     id: "patch",
