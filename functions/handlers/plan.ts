@@ -2,8 +2,9 @@
 
 import * as z from "zod/mini";
 import { type AskReport, askForCaptures } from "../../lib/jobs/ask.ts";
-import { shardName } from "../../lib/model/names.ts";
+import { type ShardId, shardName } from "../../lib/model/names.ts";
 import type { ItemWorld } from "../../lib/ports/world.ts";
+import { loggable } from "../runtime/faults.ts";
 import type { SnapshotMessage } from "../runtime/messages.ts";
 import type { Queue } from "../runtime/queue.ts";
 import { lambdaHandler } from "../runtime/stack.ts";
@@ -21,11 +22,15 @@ export function planHandler(deps: PlanDeps) {
   const { world, captures, logger, metrics } = deps;
   return lambdaHandler(deps, z.object({ kind: z.literal("plan") }), async () => {
     const names: string[] = [];
-    const report = await askForCaptures(world, async (shards) => {
+    const ask = async (shards: readonly ShardId[]): Promise<readonly ShardId[]> => {
       const taken = await captures.send(shards.map(({ table, shard }) => ({ body: { table, shard } satisfies SnapshotMessage, group: table })));
       const asked = shards.filter((_, place) => taken.has(place));
       names.push(...asked.slice(0, NAMES_MAX - names.length).map(shardName));
       return asked;
+    };
+    const report = await askForCaptures(world, ask, (id, fault) => {
+      logger.error("a shard cannot be planned", { shard: shardName(id), fault: loggable(fault) });
+      publish(metrics, { SnapshotsFailed: 1 }, id.table);
     });
     publishMetrics(metrics, report);
     const { tables: _, ...counts } = report;

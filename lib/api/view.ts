@@ -41,7 +41,7 @@ export async function recover<Value>({ world, settings, codec }: OpenTable<Value
   if (typeof at === "number" && settings.shards > 1) {
     throw callError("index-of-shards", `table ${settings.name} has ${settings.shards} shards, each with indexes of its own: recover at a time`);
   }
-  const bound = typeof at === "number" ? { index: toIndex(at) } : at && { timeMs: at.getTime() };
+  const bound = typeof at === "number" ? { index: toIndex(at) } : at && { timeMs: timeOf(at) };
   const shards: ShardView[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(shards.map((shard) => shard.close()));
@@ -69,6 +69,13 @@ export async function recover<Value>({ world, settings, codec }: OpenTable<Value
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Every time lies before one that is none: it would ask for the newest state. */
+function timeOf(at: Date): number {
+  const timeMs = at.getTime();
+  if (Number.isNaN(timeMs)) throw callError("bad-time", "the time to recover is not a valid date");
+  return timeMs;
 }
 
 async function* entriesOf<Value>(shard: ShardView, prefix: Buffer, decode: (bytes: Buffer) => Value): AsyncGenerator<ViewEntry<Value>> {

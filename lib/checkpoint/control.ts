@@ -144,6 +144,6 @@ export async function queryAll(checkpoints: Pick<CheckpointStore, "query">, id: 
   return items;
 }
 
-function contended(id: ShardId): TidemarkError {
+export function contended(id: ShardId): TidemarkError {
   return new TidemarkError("retry", "contended", `the control item of ${shardName(id)} changed under ${CONTROL_ATTEMPTS_MAX} attempts: try again`);
 }

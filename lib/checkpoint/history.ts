@@ -5,7 +5,7 @@ import type { Control, HistoryRow } from "../model/control.ts";
 import { CONTROL_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { Epoch, Index } from "../model/position.ts";
-import { type ControlDeps, readControl, writeControl } from "./control.ts";
+import { contended, type ControlDeps, readControl, writeControl } from "./control.ts";
 import { historyAttributes, historyItem, parseHistoryRow } from "./items.ts";
 
 export interface RowChange {
@@ -16,7 +16,10 @@ export interface RowChange {
   readonly change: (row: HistoryRow, control: Control) => HistoryRow | undefined;
 }
 
-/** True once the row is changed; false where `change` left it, or where cleanup has let the generation or the life go. */
+/**
+ * True once the row is changed; false where `change` left it, or where cleanup has let the generation or the life go.
+ * @throws {TidemarkError} `retry` where others kept changing the control item: what was to be changed is not
+ */
 export async function changeHistoryRow(deps: ControlDeps, { id, incarnation, row, change }: RowChange): Promise<boolean> {
   const item = historyItem(id, row);
   for (let attempt = 0; attempt < CONTROL_ATTEMPTS_MAX; attempt++) {
@@ -30,5 +33,5 @@ export async function changeHistoryRow(deps: ControlDeps, { id, incarnation, row
     const written = await writeControl(deps, { id, from: control, to: control, also });
     if (written.kind === "written") return true;
   }
-  return false;
+  throw contended(id);
 }

@@ -77,9 +77,9 @@ export function planCleanup(facts: CleanupFacts): CleanupPlan {
   const leftObjects = sorted.snapshots.filter(({ key }) => !named.has(key) && key !== control.capture?.key);
   const leftUploads = facts.listing.uploads.filter((upload) => !isRecorded(upload, control.capture) && !isAttachment(facts.id, control, upload.key));
   const leftParts = facts.listing.parts.filter(({ born }) => born !== control.capture?.born);
-  const fence =
-    isFree(control, nowMs) &&
-    (isAbandoned(control, nowMs) || [...leftObjects, ...leftUploads].some((left) => epochOf(facts.id, control, left.key) === control.epoch));
+  // Who goes on with a record takes the next epoch, and what lies beside it is past: a fence would end the capture that waits.
+  const left = control.capture === undefined ? [...leftObjects, ...leftUploads] : [];
+  const fence = isFree(control, nowMs) && (isAbandoned(control, nowMs) || left.some(({ key }) => epochOf(facts.id, control, key) === control.epoch));
   const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;
   const droppedUpload = fence && control.capture !== undefined ? facts.listing.uploads.filter((upload) => isRecorded(upload, control.capture)) : [];
   return {

@@ -9,7 +9,7 @@ import { isUnderWay, type Turns, turns } from "../planner/turns.ts";
 import type { ItemWorld } from "../ports/world.ts";
 import { publishAsked, publishDue } from "../redo-log/tail.ts";
 import { lanes } from "./lanes.ts";
-import { plan, type PlannedShard } from "./plan.ts";
+import { type OnFault, plan, type PlannedShard } from "./plan.ts";
 import { type TableTally, tally } from "./tally.ts";
 
 /** Hands over captures to others, at most ASK_TOGETHER at a time; tells which were taken. */
@@ -26,7 +26,7 @@ export interface AskReport {
   readonly tables: ReadonlyMap<string, TableTally>;
 }
 
-export async function askForCaptures(world: ItemWorld, ask: Ask): Promise<AskReport> {
+export async function askForCaptures(world: ItemWorld, ask: Ask, onFault?: OnFault): Promise<AskReport> {
   const { clock, checkpoints } = world;
   const nowMs = clock.now();
   const tallied = tally(nowMs);
@@ -36,7 +36,7 @@ export async function askForCaptures(world: ItemWorld, ask: Ask): Promise<AskRep
   let held = 0;
   let capped: { readonly table: string; readonly turns: Turns<PlannedShard> } | undefined;
   try {
-    for await (const shard of plan(world)) {
+    for await (const shard of plan(world, onFault === undefined ? {} : { onFault })) {
       if (capped !== undefined && capped.table !== shard.id.table) await endTurns();
       await take(shard);
     }

@@ -3,6 +3,7 @@
 
 import { DIRTY, parseTail, shardOfItem } from "../checkpoint/items.ts";
 import type { TailHint } from "../model/control.ts";
+import { isTidemarkError, type TidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
 import { PLAN_READS_TOGETHER } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
@@ -20,8 +21,17 @@ export interface PlannedShard {
   readonly qualification: Qualification;
 }
 
-/** Every dirty shard of a live table, or of the one that is named, with its qualification. Those of a table come together, in byte order of their names. */
-export async function* plan(world: ItemWorld, { table: only }: { readonly table?: string } = {}): AsyncGenerator<PlannedShard> {
+/** Is told of a shard whose tail cannot be read. */
+export type OnFault = (id: ShardId, fault: TidemarkError) => void;
+
+/**
+ * Every dirty shard of a live table, or of the one that is named, with its qualification. Those of a table come together, in byte order of their names.
+ * @param onFault then the shard is passed over: its tail keeps no other from being captured. By default the fault is thrown
+ */
+export async function* plan(
+  world: ItemWorld,
+  { table: only, onFault }: { readonly table?: string; readonly onFault?: OnFault } = {},
+): AsyncGenerator<PlannedShard> {
   let tables: ReadonlyMap<string, Table> | undefined;
   for await (const { keys } of pages<ItemKey, KeyPage>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
     if (keys.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
@@ -29,7 +39,7 @@ export async function* plan(world: ItemWorld, { table: only }: { readonly table?
       const table = tables?.get(shardOfItem(key).table);
       return table?.state === "live" && (only === undefined || only === table.name) ? [{ key, table }] : [];
     });
-    for (const some of groupsOf(wanted, PLAN_READS_TOGETHER)) yield* (await Promise.all(some.map((dirty) => planShard(world, dirty)))).flat();
+    for (const some of groupsOf(wanted, PLAN_READS_TOGETHER)) yield* (await Promise.all(some.map((dirty) => planShard(world, dirty, onFault)))).flat();
   }
 }
 
@@ -37,9 +47,17 @@ export async function* plan(world: ItemWorld, { table: only }: { readonly table?
 async function planShard(
   { checkpoints, clock }: ItemWorld,
   { key, table }: { readonly key: ItemKey; readonly table: Table },
+  onFault: OnFault | undefined,
 ): Promise<readonly PlannedShard[]> {
   const item = await checkpoints.get(key);
   if (item?.attributes.dirty !== DIRTY) return [];
-  const shard = { id: shardOfItem(key), hint: parseTail(item) };
-  return [{ ...shard, table, qualification: qualify(shard, table, clock.now()) }];
+  const id = shardOfItem(key);
+  try {
+    const shard = { id, hint: parseTail(item) };
+    return [{ ...shard, table, qualification: qualify(shard, table, clock.now()) }];
+  } catch (error) {
+    if (onFault === undefined || !isTidemarkError(error)) throw error;
+    onFault(id, error);
+    return [];
+  }
 }

@@ -27,17 +27,20 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
   const captured: { id: ShardId; report: SnapshotReport }[] = [];
   const cleaned: { id: ShardId; report: CleanupReport }[] = [];
   const failures: { id: ShardId; error: string }[] = [];
+  const failed = (id: ShardId, error: unknown): void => {
+    const message = messageOf(error);
+    failures.push({ id, error: message });
+    world.telemetry.report({ kind: "warning", shard: shardName(id), message });
+  };
   const attempt = async (id: ShardId, work: () => Promise<void>): Promise<void> => {
     try {
       await work();
     } catch (error) {
-      const message = messageOf(error);
-      failures.push({ id, error: message });
-      world.telemetry.report({ kind: "warning", shard: shardName(id), message });
+      failed(id, error);
     }
   };
   let dirty = 0;
-  for await (const { id, qualification } of plan(world)) {
+  for await (const { id, qualification } of plan(world, { onFault: failed })) {
     dirty += 1;
     if (signal?.aborted) break;
     if (qualification.kind !== "qualifies") continue;

@@ -53,6 +53,11 @@ export const SESSIONS_MAX = 16_384;
 export const PART_BYTES = 8 * MIB;
 /** A part that the store copies by itself: several go side by side, and each takes less time than a store may be silent. */
 export const COPY_PART_BYTES = 48 * MIB;
+/**
+ * Parts that a snapshot would have, did each have as few bytes as it may: those of a larger one have more. A log is at most twice
+ * its base, so that even where none of it shrinks three times as many are enough.
+ */
+export const PARTS_EXPECTED_MAX = 3_000;
 /** Parts of one capture that are sent at the same time. */
 export const PARTS_TOGETHER = 2;
 /** What a stored part notes of the capture's progress: more does not fit its item, and is done again by who goes on. */
@@ -127,6 +132,7 @@ assert(
 );
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
 assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= COPY_BY_HAND_BYTES_MAX, "a part that is copied can be sent where a server cannot copy");
+assert(3 * PARTS_EXPECTED_MAX < S3_PARTS_MAX, "a snapshot has no more parts than S3 takes");
 assert(PART_NOTE_BYTES_MAX < DYNAMODB_ITEM_BYTES_MAX, "a part's note fits its item");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(COPY_BY_HAND_BYTES_MAX >= PART_BYTES && COPY_BY_HAND_BYTES_MAX <= S3_PART_BYTES_MAX, "what S3 does not copy is sent as a part like others");

@@ -105,6 +105,8 @@ export async function append(deps: AppendDeps, request: AppendRequest): Promise<
       belief = undefined;
       stampsAnew = false;
     } else {
+      // To a winner that is not validated none is lost for certain: cleanup may have freed the name of a claim that went without an answer.
+      stampsAnew &&= claim.behind !== undefined;
       // Where a second claim is lost, the published tail is nearer than the next name: others may be far ahead.
       belief = attempt === 0 ? claim.behind : undefined;
     }
@@ -144,9 +146,9 @@ async function createPatiently({ objects }: AppendDeps, key: string, bytes: Buff
   throw fault;
 }
 
+/** Before a batch no more producers have written, since it was first sent, than there are indexes in the log and batches in front of it here. */
 function someMayBeForgotten({ border }: Belief, batches: readonly Batch[]): boolean {
-  const end = toIndex(batches.reduce<number>((next, { mutations }) => next + mutations.length, border.next));
-  return batches.some(({ mark }) => mark !== undefined && mayBeForgotten(mark, end));
+  return batches.some(({ mark }, place) => mark !== undefined && mayBeForgotten(mark, toIndex(border.next + place)));
 }
 
 /** Which batches replay would refuse, in their order: each that applies may make the shard forget the producer of a later one. */

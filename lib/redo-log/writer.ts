@@ -115,12 +115,13 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
     const repeated = new Set<string>();
     let bytes = 0;
     let mutations = 0;
-    while (waiting.length > 0 && group.length < REDO_FILE_BATCHES_MAX) {
-      const next = waiting[0];
+    let taken = 0;
+    while (taken < waiting.length && group.length < REDO_FILE_BATCHES_MAX) {
+      const next = waiting[taken];
       bytes += next.bytes;
       mutations += next.batch.mutations.length;
       if (group.length > 0 && (bytes > REDO_FILE_BYTES_MAX || mutations > REDO_FILE_MUTATIONS_MAX)) break;
-      waiting.shift();
+      taken++;
       waitingBytes -= next.bytes;
       const { mark } = next.batch;
       const doubtful = mark && inDoubt.get(mark.producer);
@@ -137,6 +138,8 @@ export function shardWriter(deps: WriterDeps, { id, codec, lingerMs = 0, incarna
       if (mark !== undefined) repeated.add(mark.producer);
       group.push(next);
     }
+    // At once: where many wait, each that is taken out moves all that are behind it.
+    waiting.splice(0, taken);
     return group;
   }
 

@@ -89,7 +89,8 @@ async function makeWanted(deps: CaptureDeps, request: CaptureRequest, { lease, r
     loaded = outcome;
     const { make, replayMs } = loaded;
     const sent = await sendSection(deps, make, sections[number]);
-    if (sent.kind === "tooShort") return inOne(deps, lease, record);
+    if (sent.kind === "tooShort") return inOne(deps, lease, record, "a section had too few bytes for a part of its own");
+    if (sent.kind === "tooLong") return inOne(deps, lease, record, "a section took more parts than it has numbers");
     if (sent.kind !== "done") return conclude(deps, request, { lease, record, state: make.state, replayMs, sent });
   }
   const done = await sectionsDone(deps.checkpoints, lease.id, record);
@@ -97,7 +98,7 @@ async function makeWanted(deps: CaptureDeps, request: CaptureRequest, { lease, r
   const last = loaded ?? (await load(deps, request, { lease, record }, sections[sections.length - 1]));
   if (!("make" in last)) return last;
   const sent = await assembleSections(deps, last.make, done);
-  if (sent.kind === "tooShort") return inOne(deps, lease, record);
+  if (sent.kind === "tooShort") return inOne(deps, lease, record, "what a section noted of its parts did not fit their items");
   return conclude(deps, request, { lease, record, state: last.make.state, replayMs: last.replayMs, sent });
 }
 
@@ -125,7 +126,8 @@ async function load(
   const { state, replayMs } = outcome;
   if (!isOf(state, record)) return giveUp(deps, lease, "another base serves now");
   const goOn = (): Promise<boolean> => mayGoOn(request, lease);
-  return { make: { id: lease.id, holder: lease.holder, codec: request.codec, sizes: sizesOf(request.sizes), record, state, goOn, adopted }, replayMs };
+  const sizes = sizesOf(request.sizes, record.bytesExpected);
+  return { make: { id: lease.id, holder: lease.holder, codec: request.codec, sizes, record, state, goOn, adopted }, replayMs };
 }
 
 function isOf({ base }: CutState, record: CaptureRecord): boolean {
@@ -133,10 +135,11 @@ function isOf({ base }: CutState, record: CaptureRecord): boolean {
 }
 
 /**
- * A section that has too few bytes for a part, since most of its records are gone: the snapshot is made in one after all. Under a
- * name of this epoch: to cleanup an upload of an earlier one that no record names yet is dead (rule 4).
+ * A section that has too few bytes for a part, since most of its records are gone, or too many for its part numbers, since most of
+ * what the log brings is in its keys: the snapshot is made in one after all. Under a name of this epoch: to cleanup an upload of an
+ * earlier one that no record names yet is dead (rule 4).
  */
-async function inOne(deps: CaptureDeps, { id, holder }: Lease, record: CaptureRecord): Promise<CaptureOutcome> {
+async function inOne(deps: CaptureDeps, { id, holder }: Lease, record: CaptureRecord, why: string): Promise<CaptureOutcome> {
   const { sections: _, ...rest } = record;
   const key = snapshotKey(incarnationPrefix(id, holder.incarnation), toIndex(record.target.next - 1), holder.epoch);
   const { uploadId } = await deps.objects.createUpload(key);
@@ -144,5 +147,5 @@ async function inOne(deps: CaptureDeps, { id, holder }: Lease, record: CaptureRe
   const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, inOnePiece) });
   if (recorded.kind !== "written") return { kind: "outOfDate" };
   await changeControl(deps, { id, decide: (control) => releaseLease(control, holder, deps.clock.now()) });
-  return { kind: "aborted", reason: "a section had too few bytes for a part of its own; the next capture makes the snapshot in one" };
+  return { kind: "aborted", reason: `${why}; the next capture makes the snapshot in one` };
 }

@@ -102,7 +102,7 @@ async function makeAndConclude(deps: CaptureDeps, request: CaptureRequest, work:
   if (record === undefined) return { kind: "outOfDate" };
   if (record.sections !== undefined) return sectionsOf(deps, request, work, record);
   const goOn = (): Promise<boolean> => mayGoOn(request, lease);
-  const about = { id: lease.id, holder: lease.holder, codec: request.codec, sizes: sizesOf(request.sizes), record, state, goOn };
+  const about = { id: lease.id, holder: lease.holder, codec: request.codec, sizes: sizesOf(request.sizes, record.bytesExpected), record, state, goOn };
   const sent = await encodeAndSend(deps, { ...about, ...(adopted && { adopted }) });
   return await conclude(deps, request, { lease, record, state, replayMs, sent });
 }
@@ -122,6 +122,7 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   // whole, by one who passes it over for what is left, or tells that nothing is.
   const isDoubted = state.base.kind === "generation" && !state.base.row.verified;
   const sections = snapshot === undefined || isDoubted ? [] : sectionStarts(snapshot.groups, request.sections ?? sectionsFor(snapshot.size));
+  const bytesExpected = (snapshot?.size ?? 0) + state.log.bytes;
   const record: CaptureRecord = {
     key,
     uploadId,
@@ -130,10 +131,10 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
     ...(base !== undefined && { base }),
     full: request.full === true || isDoubted || snapshot === undefined || snapshot.description.splices >= SPLICES_MAX,
     encoderVersion: ENCODER_VERSION,
-    sizes: sizesText(sizesOf(request.sizes)),
+    sizes: sizesText(sizesOf(request.sizes, bytesExpected)),
     ...(sections.length > 1 && { sections }),
     startedAtMs: deps.clock.now(),
-    bytesExpected: (snapshot?.size ?? 0) + state.log.bytes,
+    bytesExpected,
   };
   const recorded = await changeControl(deps, { id, decide: (control) => recordCapture(control, holder, record) });
   return recorded.kind === "written" ? record : undefined;

@@ -34,7 +34,8 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
     case "noSuchUpload":
       return startAfresh(deps, lease, "its upload was ended");
     case "tooShort":
-      return startAfresh(deps, lease, "a section was too short");
+    case "tooLong":
+      return startAfresh(deps, lease, "a section did not fit its parts");
     case "wrongProgress":
       return startAfresh(deps, lease, "its parts do not hold what their notes say");
     case "stopped":
@@ -45,7 +46,7 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
   const readFromMs = deps.clock.now();
   const completion = await completeAndVerify(deps, record, sent, {
     goOn: () => mayGoOn(request, lease),
-    noteBytes: PARTS_READ_TO_NOTE * sizesOf(request.sizes).partBytes,
+    noteBytes: PARTS_READ_TO_NOTE * sizesOf(request.sizes, record.bytesExpected).partBytes,
     async note(readBack) {
       const decide = (control: Control) => noteReadBack(control, lease.holder, record.uploadId, readBack);
       return (await changeControl(deps, { id: lease.id, decide })).kind === "written";

@@ -20,7 +20,7 @@ import { carriedHold, dueForReading, groupsBetween } from "./recheck.ts";
 import type { SnapshotSizes } from "./sizes.ts";
 import { NO_BASE, type Piece, splice } from "./splice.ts";
 import { isDamageOf, type ShardState } from "./state.ts";
-import { type PartUploader, partUploader, type Uploaded, type UploadStop } from "./upload.ts";
+import { type PartNumbers, type PartUploader, partUploader, type Uploaded, type UploadStop } from "./upload.ts";
 
 export interface MakeDeps {
   readonly objects: ObjectStore;
@@ -90,13 +90,13 @@ export type MakeStop = UploadStop | { readonly kind: "stopped" | "wrongProgress"
 
 /**
  * Nothing where the parts that are stored do not hold what their notes say.
- * @param section where the object, or the section of it that is made, lies among the parts
+ * @param numbers those of the section's parts, where it is one
  */
 export async function openUploader(
   deps: MakeDeps,
   { id, holder, record, sizes, state, adopted }: MakeRequest,
   draft: Draft,
-  section: { readonly firstNumber?: number; readonly isSection?: boolean } = {},
+  numbers?: PartNumbers,
 ): Promise<PartUploader | undefined> {
   const { snapshot } = state;
   const done = adopted?.progress.parts ?? [];
@@ -108,7 +108,7 @@ export async function openUploader(
     deps.telemetry.report({ kind: "capture-resumed", shard: shardName(id), parts: done.length, bytes, bytesExpected: record.bytesExpected });
   }
   const stored = adopted?.stored ?? new Map();
-  const about = { id, holder, record, sizes, stored, done, skip, noteUpTo: draft.noteUpTo, ...section };
+  const about = { id, holder, record, sizes, stored, done, skip, noteUpTo: draft.noteUpTo, ...(numbers && { numbers }) };
   return partUploader(deps, { ...about, ...(source && { source }) });
 }
 

@@ -86,7 +86,8 @@ export async function sendSection(deps: MakeDeps, request: MakeRequest, section:
   const start = adopted && startBehind(adopted.progress);
   const draft = await openDraft(adopted?.progress, snapshot, section.number === 0);
   const begin = partsStart(section.number, record.sections.length);
-  const uploader = await openUploader(deps, request, draft, { firstNumber: begin + 1, isSection: true });
+  const numbers = { first: begin + 1, last: partsStart(section.number + 1, record.sections.length) - 1 };
+  const uploader = await openUploader(deps, request, draft, numbers);
   if (uploader === undefined) return { kind: "wrongProgress" };
   try {
     const pieces = splice({

@@ -1,6 +1,6 @@
 // How a snapshot is cut into pages, row groups and parts. Kept with a capture, so that who goes on with it cuts alike (rule 15).
 
-import { COPY_PART_BYTES, PART_BYTES, S3_PART_BYTES_MIN } from "../model/limits.ts";
+import { COPY_BY_HAND_BYTES_MAX, COPY_PART_BYTES, PART_BYTES, PARTS_EXPECTED_MAX, S3_PART_BYTES_MIN } from "../model/limits.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { ENCODER_VERSION } from "./parquet/description.ts";
 import { GROUP_STORED_BYTES, type GroupSizes, PAGE_ROWS_MAX } from "./parquet/layout.ts";
@@ -16,8 +16,16 @@ export const SNAPSHOT_SIZES: SnapshotSizes = {
   copyBytes: COPY_PART_BYTES,
 };
 
-export function sizesOf(asked: Partial<SnapshotSizes> = {}): SnapshotSizes {
-  return { ...SNAPSHOT_SIZES, ...asked };
+/** Two parts of so many bytes, of which one may be too short, are copied by hand as one. */
+const LEAST_BYTES_MAX = COPY_BY_HAND_BYTES_MAX / 2;
+
+/** What is asked for; but of a snapshot of so many bytes, about, no part is so short that S3 would not take all of them. */
+export function sizesOf(asked: Partial<SnapshotSizes> | undefined, bytesExpected: number): SnapshotSizes {
+  const sizes = { ...SNAPSHOT_SIZES, ...asked };
+  const least = Math.min(Math.ceil(bytesExpected / PARTS_EXPECTED_MAX), LEAST_BYTES_MAX);
+  if (least <= sizes.partBytesMin) return sizes;
+  const copyBytes = Math.max(least, Math.min(sizes.copyBytes, COPY_BY_HAND_BYTES_MAX - least));
+  return { ...sizes, partBytesMin: least, partBytes: Math.max(sizes.partBytes, least), copyBytes };
 }
 
 /** The sizes in a form that is equal where they are. */
@@ -26,6 +34,6 @@ export function sizesText({ pageRows, groupBytes, partBytes, partBytesMin, copyB
 }
 
 /** Whether this program, with these sizes, would write the same bytes as the one that began the capture. */
-export function cutsAlike({ encoderVersion, sizes }: CaptureRecord, asked: Partial<SnapshotSizes> | undefined): boolean {
-  return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked));
+export function cutsAlike({ encoderVersion, sizes, bytesExpected }: CaptureRecord, asked: Partial<SnapshotSizes> | undefined): boolean {
+  return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked, bytesExpected));
 }

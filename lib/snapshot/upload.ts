@@ -32,10 +32,8 @@ export interface UploadRequest {
   /** The snapshot that row groups are carried over from. */
   readonly source?: Source;
   readonly stored: ReadonlyMap<number, StoredPart>;
-  /** Number of the first part; offsets count from it. 1 by default, for the whole object. */
-  readonly firstNumber?: number;
-  /** Whether other parts follow, so that the last one must not be short either. */
-  readonly isSection?: boolean;
+  /** Where what is sent is a section, behind whose parts others lie: offsets count from its own beginning, and its last part must not be short either. */
+  readonly numbers?: PartNumbers;
   /** Parts that are done, from the first on; what follows begins behind them. */
   readonly done: readonly StoredPart[];
   /** Bytes at the beginning of what follows that `done` holds already. */
@@ -44,14 +42,23 @@ export interface UploadRequest {
   readonly noteUpTo: (offset: number) => string | undefined;
 }
 
+/** The part numbers of a section, both included. */
+export interface PartNumbers {
+  readonly first: number;
+  readonly last: number;
+}
+
 interface Source {
   readonly key: string;
   /** Asked for once something of it is copied. */
   readonly etag: () => Promise<string>;
 }
 
-/** `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. `tooShort`: a section has too few bytes for a part. */
-export type UploadStop = { readonly kind: "superseded" | "noSuchUpload" | "tooShort" };
+/**
+ * `superseded`: another holds the lease. `noSuchUpload`: the upload was ended by cleanup. `tooShort`: a section has too few bytes
+ * for a part. `tooLong`: it takes more parts than it has numbers.
+ */
+export type UploadStop = { readonly kind: "superseded" | "noSuchUpload" | "tooShort" | "tooLong" };
 
 export interface Uploaded {
   readonly parts: readonly StoredPart[];
@@ -76,10 +83,10 @@ export interface PartUploader {
 type UploadPart = Extract<PlannedPart, { kind: "upload" }>;
 
 export function partUploader(deps: UploadDeps, request: UploadRequest): PartUploader {
-  const { record, done, stored, sizes, firstNumber = 1, isSection = false } = request;
+  const { record, done, stored, sizes, numbers } = request;
   const last = done.at(-1);
-  const start = last === undefined ? { number: firstNumber, offset: 0 } : { number: last.number + 1, offset: last.offset + last.length };
-  const planner = isSection ? heldBack(partPlanner(sizes, start), sizes) : partPlanner(sizes, start);
+  const start = last === undefined ? { number: numbers?.first ?? 1, offset: 0 } : { number: last.number + 1, offset: last.offset + last.length };
+  const planner = numbers === undefined ? partPlanner(sizes, start) : heldBack(partPlanner(sizes, start), sizes);
   const parts = new Map<number, StoredPart>(done.map((part) => [part.number, part]));
   const underWay = new Set<Promise<void>>();
   let skip = request.skip;
@@ -110,7 +117,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     },
     async finish() {
       const rest = planner.end();
-      if (isSection && rest.some(({ length }) => length < sizes.partBytesMin)) return { kind: "tooShort" };
+      if (numbers !== undefined && rest.some(({ length }) => length < sizes.partBytesMin)) return { kind: "tooShort" };
       const stopped = (await send(rest)) ?? (await allSent());
       if (stopped !== undefined) return stopped;
       const inOrder = [...parts.values()].sort((a, b) => a.number - b.number);
@@ -127,6 +134,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       while (underWay.size >= PARTS_TOGETHER) await Promise.race(underWay);
       if (fault !== undefined) throw fault.error;
       if (stop !== undefined) return stop;
+      if (numbers !== undefined && part.number > numbers.last) return { kind: "tooLong" };
       const note = request.noteUpTo(part.offset + part.length);
       const transfer = part.kind === "copy" ? () => copy(part) : uploadOf(part);
       const work = sendOne(part, transfer, note)

@@ -119,6 +119,17 @@ describe("the planner", () => {
     expect(output.logs().find(({ message }) => message === "asked for captures")).toMatchObject({ asked: 1_000, shards: { length: 100 } });
   });
 
+  test("asks for the captures of other shards where a tail cannot be read, and counts that shard as failed", async () => {
+    const world = await worldWithTable({ ...DUE, shards: 2 });
+    for (const shard of [0, 1]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+    await world.checkpoints.write([{ item: tailItem({ ...id, shard: 1 }), when: [], set: { next: "none" } }]);
+    const { plan, captures } = functions(world);
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
+    expect(captures.sent).toEqual([PLAYERS]);
+    expect(output.metrics()).toContainEqual(expect.objectContaining({ table: "players", SnapshotsFailed: 1 }));
+    expect(output.logs()).toContainEqual(expect.objectContaining({ message: "a shard cannot be planned", shard: "players/1" }));
+  });
+
   test("takes nothing but its schedule's event", async () => {
     const handler = planHandler({ ...wired(memoryWorld()), captures: keptQueue() });
     await expect(handler({ kind: "secret-word" }, context())).rejects.toThrow("malformed-event");

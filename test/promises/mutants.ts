@@ -209,8 +209,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: "I7",
     what: "cleanup never fences",
     file: "lib/cleanup/plan.ts",
-    find: "isFree(control, nowMs) &&\n",
-    replace: "isFree(control, Number.NEGATIVE_INFINITY) && control.lease !== undefined &&\n",
+    find: "isFree(control, nowMs) && (",
+    replace: "isFree(control, Number.NEGATIVE_INFINITY) && control.lease !== undefined && (",
     tests: "I7",
   },
   {

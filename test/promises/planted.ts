@@ -22,7 +22,7 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     id: "h1",
     what: "orphans are told by the clock: nobody can be at work, so what nothing names is dead",
     file: "lib/cleanup/plan.ts",
-    find: "(isAbandoned(control, nowMs) || [...leftObjects, ...leftUploads].some((left) => epochOf(facts.id, control, left.key) === control.epoch));\n  const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;",
+    find: "(isAbandoned(control, nowMs) || left.some(({ key }) => epochOf(facts.id, control, key) === control.epoch));\n  const dead = ({ key }: { readonly key: string }) => fence || epochOf(facts.id, control, key) < control.epoch;",
     replace:
       "isAbandoned(control, nowMs);\n  const dead = ({ key }: { readonly key: string }) => isFree(control, nowMs) || epochOf(facts.id, control, key) < control.epoch;",
   },
@@ -130,8 +130,8 @@ export const PLANTED: readonly Omit<Mutant, "tests">[] = [
     id: "sizes",
     what: "a capture is adopted by one that cuts snapshots otherwise",
     file: "lib/snapshot/sizes.ts",
-    find: "return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked));",
-    replace: "return encoderVersion === ENCODER_VERSION && (sizes !== '' || sizesText(sizesOf(asked)) === '');",
+    find: "return encoderVersion === ENCODER_VERSION && sizes === sizesText(sizesOf(asked, bytesExpected));",
+    replace: "return encoderVersion === ENCODER_VERSION && (sizes !== '' || sizesText(sizesOf(asked, bytesExpected)) === '');",
   },
   {
     id: "patch",

@@ -36,7 +36,7 @@ export async function comeToRest(troupe: Troupe, unanswered: readonly Batch[], s
   }
   for (let round = 0, before = ""; ; round++) {
     if (round === ROUNDS_AT_REST_MAX) broken("I7", `${ROUNDS_AT_REST_MAX} rounds of capture and cleanup do not come to rest`);
-    const { outcome } = await alone(snapshotShard(process.world, { id: troupe.id, sizes: settings.sizes[0] }));
+    const { outcome } = await alone(snapshotShard(process.world, { id: troupe.id, sizes: settings.sizes[0], sections: settings.sections }));
     await alone(cleanupShard(process.world, { id: troupe.id, policy: settings.policy }));
     const now = [...stage.objects.objects.keys(), ...stage.objects.uploads.keys(), promises.control?.stamp].join();
     say(() => `at rest, round ${round}: ${outcome.kind}`);

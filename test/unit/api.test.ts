@@ -147,6 +147,7 @@ test("what cannot be written is refused, and nothing is written", async () => {
   await expect(writer.put("k", undefined)).rejects.toMatchObject({ kind: "call", code: "no-json" });
   await expect(writer.put("k", 1n)).rejects.toMatchObject({ kind: "call", code: "no-json" });
   await expect(recover(table, { at: 1 })).rejects.toMatchObject({ kind: "call", code: "out-of-range" });
+  await expect(recover(table, { at: new Date("2026-02-31T25:00Z") })).rejects.toMatchObject({ kind: "call", code: "bad-time" });
   await using blobs = await openTable({ name: "blobs", codec: bytes(), store, create: {} });
   await expect(blobs.writer().patch("k", {})).rejects.toMatchObject({ kind: "call", code: "patch-of-bytes" });
   await using view = await recover(table);

@@ -56,14 +56,11 @@ function planFor({ listing, rows }: Cleaner, control: Control, { bounds, rules }
   };
 }
 
-/** Something of the newest epoch lies about, or the record waits for nobody. */
+/** Something of the newest epoch lies about, or the record waits for nobody. Who goes on with a record takes the next epoch. */
 function wantsFence({ listing, rows }: Cleaner, { epoch, life, record }: Control, isAbandoned: boolean): boolean {
-  if (record !== undefined && isAbandoned) return true;
-  const isLeft = (name: SnapshotName): boolean => name.life === life && name.epoch === epoch && !sameName(name, record);
-  return (
-    listing.uploads.some((upload) => isLeft(upload) && upload.id !== record?.upload) ||
-    listing.snapshots.some((name) => isLeft(name) && !rows.some((row) => sameName(row, name)))
-  );
+  if (record !== undefined) return isAbandoned;
+  const isLeft = (name: SnapshotName): boolean => name.life === life && name.epoch === epoch;
+  return listing.uploads.some(isLeft) || listing.snapshots.some((name) => isLeft(name) && !rows.some((row) => sameName(row, name)));
 }
 
 /** The lowest border that what is kept needs, less the overhead, at a redo file's beginning. */

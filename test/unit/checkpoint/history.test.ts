@@ -76,11 +76,11 @@ test("a row that begins to be deleted under the change is left to go", async () 
   expect(await readHistory(world.checkpoints, id)).toEqual([going]);
 });
 
-test("after a rival's change of the control item the row is looked at again, up to so many times", async () => {
+test("after a rival's change of the control item the row is looked at again, up to so many times, and who gives up says so", async () => {
   const { world, change } = await worldWithRow(rowAt(8));
   const rival = () =>
     changeControl(world, { id, decide: (control) => ({ kind: "to", control: cleaned(control, { lowWater: control.lowWater, fence: false }) }) });
-  expect(await changeHistoryRow(withRival(world, CONTROL_ATTEMPTS_MAX, rival), change)).toBe(false);
+  await expect(changeHistoryRow(withRival(world, CONTROL_ATTEMPTS_MAX, rival), change)).rejects.toMatchObject({ kind: "retry", code: "contended" });
   expect(await readHistory(world.checkpoints, id)).toEqual([rowAt(8)]);
   expect(await changeHistoryRow(withRival(world, CONTROL_ATTEMPTS_MAX - 1, rival), change)).toBe(true);
   expect(await readHistory(world.checkpoints, id)).toEqual([pinned(rowAt(8))]);

@@ -60,6 +60,11 @@ describe("what nothing names", () => {
       { uploads: ["old"] },
     ],
     [
+      "beside a record that waits for adoption nothing of the current epoch is fenced: whoever adopts it takes the next",
+      { control: { capture: record }, keys: [snapshot(39, 3)], uploads: [own, { ...own, uploadId: "other" }], nowMs: CAPTURE_ABANDONED_MS - 1 },
+      {},
+    ],
+    [
       "a record whose target is passed is given up",
       { control: { capture: record, checkpoint: checkpointAt(40) }, uploads: [own], parts: [3] },
       { fence: true, uploads: [own.uploadId], parts: [3] },

@@ -122,6 +122,15 @@ test("the failure of one shard stops no other, and is told", async () => {
   expect(report.cleaned.map(({ id: { shard } }) => shard)).toEqual([0, 1, 2]);
 });
 
+test("a tail that cannot be read keeps no other shard from being captured, and is told", async () => {
+  const world = await worldWithTable({ ...eager, shards: 3 });
+  for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  await world.checkpoints.write([{ item: tailItem({ ...id, shard: 1 }), when: [], set: { next: "none" } }]);
+  const report = await runRound(world);
+  expect(report.captured.map(({ id: { shard } }) => shard)).toEqual([0, 2]);
+  expect(report.failures).toEqual([{ id: { table: "players", shard: 1 }, error: expect.stringContaining("shard#players/1 tail") }]);
+});
+
 test("what fails in a round is warned of by its shard", async () => {
   const world = await worldWithTable(eager);
   await appendEach(world, [[put("a", 1)]]);

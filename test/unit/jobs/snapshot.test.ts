@@ -254,6 +254,15 @@ test("a section that ends the attempt asks for a capture anew", async () => {
   expect(await captureShard(world, { ...wide, section: { epoch, number: 0 } })).toMatchObject({ outcome: { kind: "aborted" }, next: "capture" });
 });
 
+test("the cleanup of a job whose section was too short leaves the capture in one to the next job, which makes it", async () => {
+  const world = await worldWithLog();
+  await captureShard(world, wide);
+  await appendEach(world, [Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`))]);
+  expect(await snapshotShard(world, wide)).toMatchObject({ outcome: { kind: "aborted" }, cleanup: { kind: "cleaned", uploads: [] } });
+  expect(await snapshotShard(world, wide)).toMatchObject({ outcome: { kind: "completed", index: 160 }, cleanup: { kind: "cleaned" } });
+  expect(world.objects.uploads.size).toBe(0);
+});
+
 test("a job that finds nothing new is for its cleanup, and a whole one cleans; one of a shard that is gone does neither", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);

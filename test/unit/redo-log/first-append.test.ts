@@ -120,6 +120,27 @@ test("a claim that cleanup passed may have been captured: its batch is not stamp
   expect(await writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toEqual({ kind: "forgotten" });
 });
 
+test("a claim without an answer may have been captured, where its name is taken, and free again before the winner is read", async () => {
+  const world = await worldWithTable();
+  let claims = 0;
+  let passed = false;
+  const raced = withObjects(world, (objects) => ({
+    async createIfAbsent(key, body) {
+      const outcome = await objects.createIfAbsent(key, body);
+      return claims++ === 0 ? Promise.reject(noAnswer()) : outcome;
+    },
+    async getRange(key, range) {
+      if (!passed && key.includes("/redo/")) {
+        passed = true;
+        await passBy(world, Array.from({ length: SESSIONS_MAX }));
+      }
+      return objects.getRange(key, range);
+    },
+  }));
+  const writer = shardWriter({ ...raced, sessionsAt: async () => new Sessions([], toIndex(9)) }, options);
+  expect(await writer.append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toEqual({ kind: "forgotten" });
+});
+
 test("a batch whose claim was lost for certain is stamped anew, though others have gone so far that it looks forgotten", async () => {
   const world = await worldWithTable();
   let passed = false;
@@ -208,6 +229,13 @@ test("a batch that was never sent is young, however far the published tail lags"
   await publishNothingSince(world);
   expect(await writerWithoutSessions(world).append({ mutations: [put("b", 1)], mark: mark("p", 1) })).toMatchObject({ first: SESSIONS_MAX + 1 });
   expect(sinceOf(world)).toEqual([SESSIONS_MAX + 1]);
+});
+
+test("a batch is young however many mutations it has itself, or those in front of it in its file", async () => {
+  const writer = writerWithoutSessions(await worldWithTable());
+  const mutations = Array.from({ length: SESSIONS_MAX }, (_, i) => put("a", i));
+  const appended = await Promise.all([1, 2].map((sequence) => writer.append({ mutations, mark: mark("p", sequence) })));
+  expect(appended).toMatchObject([{ first: 1 }, { first: SESSIONS_MAX + 1 }]);
 });
 
 test("a batch in doubt keeps the index of its first sending, though a walk comes between", async () => {

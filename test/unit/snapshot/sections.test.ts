@@ -11,8 +11,8 @@ import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
 import { encodeNote } from "../../../lib/snapshot/progress.ts";
 import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
-import { contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
-import { withoutChecksums } from "./captures.ts";
+import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
+import { withoutChecksums, worldWithLog } from "./captures.ts";
 import { isRight, scattered, spread, TAIL, wide, worldWithChanges } from "./spreads.ts";
 
 test.each([[[0, 1, 2]], [[2, 0, 1]], [[1, 1, 2, 0]]])("sections made in the order %j are one snapshot, the same as one made in one", async (order) => {
@@ -62,6 +62,20 @@ test("a section whose records are gone ends the attempt, and the next capture ma
   expect((await readControl(world.checkpoints, id))?.capture?.sections).toBeUndefined();
   expect(await captureSection(world, { ...wide, epoch, section: 1 })).toEqual({ kind: "outOfDate" });
   expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  await isRight(world, expected);
+});
+
+test.each([
+  ["first", "a"],
+  ["last", "z"],
+])("where the %s section takes more parts than it has numbers, the next capture makes the snapshot in one", async (_, prefix) => {
+  const tiny = { ...wide, sizes: { ...wide.sizes, groupBytes: 500, partBytes: 300, partBytesMin: 100 }, sections: 50 };
+  const world = await worldWithLog();
+  expect(await capture(world, tiny)).toMatchObject({ kind: "completed" });
+  await appendEach(world, [Array.from({ length: 400 }, (_, i) => put(`${prefix}${i}`, noise(i, 300)))]);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  expect(await capture(world, tiny)).toMatchObject({ kind: "aborted", reason: expect.stringMatching("more parts than it has numbers; .* in one") });
+  expect(await capture(world, tiny)).toMatchObject({ kind: "completed" });
   await isRight(world, expected);
 });
 
