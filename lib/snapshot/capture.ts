@@ -16,7 +16,7 @@ import { toIndex } from "../model/position.ts";
 import { readHead, settle } from "../redo-log/read.ts";
 import { makeSections, spreadSections } from "./capture-section.ts";
 import type { Base } from "./choose.ts";
-import { conclude } from "./conclude.ts";
+import { conclude, doubt } from "./conclude.ts";
 import { loadForCapture, mayGoOn } from "./load.ts";
 import { type Adopted, type CutState, encodeAndSend } from "./make.ts";
 import type { CaptureDeps, CaptureOutcome, CaptureRequest, Spread } from "./outcome.ts";
@@ -85,6 +85,8 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, under: U
     } catch (error) {
       if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
       damaged.set(state.base.row.key, error);
+      // Whoever makes sections of what is begun now, or goes on with it, must come to the same base.
+      await doubt(deps, lease, [state.base.row]);
       adopted = undefined;
     }
   }

@@ -66,9 +66,9 @@ export async function conclude(deps: CaptureDeps, request: CaptureRequest, made:
 }
 
 /** A generation that was found damaged no longer counts as one that can recover the head (I6): cleanup keeps a sound one instead. */
-async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: readonly Pick<PassedOver, "index" | "epoch">[]): Promise<void> {
+export async function doubt(deps: CaptureDeps, { id, holder }: Lease, passedOver: readonly Pick<PassedOver, "index" | "epoch">[]): Promise<void> {
   for (const row of passedOver) {
-    await changeHistoryRow(deps, { id, incarnation: holder.incarnation, row, change: (now) => ({ ...now, verified: false }) });
+    await changeHistoryRow(deps, { id, incarnation: holder.incarnation, row, change: (now) => (now.verified ? { ...now, verified: false } : undefined) });
   }
 }
 

@@ -46,6 +46,21 @@ test("sections that are left are made by whoever captures next, and what was don
   await isRight(world, expected);
 });
 
+test("whoever makes a section comes to the base that the capture came to, past one whose rows are damaged", async () => {
+  const keys = Array.from({ length: 120 }, (_, i) => `key-${i % 3}-${i % 40}`);
+  const world = await worldWithChanges(keys.slice(1).map(remove));
+  expect(await capture(world, { ...wide, sections: 1 })).toMatchObject({ kind: "completed" });
+  await appendEach(world, [keys.map((key, i) => put(key, noise(i, 300)))]);
+  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const [, newest] = await readHistory(world.checkpoints, id);
+  world.objects.damage(newest.key, (body) => body.fill(0x5a, 4, 40));
+  const { epoch, sections } = await spread(world);
+  const kinds: string[] = [];
+  for (const section of sections) kinds.push((await captureSection(world, { ...wide, epoch, section })).kind);
+  expect(kinds).toEqual(["sectionDone", "sectionDone", "completed"]);
+  expect(await contentOf(await recover(world, { id, codec: "json" }))).toEqual(expected);
+});
+
 test("a section is not made by a program that cuts snapshots otherwise", async () => {
   const world = await worldWithChanges(scattered);
   const { epoch } = await spread(world);
