@@ -18,6 +18,7 @@ const MANY_MB = 260;
 const GROWTH_MAX_MB = (MANY_MB - FEW_MB) / 2;
 /** So much is changed behind the first capture, of either. */
 const CHANGED_MB = 3;
+const TIMEOUT_MS = 900_000;
 /** Prints the process's peak, in kB, to stderr at its end. */
 const TELL_PEAK = `data:text/javascript,process.on("exit",()=>console.error("\\npeak",process.resourceUsage().maxRSS))`;
 
@@ -30,7 +31,7 @@ const SHAPES: Readonly<Record<string, Line>> = {
 };
 
 describe.each(Object.entries(SHAPES))("of %s", (_, line) => {
-  test("I10 Bounded: appending, capturing, recovering and verifying take no more memory of a large shard", async () => {
+  test("I10 Bounded: appending, capturing, recovering and verifying take no more memory of a large shard", { timeout: TIMEOUT_MS }, async () => {
     const [few, many] = [await peaksOf(line, FEW_MB), await peaksOf(line, MANY_MB)];
     const grown = Object.keys(many).filter((command) => many[command] - few[command] > GROWTH_MAX_MB);
     expect(grown, `megabytes: ${JSON.stringify({ few, many })}`).toEqual([]);
