@@ -3,6 +3,7 @@
 
 import type { DoomedObject } from "../cleanup/plan.ts";
 import { listObjects, listUploads, sweep, type SweepOutcome } from "../cleanup/sweep.ts";
+import { TidemarkError } from "../model/errors.ts";
 import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardName } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
@@ -45,6 +46,13 @@ export async function cleanupShard(world: World, request: CleanupRequest): Promi
     unparseable: plan.unparseable,
     failed: outcome.kind === "cleaned" ? outcome.failed : [],
   };
+}
+
+/** Objects that the store would not delete, as a fault of their shard: the next run tries again, but what is denied stays so until somebody hears of it. */
+export function undeletedOf(id: ShardId, { failed }: Pick<CleanupReport, "failed">): TidemarkError | undefined {
+  if (failed.length === 0) return undefined;
+  const [{ key, reason }] = failed;
+  return new TidemarkError("retry", "undeleted-objects", `${failed.length} objects of ${shardName(id)} were not deleted, first ${key}: ${reason}`);
 }
 
 /**

@@ -263,6 +263,21 @@ describe("a pass of cleanup", () => {
     expect(output.metrics().map(({ CleanupsFailed }) => CleanupsFailed)).toEqual([1, 1, 1]);
   });
 
+  test("counts a shard as failed whose objects would not go, and tells the first of them", async () => {
+    const world = await worldWithTable({ ...DUE, shards: 2 });
+    const left = "players/0/00112233aabbccdd/redo/0000000000000001.redo";
+    await world.objects.createIfAbsent(left, Buffer.from("x"));
+    await world.objects.createIfAbsent(left.replace("players", "gone"), Buffer.from("x"));
+    const denied = withObjects(world, () => ({ deleteMany: async (keys) => ({ failed: keys.map((key) => ({ key, reason: "AccessDenied" })) }) }));
+    const { cleanup, cleanups, deadLetters } = functions(denied);
+    expect(await cleanup({ kind: "shards", table: "players", from: 0, to: 2 })).toEqual(DONE);
+    expect(cleanups.sent.map(({ body }) => body)).toEqual([{ kind: "shards", table: "players", from: 0, to: 1 }]);
+    for (const body of [cleanups.sent[0].body, { kind: "after", table: "players", shard: 0 }, { kind: "strays" }]) expect(await cleanup(body)).toEqual(AGAIN);
+    expect(await cleanup(cleanups.sent[0].body, { delivery: 5 })).toEqual(DONE);
+    expect(deadLetters.letters).toMatchObject([{ code: "undeleted-objects", message: expect.stringContaining(`${left}: AccessDenied`) }]);
+    expect(output.metrics().flatMap(({ CleanupsFailed }) => CleanupsFailed ?? [])).toEqual([1, 1, 1, 1, 1]);
+  });
+
   test("ends with the strays", async () => {
     const { cleanup } = functions(await worldWithTable());
     await cleanup({ kind: "strays" });

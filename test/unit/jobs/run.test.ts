@@ -279,6 +279,18 @@ test("a deletion that stopped half-way is finished by the next round that cleans
   expect([keysOf(world).length, itemsOf(world)]).toEqual([0, []]);
 });
 
+test("a round tells of objects that would not go: behind a capture, of a shard at rest, and of a table that is no more", async () => {
+  const world = await worldWithTable({ ...eager, shards: 2 });
+  await appendEach(world, [[put("a", 1)]]);
+  const left = ["players/0", "players/1", "gone/3"].map((shard) => `${shard}/00112233aabbccdd/redo/0000000000000001.redo`);
+  for (const key of left) await world.objects.createIfAbsent(key, Buffer.from("x"));
+  const denied = withObjects(world, () => ({ deleteMany: async (keys) => ({ failed: keys.map((key) => ({ key, reason: "denied" })) }) }));
+  const { captured, failures } = await runRound(denied, { cleanAll: true });
+  expect(captured.length).toBe(1);
+  expect(failures.map(({ id: { table, shard } }) => `${table}/${shard}`)).toEqual(["players/0", "players/0", "players/1", "gone/3"]);
+  expect(failures[2].error).toBe(`1 objects of players/1 were not deleted, first ${left[1]}: denied`);
+});
+
 test("objects that would not go keep the table until they do", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
