@@ -25,9 +25,12 @@ export interface CleanupTaskReport {
   readonly failures: readonly { readonly task: CleanupTask; readonly error: unknown }[];
 }
 
+/** A table whose item cannot be read gets one task, which fails in its turn, and keeps no other from being cleaned. */
 export async function planPass(world: World): Promise<readonly CleanupTask[]> {
-  const tables = await listTables(world);
-  return [...tables.flatMap((table) => (table.state === "deleting" ? [{ kind: "deletion", table: table.name } as const] : tasksOf(table))), { kind: "strays" }];
+  const unreadable: CleanupTask[] = [];
+  const tables = await listTables(world, (table) => unreadable.push({ kind: "shards", table, from: 0, to: 1 }));
+  const tasks = tables.flatMap((table) => (table.state === "deleting" ? [{ kind: "deletion", table: table.name } as const] : tasksOf(table)));
+  return [...tasks, ...unreadable, { kind: "strays" }];
 }
 
 function tasksOf({ name, shards }: { readonly name: string; readonly shards: number }): readonly CleanupTask[] {

@@ -54,7 +54,8 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
       if (report.cleanup !== undefined) heard(id, report.cleanup);
     });
   }
-  for (const table of cleanAll ? await listTables(world) : []) {
+  const tables = cleanAll ? await listTables(world, (table, fault) => failed({ table, shard: 0 }, fault)) : [];
+  for (const table of tables) {
     if (table.state === "deleting") {
       await attempt({ table: table.name, shard: 0 }, async () => {
         await finishDeletion(world, table, signal);

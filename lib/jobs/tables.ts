@@ -63,12 +63,27 @@ export async function findTable({ checkpoints }: ItemWorld, name: string): Promi
   return item && parseTable(item);
 }
 
-/** All tables by name, those that are being deleted included. */
-export async function listTables({ checkpoints }: ItemWorld): Promise<readonly Table[]> {
+/**
+ * All tables by name, those that are being deleted included.
+ * @param onFault is told of a table whose item cannot be read, which is then passed over. By default the fault is thrown
+ */
+export async function listTables({ checkpoints }: ItemWorld, onFault?: OnTableFault): Promise<readonly Table[]> {
   const tables: Table[] = [];
   for await (const page of pages<string, ItemPage<string>>((after) => checkpoints.query({ partition: TABLES_PARTITION, ...after })))
-    tables.push(...page.items.map(parseTable));
+    tables.push(...page.items.flatMap((item) => readableTable(item, onFault)));
   return tables;
+}
+
+type OnTableFault = (name: string, fault: TidemarkError) => void;
+
+function readableTable(item: Item, onFault: OnTableFault | undefined): readonly Table[] {
+  try {
+    return [parseTable(item)];
+  } catch (error) {
+    if (onFault === undefined || !isTidemarkError(error)) throw error;
+    onFault(item.key.sort, error);
+    return [];
+  }
 }
 
 export async function updateTable(world: ItemWorld, name: string, policy: Partial<TablePolicy>): Promise<Table> {

@@ -7,7 +7,7 @@ import { planHandler } from "../../functions/handlers/plan.ts";
 import { snapshotHandler } from "../../functions/handlers/snapshot.ts";
 import type { Message } from "../../functions/runtime/queue.ts";
 import { readControl } from "../../lib/checkpoint/control.ts";
-import { tailAttributes, tailItem } from "../../lib/checkpoint/items.ts";
+import { tableItem, tailAttributes, tailItem } from "../../lib/checkpoint/items.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { ASK_AGAIN_AFTER_MS, CAPTURE_TURNS_MAX } from "../../lib/model/limits.ts";
 import type { World } from "../../lib/ports/world.ts";
@@ -128,6 +128,17 @@ describe("the planner", () => {
     expect(captures.sent).toEqual([PLAYERS]);
     expect(output.metrics()).toContainEqual(expect.objectContaining({ table: "players", SnapshotsFailed: 1 }));
     expect(output.logs()).toContainEqual(expect.objectContaining({ message: "a shard cannot be planned", shard: "players/1" }));
+  });
+
+  test("asks for the captures of other tables where a table's item cannot be read", async () => {
+    const world = await worldWithTable(DUE);
+    await createTable(world, { ...DUE, name: "broken" });
+    for (const table of ["players", "broken"]) await appendEach(world, [[put("a", 1)]], { table, shard: 0 });
+    await world.checkpoints.write([{ item: tableItem("broken"), when: [], set: { shards: "many" } }]);
+    const { plan, captures } = functions(world);
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
+    expect(captures.sent).toEqual([PLAYERS]);
+    expect(output.metrics()).toContainEqual(expect.objectContaining({ table: "broken", SnapshotsFailed: 1 }));
   });
 
   test("takes nothing but its schedule's event", async () => {

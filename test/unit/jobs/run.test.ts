@@ -131,6 +131,20 @@ test("a tail that cannot be read keeps no other shard from being captured, and i
   expect(report.failures).toEqual([{ id: { table: "players", shard: 1 }, error: expect.stringContaining("shard#players/1 tail") }]);
 });
 
+test("a table whose item cannot be read keeps no other one from being captured and cleaned, nor what a third one left, and is told", async () => {
+  const world = await worldWithTable(eager);
+  await createTable(world, { name: "broken" });
+  for (const table of ["players", "broken"]) await appendEach(world, [[put("a", 1)]], { table, shard: 0 });
+  await world.objects.createIfAbsent("gone/0/00112233aabbccdd/redo/0000000000000001.redo", Buffer.from("x"));
+  await world.checkpoints.write([{ item: tableItem("broken"), when: [], set: { shards: "many" } }]);
+  const { captured, cleaned, failures } = await runRound(world, { cleanAll: true });
+  expect(captured.map(({ id: { table } }) => table)).toEqual(["players"]);
+  expect(cleaned.map(({ id: { table } }) => table)).toEqual(["players", "gone"]);
+  expect(new Set(failures.map(({ id: { table }, error }) => `${table}: ${error}`))).toEqual(
+    new Set(['broken: the item tables broken is damaged: its attribute shards is "many"']),
+  );
+});
+
 test("what fails in a round is warned of by its shard", async () => {
   const world = await worldWithTable(eager);
   await appendEach(world, [[put("a", 1)]]);
@@ -334,7 +348,8 @@ test("a table whose state cannot be read is not deleted but told", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
   await world.checkpoints.write([{ item: tableItem("players"), when: [], put: { ...tableAttributes(await getTable(world, "players")), state: "lvie" } }]);
-  await expect(runRound(world, { cleanAll: true })).rejects.toMatchObject({ kind: "repair", code: "damaged-item" });
+  const told = { id: { table: "players", shard: 0 }, error: expect.stringContaining("tables players is damaged") };
+  expect((await runRound(world, { cleanAll: true })).failures).toEqual([told, told]);
   expect(keysOf(world).length).toBe(1);
 });
 
