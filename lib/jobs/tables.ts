@@ -43,6 +43,16 @@ export async function getTable(world: ItemWorld, name: string): Promise<Table> {
 }
 
 /**
+ * For who has read shards of a table as it was found before: asked behind them, what was read is all of that very table. Another one
+ * of its name may have other shards, and what they hold would be missed.
+ * @throws {TidemarkError} `call` "unknown-table"; `retry` "sealed"
+ */
+export async function checkSame(world: ItemWorld, { name, createdAtMs }: Table): Promise<void> {
+  if ((await getTable(world, name)).createdAtMs === createdAtMs) return;
+  throw new TidemarkError("retry", "sealed", `table ${name} was deleted, and another one made under its name: open it again`);
+}
+
+/**
  * The table and those of its shards that `TABLE` or `TABLE/SHARD` names.
  * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
  */
