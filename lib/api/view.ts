@@ -1,5 +1,6 @@
 // A recovered state as a program reads it: all shards of a table, at one moment.
 
+import { checkSame } from "../jobs/tables.ts";
 import { utf8 } from "../model/bytes.ts";
 import { callError } from "../model/errors.ts";
 import { type Index, toIndex } from "../model/position.ts";
@@ -35,7 +36,7 @@ export interface TableView<Value> {
 /**
  * Brings the table's state back.
  * @throws {TidemarkError} `call` "out-of-range" for a moment that is no longer kept, or an index beyond the tail;
- * `repair` where damage leaves no way to it.
+ * `repair` where damage leaves no way to it; `call` "unknown-table" or `retry` "sealed" where the table that was opened is no more.
  */
 export async function recover<Value>({ world, settings, codec }: OpenTable<Value>, { at }: RecoverOptions = {}): Promise<TableView<Value>> {
   if (typeof at === "number" && settings.shards > 1) {
@@ -51,6 +52,7 @@ export async function recover<Value>({ world, settings, codec }: OpenTable<Value
       const id = { table: settings.name, shard };
       shards.push(await recoverShard(world, { id, codec: codec.kind, pinned: true, ...(bound && { at: bound }) }));
     }
+    await checkSame(world, settings);
   } catch (error) {
     await close();
     throw error;

@@ -6,7 +6,7 @@ import { messageOf } from "../model/errors.ts";
 import { CLEANUP_TASK_SHARDS_MAX } from "../model/limits.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
-import { type CleanupReport, cleanupShard, cleanupStrays } from "./cleanup.ts";
+import { type CleanupReport, cleanupShard, cleanupStrays, undeletedOf } from "./cleanup.ts";
 import { cleanupAfter } from "./snapshot.ts";
 import { findTable, finishDeletion, listTables } from "./tables.ts";
 
@@ -25,9 +25,12 @@ export interface CleanupTaskReport {
   readonly failures: readonly { readonly task: CleanupTask; readonly error: unknown }[];
 }
 
+/** A table whose item cannot be read gets one task, which fails in its turn, and keeps no other from being cleaned. */
 export async function planPass(world: World): Promise<readonly CleanupTask[]> {
-  const tables = await listTables(world);
-  return [...tables.flatMap((table) => (table.state === "deleting" ? [{ kind: "deletion", table: table.name } as const] : tasksOf(table))), { kind: "strays" }];
+  const unreadable: CleanupTask[] = [];
+  const tables = await listTables(world, (table) => unreadable.push({ kind: "shards", table, from: 0, to: 1 }));
+  const tasks = tables.flatMap((table) => (table.state === "deleting" ? [{ kind: "deletion", table: table.name } as const] : tasksOf(table)));
+  return [...tasks, ...unreadable, { kind: "strays" }];
 }
 
 function tasksOf({ name, shards }: { readonly name: string; readonly shards: number }): readonly CleanupTask[] {
@@ -41,7 +44,9 @@ export async function runCleanupTask(world: World, task: CleanupTask, signal: Ab
     case "after": {
       const id = { table: task.table, shard: task.shard };
       const report = await cleanupAfter(world, id);
-      return { cleaned: report === undefined ? [] : [{ id, report }], failures: [] };
+      const cleaned = report === undefined ? [] : [{ id, report }];
+      refuseUndeleted(cleaned);
+      return { cleaned, failures: [] };
     }
     case "shards":
       return cleanShards(world, task, signal);
@@ -52,6 +57,7 @@ export async function runCleanupTask(world: World, task: CleanupTask, signal: Ab
     }
     case "strays": {
       const cleaned = await cleanupStrays(world, signal);
+      refuseUndeleted(cleaned);
       return { cleaned, failures: [], ...(signal.aborted && cleaned.length > 0 && { rest: task }) };
     }
   }
@@ -67,7 +73,9 @@ async function cleanShards(world: World, task: Extract<CleanupTask, { kind: "sha
     if (signal.aborted && shard > task.from) return { cleaned, failures, rest: { ...task, from: shard } };
     const id = { table: task.table, shard };
     try {
-      cleaned.push({ id, report: await cleanupShard(world, { id, policy }) });
+      const done = { id, report: await cleanupShard(world, { id, policy }) };
+      cleaned.push(done);
+      refuseUndeleted([done]);
     } catch (error) {
       // Alone, a shard's failure is the task's.
       if (task.to - task.from === 1) throw error;
@@ -76,4 +84,12 @@ async function cleanShards(world: World, task: Extract<CleanupTask, { kind: "sha
     }
   }
   return { cleaned, failures };
+}
+
+/** @throws {TidemarkError} `retry` "undeleted-objects" */
+function refuseUndeleted(cleaned: CleanupTaskReport["cleaned"]): void {
+  for (const { id, report } of cleaned) {
+    const fault = undeletedOf(id, report);
+    if (fault !== undefined) throw fault;
+  }
 }

@@ -1,15 +1,16 @@
 // Cleans a shard, and looks after what other runs may have lost: a tail that was never published, a table that was
 // deleted half-way, objects of tables that are no more.
 
+import { tableItem } from "../checkpoint/items.ts";
 import type { DoomedObject } from "../cleanup/plan.ts";
 import { listObjects, listUploads, sweep, type SweepOutcome } from "../cleanup/sweep.ts";
+import { TidemarkError } from "../model/errors.ts";
 import { incarnationPrefix, isTableName, parseObjectName, type ShardId, shardName } from "../model/names.ts";
 import type { Index } from "../model/position.ts";
 import { POLICY_DEFAULTS, type TablePolicy } from "../model/table.ts";
 import { pages } from "../ports/pages.ts";
 import type { World } from "../ports/world.ts";
 import { findTail, publishCaptured, publishTail, readTail } from "../redo-log/tail.ts";
-import { findTable } from "./tables.ts";
 
 export interface CleanupReport {
   readonly kind: SweepOutcome["kind"];
@@ -47,6 +48,13 @@ export async function cleanupShard(world: World, request: CleanupRequest): Promi
   };
 }
 
+/** Objects that the store would not delete, as a fault of their shard: the next run tries again, but what is denied stays so until somebody hears of it. */
+export function undeletedOf(id: ShardId, { failed }: Pick<CleanupReport, "failed">): TidemarkError | undefined {
+  if (failed.length === 0) return undefined;
+  const [{ key, reason }] = failed;
+  return new TidemarkError("retry", "undeleted-objects", `${failed.length} objects of ${shardName(id)} were not deleted, first ${key}: ${reason}`);
+}
+
 /**
  * A writer that was killed before it published leaves mutations that the planner cannot see; the listing shows them. A
  * capture that was killed before it published leaves a shard that looks as if it had mutations waiting.
@@ -79,7 +87,7 @@ async function mendTail(world: World, id: ShardId, { control, listing }: SweepOu
 export async function cleanupStrays(world: World, signal?: AbortSignal): Promise<readonly { readonly id: ShardId; readonly report: CleanupReport }[]> {
   const reports: { id: ShardId; report: CleanupReport }[] = [];
   for (const table of await storedTables(world)) {
-    if ((await findTable(world, table)) !== undefined) continue;
+    if ((await world.checkpoints.get(tableItem(table))) !== undefined) continue;
     const keys = [...(await listObjects(world.objects, `${table}/`)), ...(await listUploads(world.objects, `${table}/`))];
     const shards = new Map(keys.flatMap(({ key }) => shardOfKey(key) ?? []).map((id) => [shardName(id), id]));
     for (const id of shards.values()) {

@@ -21,20 +21,21 @@ export interface PlannedShard {
   readonly qualification: Qualification;
 }
 
-/** Is told of a shard whose tail cannot be read. */
+/** Is told of a shard whose tail cannot be read, or by its first shard of a table whose item cannot. */
 export type OnFault = (id: ShardId, fault: TidemarkError) => void;
 
 /**
  * Every dirty shard of a live table, or of the one that is named, with its qualification. Those of a table come together, in byte order of their names.
- * @param onFault then the shard is passed over: its tail keeps no other from being captured. By default the fault is thrown
+ * @param onFault then the shard, or the table, is passed over: it keeps no other from being captured. By default the fault is thrown
  */
 export async function* plan(
   world: ItemWorld,
   { table: only, onFault }: { readonly table?: string; readonly onFault?: OnFault } = {},
 ): AsyncGenerator<PlannedShard> {
+  const onTableFault = onFault && ((name: string, fault: TidemarkError): void => onFault({ table: name, shard: 0 }, fault));
   let tables: ReadonlyMap<string, Table> | undefined;
   for await (const { keys } of pages<ItemKey, KeyPage>((after) => world.checkpoints.queryDirty({ value: DIRTY, ...after }))) {
-    if (keys.length > 0) tables ??= new Map((await listTables(world)).map((table) => [table.name, table]));
+    if (keys.length > 0) tables ??= new Map((await listTables(world, onTableFault)).map((table) => [table.name, table]));
     const wanted = keys.flatMap((key) => {
       const table = tables?.get(shardOfItem(key).table);
       return table?.state === "live" && (only === undefined || only === table.name) ? [{ key, table }] : [];

@@ -7,7 +7,7 @@ import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
 import { type Entry, recover, type ShardView } from "../recovery/recover.ts";
 import type { Bound } from "../redo-log/replay.ts";
-import { getShards, getTable } from "./tables.ts";
+import { checkSame, getShards, getTable } from "./tables.ts";
 
 export interface RecoverTableRequest {
   readonly table: string;
@@ -21,7 +21,10 @@ export interface TableRecovery {
   readonly table: Table;
   /** Shards that are recovered. */
   readonly shardCount: number;
-  /** Each shard's state, shard by shard; it is read, and held, until the next is asked for. */
+  /**
+   * Each shard's state, shard by shard; it is read, and held, until the next is asked for. Ends with a fault where the table was deleted
+   * meanwhile: what came before may be of several tables.
+   */
   shards(): AsyncGenerator<{ readonly id: ShardId; readonly view: ShardView }>;
 }
 
@@ -47,6 +50,7 @@ export async function recoverTable(world: World, request: RecoverTableRequest): 
           await view.close();
         }
       }
+      await checkSame(world, table);
     },
   };
 }

@@ -4,7 +4,7 @@
 import { isTidemarkError, messageOf } from "../model/errors.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { World } from "../ports/world.ts";
-import { type CleanupReport, cleanupShard, cleanupStrays } from "./cleanup.ts";
+import { type CleanupReport, cleanupShard, cleanupStrays, undeletedOf } from "./cleanup.ts";
 import { plan } from "./plan.ts";
 import { type SnapshotReport, snapshotShard } from "./snapshot.ts";
 import { finishDeletion, listTables, shardsOf } from "./tables.ts";
@@ -39,16 +39,23 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
       failed(id, error);
     }
   };
+  const heard = (id: ShardId, report: CleanupReport): void => {
+    const fault = undeletedOf(id, report);
+    if (fault !== undefined) failed(id, fault);
+  };
   let dirty = 0;
   for await (const { id, qualification } of plan(world, { onFault: failed })) {
     dirty += 1;
     if (signal?.aborted) break;
     if (qualification.kind !== "qualifies") continue;
     await attempt(id, async () => {
-      captured.push({ id, report: await snapshotShard(world, { id, ...(signal && { signal }) }) });
+      const report = await snapshotShard(world, { id, ...(signal && { signal }) });
+      captured.push({ id, report });
+      if (report.cleanup !== undefined) heard(id, report.cleanup);
     });
   }
-  for (const table of cleanAll ? await listTables(world) : []) {
+  const tables = cleanAll ? await listTables(world, (table, fault) => failed({ table, shard: 0 }, fault)) : [];
+  for (const table of tables) {
     if (table.state === "deleting") {
       await attempt({ table: table.name, shard: 0 }, async () => {
         await finishDeletion(world, table, signal);
@@ -58,11 +65,16 @@ export async function runRound(world: World, { cleanAll = false, signal }: Round
     for (const id of shardsOf(table)) {
       if (signal?.aborted) break;
       await attempt(id, async () => {
-        cleaned.push({ id, report: await cleanupShard(world, { id, policy: table }) });
+        const report = await cleanupShard(world, { id, policy: table });
+        cleaned.push({ id, report });
+        heard(id, report);
       });
     }
   }
-  if (cleanAll) cleaned.push(...(await cleanupStrays(world, signal)));
+  for (const stray of cleanAll ? await cleanupStrays(world, signal) : []) {
+    cleaned.push(stray);
+    heard(stray.id, stray.report);
+  }
   return { dirty, captured, cleaned, failures };
 }
 

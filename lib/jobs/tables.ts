@@ -1,14 +1,14 @@
 // Tables: made, listed, changed, deleted. A table is one item; its shards open when they are first written.
 
 import { queryAll } from "../checkpoint/control.ts";
-import { controlItem, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
+import { controlItem, HISTORY_SORT, parseHistoryRow, parseTable, tableAttributes, tableItem, TABLES_PARTITION } from "../checkpoint/items.ts";
 import { pairStore } from "../checkpoint/pairing.ts";
-import { callError, TidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { checkTableName, quarantineKey, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
-import type { ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
+import type { Condition, Item, ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { ItemWorld, StoreWorld, World } from "../ports/world.ts";
 import { listObjects, sweep } from "../cleanup/sweep.ts";
@@ -43,6 +43,16 @@ export async function getTable(world: ItemWorld, name: string): Promise<Table> {
 }
 
 /**
+ * For who has read shards of a table as it was found before: asked behind them, what was read is all of that very table. Another one
+ * of its name may have other shards, and what they hold would be missed.
+ * @throws {TidemarkError} `call` "unknown-table"; `retry` "sealed"
+ */
+export async function checkSame(world: ItemWorld, { name, createdAtMs }: Table): Promise<void> {
+  if ((await getTable(world, name)).createdAtMs === createdAtMs) return;
+  throw new TidemarkError("retry", "sealed", `table ${name} was deleted, and another one made under its name: open it again`);
+}
+
+/**
  * The table and those of its shards that `TABLE` or `TABLE/SHARD` names.
  * @throws {TidemarkError} `call` "unknown-table", "unknown-shard"
  */
@@ -63,12 +73,27 @@ export async function findTable({ checkpoints }: ItemWorld, name: string): Promi
   return item && parseTable(item);
 }
 
-/** All tables by name, those that are being deleted included. */
-export async function listTables({ checkpoints }: ItemWorld): Promise<readonly Table[]> {
+/**
+ * All tables by name, those that are being deleted included.
+ * @param onFault is told of a table whose item cannot be read, which is then passed over. By default the fault is thrown
+ */
+export async function listTables({ checkpoints }: ItemWorld, onFault?: OnTableFault): Promise<readonly Table[]> {
   const tables: Table[] = [];
   for await (const page of pages<string, ItemPage<string>>((after) => checkpoints.query({ partition: TABLES_PARTITION, ...after })))
-    tables.push(...page.items.map(parseTable));
+    tables.push(...page.items.flatMap((item) => readableTable(item, onFault)));
   return tables;
+}
+
+type OnTableFault = (name: string, fault: TidemarkError) => void;
+
+function readableTable(item: Item, onFault: OnTableFault | undefined): readonly Table[] {
+  try {
+    return [parseTable(item)];
+  } catch (error) {
+    if (onFault === undefined || !isTidemarkError(error)) throw error;
+    onFault(item.key.sort, error);
+    return [];
+  }
 }
 
 export async function updateTable(world: ItemWorld, name: string, policy: Partial<TablePolicy>): Promise<Table> {
@@ -87,24 +112,30 @@ export async function updateTable(world: ItemWorld, name: string, policy: Partia
 export async function deleteTable(world: World, name: string): Promise<void> {
   const table = await findTable(world, name);
   if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are`);
-  // Of this very table: a request that comes late must not take one that was made anew under the name.
-  const isThis = { kind: "eq", attribute: "createdAtMs", value: table.createdAtMs } as const;
-  await world.checkpoints.write([{ item: tableItem(name), when: [isThis], set: { state: "deleting" } }]);
+  // A request that comes late must not take one that was made anew under the name.
+  await world.checkpoints.write([{ item: tableItem(name), when: [isThis(table)], set: { state: "deleting" } }]);
   await finishDeletion(world, table);
 }
 
 /**
  * Deletes what is left of a table that is being deleted. Every write is conditional on that: a run that stalled must not
- * touch a table that was made anew under the name. False where the signal stopped it; each run gets at least one shard
- * further.
+ * touch a table that was made anew under the name, not even one that is being deleted in its turn: of that it may not know
+ * every shard. False where the signal stopped it; each run gets at least one shard further.
  */
 export async function finishDeletion(world: World, table: Table, signal?: AbortSignal): Promise<boolean> {
   for (const id of shardsOf(table)) if ((await deleteShard(world, table, id)) && signal?.aborted === true) return false;
-  await world.checkpoints.write([{ item: tableItem(table.name), when: [BEING_DELETED], delete: true }]);
+  await world.checkpoints.write([{ item: tableItem(table.name), when: beingDeleted(table), delete: true }]);
   return true;
 }
 
-const BEING_DELETED = { kind: "eq", attribute: "state", value: "deleting" } as const;
+/** This very table, and no other of its name. */
+function beingDeleted(table: Table): readonly Condition[] {
+  return [isThis(table), { kind: "eq", attribute: "state", value: "deleting" }];
+}
+
+function isThis({ createdAtMs }: Table): Condition {
+  return { kind: "eq", attribute: "createdAtMs", value: createdAtMs };
+}
 
 export function shardsOf({ name, shards }: Table): readonly ShardId[] {
   return Array.from({ length: shards }, (_, shard) => ({ table: name, shard }));
@@ -114,6 +145,7 @@ export function shardsOf({ name, shards }: Table): readonly ShardId[] {
 async function deleteShard(world: World, table: Table, id: ShardId): Promise<boolean> {
   if ((await queryAll(world.checkpoints, id, "")).length === 0) return false;
   if (!(await deleteOf(world, table, [controlItem(id)]))) return false;
+  await deleteOf(world, table, await unreadableRows(world, id));
   const swept = await sweep(world, { id, policy: table });
   if (swept.kind === "cleaned" && swept.failed.length > 0) {
     const { key, reason } = swept.failed[0];
@@ -132,6 +164,21 @@ async function deleteShard(world: World, table: Table, id: ShardId): Promise<boo
   return true;
 }
 
+/** Rows that would keep the table for ever, as nobody can mend them any more: what they name goes like all of a life that has ended. */
+async function unreadableRows({ checkpoints }: World, id: ShardId): Promise<readonly ItemKey[]> {
+  return (await queryAll(checkpoints, id, HISTORY_SORT)).filter((item) => !isReadable(item)).map(({ key }) => key);
+}
+
+function isReadable(row: Item): boolean {
+  try {
+    parseHistoryRow(row);
+    return true;
+  } catch (error) {
+    if (isTidemarkError(error) && error.kind === "repair") return false;
+    throw error;
+  }
+}
+
 /** Copies of damaged objects are the table's like the rest; before the last items, so that who is killed here comes again. */
 async function deleteQuarantine({ objects }: World, id: ShardId): Promise<void> {
   const prefix = `${quarantineKey(shardName(id))}/`;
@@ -142,9 +189,9 @@ async function deleteQuarantine({ objects }: World, id: ShardId): Promise<void> 
   }
 }
 
-/** Deletes items of a table that is being deleted; false if it no longer is. */
+/** Deletes items of a table that is being deleted; false if it no longer is, or is another one by now. */
 async function deleteOf({ checkpoints }: World, table: Table, items: readonly ItemKey[]): Promise<boolean> {
-  const check: ItemChange = { item: tableItem(table.name), when: [BEING_DELETED], check: true };
+  const check: ItemChange = { item: tableItem(table.name), when: beingDeleted(table), check: true };
   for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX - 1)) {
     const written = await checkpoints.write([check, ...some.map((item) => ({ item, when: [], delete: true as const }))]);
     if (written.kind === "refused") return false;

@@ -61,7 +61,7 @@ export async function mendItems(deps: MendDeps, id: ShardId, { dryRun }: { reado
       unreadable.push({ object: itemName(item), what: `it cannot be made anew: ${put.message}` });
       continue;
     }
-    if (!dryRun) await write(deps, id, { item, when, put });
+    if (!dryRun) await write(deps, { id, incarnation: control.incarnation }, { item, when, put });
     rebuilt.push(itemName(item));
   }
   if (!dryRun && rebuilt.includes(itemName(tailItem(id)))) await findAndPublish(deps, id);
@@ -208,9 +208,11 @@ function indexIn(key: string | undefined): Index {
   return name.kind === "snapshot" ? name.index : toIndex(0);
 }
 
-async function write(deps: MendDeps, id: ShardId, change: ItemChange): Promise<void> {
+/** In the life that it was made for: beside the control item of another one it would be damage itself, of a shard that is sound. */
+async function write(deps: MendDeps, { id, incarnation }: Life, change: ItemChange): Promise<void> {
   const control = await readControl(deps.checkpoints, id);
-  const written = control && (await writeControl(deps, { id, from: control, to: control, also: [change] }));
+  const isOfLife = control !== undefined && control.incarnation === incarnation;
+  const written = isOfLife ? await writeControl(deps, { id, from: control, to: control, also: [change] }) : undefined;
   if (written?.kind !== "written") throw contended(id);
 }
 

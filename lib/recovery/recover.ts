@@ -160,9 +160,10 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     passedOver.push(...state.passedOver.filter((one) => !passedOver.some((known) => known.key === one.key)));
   }
 
-  /** Whether damage leaves no way to what was the newest state, while there is a snapshot of a newer one by now: cleanup went by it. */
+  /** Whether no way is left to what was the newest state, while there is a snapshot of a newer one by now: cleanup went by it, or by all ways but a damaged one. */
   async function isPassed(fault: unknown): Promise<boolean> {
-    if (!isTidemarkError(fault) || fault.kind !== "repair" || at.index !== undefined || at.timeMs !== undefined) return false;
+    const isLost = isTidemarkError(fault) && (fault.kind === "repair" || fault.code === "out-of-range");
+    if (!isLost || at.index !== undefined || at.timeMs !== undefined) return false;
     const control = await readControl(deps.checkpoints, request.id);
     return (control?.checkpoint?.index ?? 0) > index;
   }

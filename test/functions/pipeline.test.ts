@@ -7,7 +7,7 @@ import { planHandler } from "../../functions/handlers/plan.ts";
 import { snapshotHandler } from "../../functions/handlers/snapshot.ts";
 import type { Message } from "../../functions/runtime/queue.ts";
 import { readControl } from "../../lib/checkpoint/control.ts";
-import { tailAttributes, tailItem } from "../../lib/checkpoint/items.ts";
+import { tableItem, tailAttributes, tailItem } from "../../lib/checkpoint/items.ts";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { ASK_AGAIN_AFTER_MS, CAPTURE_TURNS_MAX } from "../../lib/model/limits.ts";
 import type { World } from "../../lib/ports/world.ts";
@@ -128,6 +128,17 @@ describe("the planner", () => {
     expect(captures.sent).toEqual([PLAYERS]);
     expect(output.metrics()).toContainEqual(expect.objectContaining({ table: "players", SnapshotsFailed: 1 }));
     expect(output.logs()).toContainEqual(expect.objectContaining({ message: "a shard cannot be planned", shard: "players/1" }));
+  });
+
+  test("asks for the captures of other tables where a table's item cannot be read", async () => {
+    const world = await worldWithTable(DUE);
+    await createTable(world, { ...DUE, name: "broken" });
+    for (const table of ["players", "broken"]) await appendEach(world, [[put("a", 1)]], { table, shard: 0 });
+    await world.checkpoints.write([{ item: tableItem("broken"), when: [], set: { shards: "many" } }]);
+    const { plan, captures } = functions(world);
+    expect(await plan()).toEqual({ dirty: 1, due: 1, asked: 1, held: 0 });
+    expect(captures.sent).toEqual([PLAYERS]);
+    expect(output.metrics()).toContainEqual(expect.objectContaining({ table: "broken", SnapshotsFailed: 1 }));
   });
 
   test("takes nothing but its schedule's event", async () => {
@@ -261,6 +272,21 @@ describe("a pass of cleanup", () => {
     expect(await cleanup(cleanups.sent[0].body, { delivery: 5 })).toEqual(DONE);
     expect(deadLetters.letters).toMatchObject([{ code: "no-answer" }]);
     expect(output.metrics().map(({ CleanupsFailed }) => CleanupsFailed)).toEqual([1, 1, 1]);
+  });
+
+  test("counts a shard as failed whose objects would not go, and tells the first of them", async () => {
+    const world = await worldWithTable({ ...DUE, shards: 2 });
+    const left = "players/0/00112233aabbccdd/redo/0000000000000001.redo";
+    await world.objects.createIfAbsent(left, Buffer.from("x"));
+    await world.objects.createIfAbsent(left.replace("players", "gone"), Buffer.from("x"));
+    const denied = withObjects(world, () => ({ deleteMany: async (keys) => ({ failed: keys.map((key) => ({ key, reason: "AccessDenied" })) }) }));
+    const { cleanup, cleanups, deadLetters } = functions(denied);
+    expect(await cleanup({ kind: "shards", table: "players", from: 0, to: 2 })).toEqual(DONE);
+    expect(cleanups.sent.map(({ body }) => body)).toEqual([{ kind: "shards", table: "players", from: 0, to: 1 }]);
+    for (const body of [cleanups.sent[0].body, { kind: "after", table: "players", shard: 0 }, { kind: "strays" }]) expect(await cleanup(body)).toEqual(AGAIN);
+    expect(await cleanup(cleanups.sent[0].body, { delivery: 5 })).toEqual(DONE);
+    expect(deadLetters.letters).toMatchObject([{ code: "undeleted-objects", message: expect.stringContaining(`${left}: AccessDenied`) }]);
+    expect(output.metrics().flatMap(({ CleanupsFailed }) => CleanupsFailed ?? [])).toEqual([1, 1, 1, 1, 1]);
   });
 
   test("ends with the strays", async () => {

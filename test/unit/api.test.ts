@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { manualClock } from "../../lib/adapters/memory/clock.ts";
+import { createTable, deleteTable } from "../../lib/jobs/tables.ts";
 import { bytes, json, openTable, recover, runRound, type Store, TidemarkError } from "../../lib/index.ts";
 import { local } from "../../lib/local.ts";
 import { memory } from "../../lib/memory.ts";
@@ -28,6 +29,23 @@ async function all<Item>(items: AsyncIterable<Item>): Promise<readonly Item[]> {
   for await (const item of items) list.push(item);
   return list;
 }
+
+describe("who holds a table that was deleted", () => {
+  test("reads no other one that was made under its name: of that it would miss the shards that it does not know", async () => {
+    const store = memory();
+    await using players = await openTable({ name: "players", codec: json<number>(), store, create: {} });
+    await deleteTable(players.world, "players");
+    await expect(recover(players)).rejects.toMatchObject({ kind: "call", code: "unknown-table" });
+    const later = { ...players.world, clock: { ...players.world.clock, now: () => players.settings.createdAtMs + 1 } };
+    await createTable(later, { name: "players", shards: 16 });
+    await using again = await openTable({ name: "players", codec: json<number>(), store });
+    await using writer = again.writer();
+    for (const key of ["ada", "bob", "eve"]) await writer.put(key, 1);
+    await expect(recover(players)).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+    await using view = await recover(again);
+    expect((await all(view.entries())).map(({ key }) => key).sort()).toEqual(["ada", "bob", "eve"]);
+  });
+});
 
 describe.each([
   ["in memory", async () => memory()],

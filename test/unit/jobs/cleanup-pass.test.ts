@@ -27,6 +27,16 @@ test("the tasks of a pass have every shard once, and none more than fits a call"
   );
 });
 
+test("a table whose item cannot be read has a task of its own in a pass, and fails alone", async () => {
+  const world = await worldWithTable();
+  await createTable(world, { name: "other" });
+  await world.checkpoints.write([{ item: tableItem("players"), when: [], set: { shards: "many" } }]);
+  const [other, players, strays] = await planPass(world);
+  expect([other, players, strays]).toMatchObject([{ kind: "shards", table: "other" }, { kind: "shards", table: "players" }, { kind: "strays" }]);
+  await expect(runCleanupTask(world, players, LONG)).rejects.toMatchObject({ kind: "repair", object: "tables players" });
+  for (const task of [other, strays]) expect((await runCleanupTask(world, task, LONG)).failures).toEqual([]);
+});
+
 /** Carries out a task and all that it leaves, each with time for `steps` looks at the signal. */
 async function runAll(world: World, first: CleanupTask, steps: number): Promise<number> {
   const waiting = [first];

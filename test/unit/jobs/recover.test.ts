@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { readHistory } from "../../../lib/checkpoint/control.ts";
 import { getEntry, recoverTable, type RecoverTableRequest } from "../../../lib/jobs/recover.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { shardOf } from "../../../lib/model/table.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
@@ -78,4 +79,17 @@ test("what is no key, and what is no table, is the caller's to correct", async (
   await expect(getEntry(world, { table: "players", key: "" })).rejects.toMatchObject({ kind: "call", code: "empty-key" });
   await expect(getEntry(world, { table: "players", key: "\ud800" })).rejects.toMatchObject({ code: "ill-formed-text" });
   await expect(getEntry(world, { table: "nobody", key: "a" })).rejects.toMatchObject({ code: "unknown-table" });
+});
+
+test("a recovery during which the table is deleted, and made again, ends with a fault", async () => {
+  const world = await twoShards();
+  const { shards } = await recoverTable(world, { table: "players" });
+  const read = async (): Promise<void> => {
+    for await (const { id: of } of shards()) {
+      if (of.shard > 0) continue;
+      await deleteTable(world, "players");
+      await createTable(world, { name: "players", shards: 3 });
+    }
+  };
+  await expect(read()).rejects.toMatchObject({ kind: "retry", code: "sealed" });
 });

@@ -131,6 +131,20 @@ test("a tail that cannot be read keeps no other shard from being captured, and i
   expect(report.failures).toEqual([{ id: { table: "players", shard: 1 }, error: expect.stringContaining("shard#players/1 tail") }]);
 });
 
+test("a table whose item cannot be read keeps no other one from being captured and cleaned, nor what a third one left, and is told", async () => {
+  const world = await worldWithTable(eager);
+  await createTable(world, { name: "broken" });
+  for (const table of ["players", "broken"]) await appendEach(world, [[put("a", 1)]], { table, shard: 0 });
+  await world.objects.createIfAbsent("gone/0/00112233aabbccdd/redo/0000000000000001.redo", Buffer.from("x"));
+  await world.checkpoints.write([{ item: tableItem("broken"), when: [], set: { shards: "many" } }]);
+  const { captured, cleaned, failures } = await runRound(world, { cleanAll: true });
+  expect(captured.map(({ id: { table } }) => table)).toEqual(["players"]);
+  expect(cleaned.map(({ id: { table } }) => table)).toEqual(["players", "gone"]);
+  expect(new Set(failures.map(({ id: { table }, error }) => `${table}: ${error}`))).toEqual(
+    new Set(['broken: the item tables broken is damaged: its attribute shards is "many"']),
+  );
+});
+
 test("what fails in a round is warned of by its shard", async () => {
   const world = await worldWithTable(eager);
   await appendEach(world, [[put("a", 1)]]);
@@ -279,6 +293,18 @@ test("a deletion that stopped half-way is finished by the next round that cleans
   expect([keysOf(world).length, itemsOf(world)]).toEqual([0, []]);
 });
 
+test("a round tells of objects that would not go: behind a capture, of a shard at rest, and of a table that is no more", async () => {
+  const world = await worldWithTable({ ...eager, shards: 2 });
+  await appendEach(world, [[put("a", 1)]]);
+  const left = ["players/0", "players/1", "gone/3"].map((shard) => `${shard}/00112233aabbccdd/redo/0000000000000001.redo`);
+  for (const key of left) await world.objects.createIfAbsent(key, Buffer.from("x"));
+  const denied = withObjects(world, () => ({ deleteMany: async (keys) => ({ failed: keys.map((key) => ({ key, reason: "denied" })) }) }));
+  const { captured, failures } = await runRound(denied, { cleanAll: true });
+  expect(captured.length).toBe(1);
+  expect(failures.map(({ id: { table, shard } }) => `${table}/${shard}`)).toEqual(["players/0", "players/0", "players/1", "gone/3"]);
+  expect(failures[2].error).toBe(`1 objects of players/1 were not deleted, first ${left[1]}: denied`);
+});
+
 test("objects that would not go keep the table until they do", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
@@ -322,7 +348,8 @@ test("a table whose state cannot be read is not deleted but told", async () => {
   const world = await worldWithTable();
   await appendEach(world, [[put("a", 1)]]);
   await world.checkpoints.write([{ item: tableItem("players"), when: [], put: { ...tableAttributes(await getTable(world, "players")), state: "lvie" } }]);
-  await expect(runRound(world, { cleanAll: true })).rejects.toMatchObject({ kind: "repair", code: "damaged-item" });
+  const told = { id: { table: "players", shard: 0 }, error: expect.stringContaining("tables players is damaged") };
+  expect((await runRound(world, { cleanAll: true })).failures).toEqual([told, told]);
   expect(keysOf(world).length).toBe(1);
 });
 

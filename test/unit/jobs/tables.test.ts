@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
-import { tableItem } from "../../../lib/checkpoint/items.ts";
+import { readHistory } from "../../../lib/checkpoint/control.ts";
+import { historyItem, tableItem } from "../../../lib/checkpoint/items.ts";
 import { quarantineKey, shardName } from "../../../lib/model/names.ts";
-import { createTable, deleteTable, getTable, listTables, updateTable } from "../../../lib/jobs/tables.ts";
+import { snapshotShard } from "../../../lib/jobs/snapshot.ts";
+import { createTable, deleteTable, finishDeletion, getTable, listTables, updateTable } from "../../../lib/jobs/tables.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
-import { appendEach, id, keysOf, put, withObjects, memoryWorld, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
+import { appendEach, id, itemsOf, keysOf, put, withObjects, memoryWorld, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
 
 test("a table is made with the defaults, and read back as it was made", async () => {
   const world = memoryWorld();
@@ -60,6 +62,42 @@ test("a deletion that is asked for, and comes late, leaves a table alone that wa
   }));
   await deleteTable(passed, "players").catch(() => undefined);
   expect(await getTable(world, "players")).toMatchObject({ state: "live", createdAtMs: START_MS + 1 });
+});
+
+test("a deletion that stalled takes no part in that of a table that was made anew with more shards", async () => {
+  const world = await worldWithTable();
+  const stale = await getTable(world, "players");
+  await deleteTable(world, "players");
+  await createTable({ ...world, clock: { ...world.clock, now: () => START_MS + 1 } }, { name: "players", shards: 2 });
+  for (const shard of [0, 1]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
+  const overtaken = withObjects(world, (objects) => ({
+    async deleteMany(keys) {
+      await finishDeletion(world, { ...stale, state: "deleting" });
+      return objects.deleteMany(keys);
+    },
+  }));
+  await deleteTable(overtaken, "players");
+  expect([await listTables(world), keysOf(world), itemsOf(world)]).toEqual([[], [], []]);
+});
+
+test("a table is deleted with a history row that nobody can read, and what the row stands for goes too", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await snapshotShard(world, { id });
+  const [row] = await readHistory(world.checkpoints, id);
+  await world.checkpoints.write([{ item: historyItem(id, row), when: [], set: { rows: "many" } }]);
+  await deleteTable(world, "players");
+  expect([await listTables(world), keysOf(world), itemsOf(world)]).toEqual([[], [], []]);
+});
+
+test("a history row of a newer program keeps the table that is deleted by an older one", async () => {
+  const world = await worldWithTable();
+  await appendEach(world, [[put("a", 1)]]);
+  await snapshotShard(world, { id });
+  const [row] = await readHistory(world.checkpoints, id);
+  await world.checkpoints.write([{ item: historyItem(id, row), when: [], set: { formatVersion: 2 } }]);
+  await expect(deleteTable(world, "players")).rejects.toMatchObject({ kind: "call", code: "newer-format" });
+  expect((await listTables(world)).map(({ state }) => state)).toEqual(["deleting"]);
 });
 
 test("a change of nothing, and one of a table that is deleted meanwhile, is the caller's to correct", async () => {

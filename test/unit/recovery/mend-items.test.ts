@@ -4,6 +4,7 @@ import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, historyItem, tailItem } from "../../../lib/checkpoint/items.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
+import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { type ItemsMended, mendItems } from "../../../lib/recovery/mend-items.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { copyOf, type MemoryWorld, smallShard, type SmallShard } from "../../damage/shard.ts";
@@ -246,4 +247,24 @@ test("a store that does not answer is no damage", async () => {
   await loseSize();
   const fault = noAnswer();
   await expect(mend(meanwhile(async () => Promise.reject(fault)))).rejects.toBe(fault);
+});
+
+test("what was made for a life that has ended meanwhile is not put beside the next one, and the shard goes on", async () => {
+  const plain = await worldWithTable();
+  await appendEach(plain, [[putKey("a", 1)]]);
+  await plain.checkpoints.write([{ item: tailItem(plainId), when: [], set: { capturedNext: "none" } }]);
+  let isPassed = false;
+  const passed = withCheckpoints(plain, (checkpoints) => ({
+    async get(key) {
+      const found = await checkpoints.get(key);
+      if (isPassed || key.sort !== "tail") return found;
+      isPassed = true;
+      await deleteTable(plain, plainId.table);
+      await createTable(plain, { name: plainId.table });
+      await appendEach(plain, [[putKey("b", 1)]]);
+      return found;
+    },
+  }));
+  await expect(mendItems(passed, plainId, { dryRun: false })).rejects.toMatchObject({ kind: "retry", code: "contended" });
+  expect(await mendItems(plain, plainId, { dryRun: false })).toEqual(NOTHING);
 });

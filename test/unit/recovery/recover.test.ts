@@ -3,7 +3,7 @@ import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
 import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
-import { PIN_TTL_MS } from "../../../lib/model/limits.ts";
+import { FOLD_BYTES_MAX, PIN_TTL_MS } from "../../../lib/model/limits.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { recover, type RecoverRequest } from "../../../lib/recovery/recover.ts";
@@ -239,6 +239,24 @@ test("who reads what was the newest state, and finds it damaged and the way arou
   await expect(contentOf(newest)).rejects.toMatchObject({ kind: "retry", code: "expired-state" });
   await expect(contentOf(asked)).rejects.toMatchObject({ kind: "repair", object: key });
   expect(await contentOf(await recover(world, request))).toEqual([...STATES[7], "e=1@8"]);
+});
+
+test("who reads what was the newest state, and has been passed by cleanup altogether, asked for nothing that is no longer kept", async () => {
+  const world = await worldWithTable();
+  // More than memory folds at once: of the last key's the log is read again.
+  const large = "x".repeat(FOLD_BYTES_MAX / 4);
+  await appendEach(
+    world,
+    ["a", "b", "c", "d", "e"].map((key) => [put(key, large.slice(key.length + 2))]),
+  );
+  const [newest, asked] = [await recover(world, request), await recover(world, at(5))];
+  for (let number = 0; number < 3; number++) {
+    await appendEach(world, [[put("f", number)]]);
+    await capture(world, { id, codec: "json" });
+  }
+  await sweep(world, { id, policy: POLICY_DEFAULTS });
+  await expect(newest.get(Buffer.from("e"))).rejects.toMatchObject({ kind: "retry", code: "expired-state" });
+  await expect(asked.get(Buffer.from("e"))).rejects.toMatchObject({ kind: "call", code: "out-of-range" });
 });
 
 test("damage of the only snapshot, met while it is read, stays damage", async () => {
