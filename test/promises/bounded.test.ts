@@ -46,12 +46,13 @@ async function peaksOf(line: Line, megabytes: number): Promise<Readonly<Record<s
     await peak(["init"]);
     await peak(["table", "create", "t"]);
     const append = await peak(["append", "t"], linesOf(line, megabytes * MB));
+    const recoverByLog = await peak(["recover", "t"]);
     const capture = await peak(["snapshot", "t"]);
     await peak(["append", "t"], linesOf(line, CHANGED_MB * MB));
     const recover = await peak(["recover", "t"]);
     const captureOfChanges = await peak(["snapshot", "t"]);
     const verify = await peak(["verify", "t"]);
-    return { append, capture, recover, "capture of changes": captureOfChanges, verify };
+    return { append, "recover by the log": recoverByLog, capture, recover, "capture of changes": captureOfChanges, verify };
   } finally {
     await place.remove();
   }
