@@ -107,7 +107,8 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
   const parsed = parseMeta(kept);
   const plan = selectShards(parsed, job.selection ?? {}, range);
-  const results = await readShards(world, job, { plan, generation, range, head, keep: () => gathering.keep() });
+  const { startedAtMs } = gathering;
+  const results = await readShards(world, job, { plan, generation, startedAtMs, range, head, keep: () => gathering.keep() });
   if (results === "stopped") return { kind: "aborted", generation };
   const failed = results.filter((result) => result.kind === "failed");
   if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
@@ -122,7 +123,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
     isFull: job.full === true,
     job: job.job,
     server: addressInWords(client.address),
-    startedAtMs: gathering.startedAtMs,
+    startedAtMs,
     finishedAtMs: world.clock.now(),
     selection: job.selection ?? {},
     ...(range && { range }),

@@ -37,6 +37,8 @@ export interface ReadingJob extends Life {
 export interface ReadingPlan {
   readonly plan: readonly PlacedShard[];
   readonly generation: number;
+  /** When the job began: what was noted before is read again. */
+  readonly startedAtMs: number;
   readonly range: Range | undefined;
   /** The state before. */
   readonly head: Backup;
@@ -60,8 +62,8 @@ export type ShardResult =
  * @throws {TidemarkError} `retry` "lost-lease"
  */
 export async function readShards(world: World, job: ReadingJob, about: ReadingPlan): Promise<readonly ShardResult[] | "stopped"> {
-  const { plan, generation, range, head } = about;
-  const notes = await readNotes(world, job.id, { generation, job: job.job, prefix: job.prefix });
+  const { plan, generation, startedAtMs, range, head } = about;
+  const notes = await readNotes(world, job.id, { generation, job: job.job, startedAtMs, prefix: job.prefix });
   const results: ShardResult[] = [];
   const waiting = [...plan];
   const stop = new AbortController();
