@@ -1,7 +1,9 @@
 // `tidemark influxdb serve` and clients that send what they should not, or stop: a refusal without effect, never a wrong success
 // (docs/compared.md, I1, I33, I34).
 
+import { once } from "node:events";
 import { connect } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { addressInWords } from "../../lib/sources/influxdb/connection.ts";
@@ -105,6 +107,26 @@ describe("tidemark influxdb serve", () => {
     expect([...backup.shards.keys()]).toEqual([1, 10, parseIdMap(ids).get(12)]);
   });
 
+  test("waits for its own store as long as that takes, and for a client that says nothing no longer than it may", async () => {
+    const slow: FailureWorld = {
+      ...world,
+      objects: {
+        ...world.objects,
+        async getRange(key, range) {
+          if (key.includes(SECOND)) await pause(500);
+          return world.objects.getRange(key, range);
+        },
+      },
+    };
+    await using patient = await servedBy(slow, { silentMs: 250 });
+    const copy = failureWorld();
+    await generationOf(backup(copy, patient.address));
+    expect(await contentOf(copy, 1)).toEqual(CONTENT);
+    const [host, port] = patient.address.split(":");
+    const silent = connect({ host, port: Number(port) });
+    await once(silent.resume(), "close");
+  });
+
   test("answers a backup of a backup, as its own server would, and nothing where its store is damaged: never a part", async () => {
     const copy = failureWorld();
     await generationOf(backup(copy, addressInWords(serving.address)));
@@ -122,6 +144,11 @@ describe("tidemark influxdb serve", () => {
     expect(await contentOf(other, 1)).toEqual({ [`10/${FIRST}`]: "ten" });
   });
 });
+
+async function servedBy(world: FailureWorld, about: { readonly silentMs: number }): Promise<AsyncDisposable & { readonly address: string }> {
+  const served = await serve(world, { name: NAME, listen: { host: "127.0.0.1", port: 0 }, ...about });
+  return { address: addressInWords(served.address), [Symbol.asyncDispose]: () => served.close() };
+}
 
 /** The key of the one attachment with that in its name. */
 function keyOf({ objects }: FailureWorld, name: string): string {
