@@ -10,7 +10,7 @@ import type { InfluxClient } from "./client.ts";
 import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import type { Backup, ShardRecord } from "./records.ts";
+import { type Backup, recordOf, type ShardRecord } from "./records.ts";
 import { isInside } from "./select.ts";
 
 /** Shards that are read at a time. */
@@ -90,7 +90,7 @@ export async function readShards(world: World, job: ReadingJob, about: ReadingPl
         placed,
         generation,
         range: range !== undefined && !isInside(placed, range) ? range : undefined,
-        before: head.shards.get(placed.shard),
+        before: recordOf(head, placed),
         notes,
         onBytes: goOn,
       });
