@@ -142,6 +142,44 @@ describe("a backup that is killed", () => {
   });
 });
 
+describe("what a job has noted as read", () => {
+  /** A server, a generation of it, and a run under a name that was stopped once its shard was read. */
+  async function stoppedRun() {
+    const server = await startModelServer([modelShard(1, { [FIRST]: "one" })]);
+    const world = failureWorld();
+    await backup(world, server.address);
+    const stopped = new AbortController();
+    const stopping = { ...world, telemetry: { report: () => stopped.abort() } };
+    expect(await backup(stopping, server.address, { job: "nightly", signal: stopped.signal })).toEqual({ kind: "aborted", generation: 2 });
+    const written = { bytes: Buffer.from("two"), modifiedMs: T0_MS + 60_000 };
+    return { server, world, write: () => server.shards.get(1)?.files.set(SECOND, written) };
+  }
+  const WHOLE = { [`1/${FIRST}`]: "one", [`1/${SECOND}`]: "two" };
+
+  test("counts for its own run alone: the next under its name reads all anew, also where the one before had nothing to write", async () => {
+    const { server, world, write } = await stoppedRun();
+    await using _ = server;
+    expect((await backup(world, server.address, { job: "nightly" })).kind).toBe("ignored");
+    write();
+    world.clock.skip(1);
+    await generationOf(backup(world, server.address, { job: "nightly" }));
+    expect(await contentOf(world, 2)).toEqual(WHOLE);
+    await expectAtRest(world);
+  });
+
+  test("does not count once another was at it: the run that begins then has all that was there before it began", async () => {
+    const { server, world, write } = await stoppedRun();
+    await using _ = server;
+    server.spoil = ({ type }) => (type === SHARD_BACKUP ? Buffer.alloc(1_000) : undefined);
+    await expect(backup(world, server.address)).rejects.toMatchObject({ kind: "retry" });
+    server.spoil = () => undefined;
+    write();
+    await generationOf(backup(world, server.address, { job: "nightly" }));
+    expect(await contentOf(world, 2)).toEqual(WHOLE);
+    await expectAtRest(world);
+  });
+});
+
 describe("cleanup", () => {
   test("that runs in the middle of a backup, at any call of a store, takes nothing of it", async () => {
     await using server = await startModelServer([modelShard(1, { [FIRST]: "one", [SECOND]: "two" }), modelShard(2, { [FIRST]: "other" })]);

@@ -7,7 +7,7 @@ import { createServer as createHttpServer } from "node:http";
 import { describe, expect, test } from "vitest";
 import { exitOfError, EXIT } from "../../cli/exit-codes.ts";
 import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
-import { backup, clientOf, contentOf, expectAtRest, failureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
+import { backup, clientOf, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
 import { startProxy } from "./double.ts";
 import { archive, modelShard, startModelServer } from "./model-server.ts";
 
@@ -76,6 +76,39 @@ describe("a shard that is not there any more", () => {
     await using server = await startModelServer(shards());
     server.unopened.add(2);
     expect(await generationOf(backup(world, server.address))).toMatchObject({ outcome: "complete", shards: 1 });
+  });
+});
+
+describe("a server that was set up anew, and counts its shards from 1 again", () => {
+  const inDatabase = (shard: number, database: string, content: string) => modelShard(shard, { [FIRST]: content }, { database });
+  const placesIn = async (world: FailureWorld) => {
+    const opened = await openBackup(world, NAME);
+    await opened.close();
+    return [...opened.shards.values()].map(({ shard, database }) => `${database}/${shard}`);
+  };
+
+  test.for([
+    ["is not read", false],
+    ["fails", true],
+  ] as const)("has none of the shards before: not where one of it has the id of one, and %s", async ([, isRead]) => {
+    const world = failureWorld();
+    await using before = await startModelServer([inDatabase(1, "db", "one"), inDatabase(2, "db", "two")]);
+    await backup(world, before.address);
+    await using anew = await startModelServer([inDatabase(1, isRead ? "other" : "_internal", "own"), inDatabase(2, "db", "two"), inDatabase(3, "db", "one")]);
+    anew.spoil = ({ type, json }) => (type === SHARD_BACKUP && json.ShardID === 1 ? Buffer.alloc(0) : undefined);
+    await generationOf(backup(world, anew.address, { skipErrors: isRead }));
+    expect(await placesIn(world)).toEqual(["db/2", "db/3"]);
+    await expectAtRest(world);
+  });
+
+  test("has a shard in its own place, also where the files are those of the shard that had its id", async () => {
+    const world = failureWorld();
+    await using before = await startModelServer([inDatabase(1, "db", "one")]);
+    await backup(world, before.address);
+    await using anew = await startModelServer([inDatabase(1, "renamed", "one")]);
+    await generationOf(backup(world, anew.address));
+    expect(await placesIn(world)).toEqual(["renamed/1"]);
+    await expectAtRest(world);
   });
 });
 

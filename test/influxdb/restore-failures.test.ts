@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { exportBackup } from "../../lib/sources/influxdb/export.ts";
@@ -165,6 +165,20 @@ function playFailures(): void {
     expect(await answers(target, "source")).toEqual(original);
   });
 
+  test("a shard that had expired before the backup is none that the restore lacks, or goes on by", async () => {
+    await using expiring = await startInfluxd({ settings: { retention: { enabled: true, "check-interval": "500ms" } } });
+    await expiring.query('CREATE DATABASE "source" WITH DURATION INF SHARD DURATION 1d NAME "policy"');
+    await expiring.write("source", ["m v=1i 1704067200000000000", `m v=2i ${BigInt(Date.now()) * 1_000_000n}`]);
+    await expiring.query('ALTER RETENTION POLICY "policy" ON "source" DURATION 7d');
+    const groups = async () => (await clientOf(expiring.snapshotter).metastore()).parsed.databases.flatMap(({ policies }) => policies[0].groups);
+    await vi.waitFor(async () => expect((await groups()).filter(({ isDeleted }) => isDeleted)).toHaveLength(1), { timeout: 20_000 });
+    const world = failureWorld();
+    expect(await generationOf(backup(world, expiring.snapshotter, { selection: { database: "source" } }))).toMatchObject({ shards: 1 });
+    const { databases } = await restore(world, { name: NAME, client: clientOf(target.snapshotter), database: "source", newDatabase: "expired" });
+    expect(databases[0]).toMatchObject({ shards: [{ found: false }], empty: [] });
+    expect(await answers(target, "expired")).toEqual(await answers(expiring, "source"));
+  });
+
   test("another generation's restore, and one that has ended, is not gone on with", async () => {
     const { world, newDatabase } = await prepared();
     await behind(
@@ -241,6 +255,30 @@ function playFailures(): void {
       await target.query(`DROP DATABASE "${newDatabase}"`);
     }
     expect([...codes].filter((code) => code !== "refused")).toEqual([]);
+    if (/^1\.[5-7]\./.test(await influxdVersion())) expect([...codes]).toEqual(["refused"]);
+  });
+
+  test("a database without shards is there behind its restore, or the server refused it: its answer is the same", async () => {
+    await target.query('CREATE DATABASE "bare" WITH DURATION 3d NAME "policy"');
+    // With these it is more than a server reads at a time.
+    for (let at = 0; at < 40; at++) await target.query(`CREATE RETENTION POLICY "another policy ${at}" ON "bare" DURATION 2d REPLICATION 1`);
+    const bare = await answers(target, "bare");
+    const codes = new Set<string>();
+    for (const part of [1, 1.5, 1.95]) {
+      const { world, newDatabase } = await prepared();
+      await behind(
+        ({ type, nthOfType, json }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "split", bytes: placeIn(json, part) } : undefined),
+        async (address) => {
+          const about = { client: clientOf(address), database: "bare" };
+          const outcome = await bringBack(world, newDatabase, about).catch((error: unknown) => error);
+          if (isTidemarkError(outcome)) {
+            codes.add(outcome.code);
+            expect((await bringBack(world, newDatabase, about)).databases).toMatchObject([{ newDatabase, shards: [], empty: [] }]);
+          }
+          expect((await answers(target, newDatabase)).policies).toEqual(bare.policies);
+        },
+      );
+    }
     if (/^1\.[5-7]\./.test(await influxdVersion())) expect([...codes]).toEqual(["refused"]);
   });
 

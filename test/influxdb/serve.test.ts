@@ -1,9 +1,16 @@
 // `tidemark influxdb serve` and clients that send what they should not, or stop: a refusal without effect, never a wrong success
 // (docs/compared.md, I1, I33, I34).
 
+import { once } from "node:events";
 import { connect } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { addressInWords } from "../../lib/sources/influxdb/connection.ts";
+import { parseMeta } from "../../lib/sources/influxdb/meta.ts";
+import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
+import { readMetastore } from "../../lib/sources/influxdb/restore.ts";
+import { parseIdMap } from "../../lib/sources/influxdb/wire.ts";
 import { serve, type Serving } from "../../lib/sources/influxdb/serve.ts";
 import { backup, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
 import { archive, type ArchiveEntry, modelShard, type ModelServer, startModelServer } from "./model-server.ts";
@@ -78,6 +85,48 @@ describe("tidemark influxdb serve", () => {
     await expectAtRest(world);
   });
 
+  test("numbers what it takes in anew, deleted shards too: a server deletes every shard that has the id of a deleted one", async () => {
+    const group = (shard: number, deletedAtNs: number) => {
+      const fields = new BinaryWriter().tag(1, WireType.Varint).uint64(shard).tag(2, WireType.Varint).int64(0).tag(3, WireType.Varint).int64(1);
+      if (deletedAtNs > 0) fields.tag(4, WireType.Varint).int64(deletedAtNs);
+      return fields.tag(5, WireType.LengthDelimited).bytes(new BinaryWriter().tag(1, WireType.Varint).uint64(shard).finish()).finish();
+    };
+    const policy = new BinaryWriter().tag(1, WireType.LengthDelimited).string("policy");
+    for (const one of [group(1, 5), group(2, 5), group(12, 0)]) policy.tag(5, WireType.LengthDelimited).bytes(one);
+    const database = new BinaryWriter().tag(1, WireType.LengthDelimited).string("from").tag(3, WireType.LengthDelimited).bytes(policy.finish());
+    const meta = new BinaryWriter().tag(5, WireType.LengthDelimited).bytes(database.finish()).finish();
+    const ids = await exchange(addressInWords(serving.address), Buffer.concat([request(METASTORE_UPDATE, { UploadSize: meta.length }), meta]));
+    expect(parseIdMap(ids).get(12)).toBeGreaterThan(10);
+    const backup = await openBackup(world, NAME);
+    const { databases } = parseMeta(await readMetastore(backup));
+    await backup.close();
+    const groups = databases.flatMap(({ policies }) => policies.flatMap((one) => one.groups));
+    expect(groups.filter(({ isDeleted }) => isDeleted)).toHaveLength(2);
+    expect(new Set(groups.map(({ id }) => id)).size).toBe(5);
+    expect(new Set(groups.flatMap(({ shards }) => shards)).size).toBe(5);
+    expect([...backup.shards.keys()]).toEqual([1, 10, parseIdMap(ids).get(12)]);
+  });
+
+  test("waits for its own store as long as that takes, and for a client that says nothing no longer than it may", async () => {
+    const slow: FailureWorld = {
+      ...world,
+      objects: {
+        ...world.objects,
+        async getRange(key, range) {
+          if (key.includes(SECOND)) await pause(500);
+          return world.objects.getRange(key, range);
+        },
+      },
+    };
+    await using patient = await servedBy(slow, { silentMs: 250 });
+    const copy = failureWorld();
+    await generationOf(backup(copy, patient.address));
+    expect(await contentOf(copy, 1)).toEqual(CONTENT);
+    const [host, port] = patient.address.split(":");
+    const silent = connect({ host, port: Number(port) });
+    await once(silent.resume(), "close");
+  });
+
   test("answers a backup of a backup, as its own server would, and nothing where its store is damaged: never a part", async () => {
     const copy = failureWorld();
     await generationOf(backup(copy, addressInWords(serving.address)));
@@ -95,6 +144,11 @@ describe("tidemark influxdb serve", () => {
     expect(await contentOf(other, 1)).toEqual({ [`10/${FIRST}`]: "ten" });
   });
 });
+
+async function servedBy(world: FailureWorld, about: { readonly silentMs: number }): Promise<AsyncDisposable & { readonly address: string }> {
+  const served = await serve(world, { name: NAME, listen: { host: "127.0.0.1", port: 0 }, ...about });
+  return { address: addressInWords(served.address), [Symbol.asyncDispose]: () => served.close() };
+}
 
 /** The key of the one attachment with that in its name. */
 function keyOf({ objects }: FailureWorld, name: string): string {

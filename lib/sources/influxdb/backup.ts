@@ -17,10 +17,10 @@ import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { beginGathering, endGathering, type Gathering } from "./gathering.ts";
-import { parseMeta, shardsOf, withoutUsers } from "./meta.ts";
+import { parseMeta, type PlacedShard, shardsOf, withoutUsers } from "./meta.ts";
 import { checkSource, idOf } from "./open-backup.ts";
 import { readShards, type ShardResult } from "./read-shards.ts";
-import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord } from "./records.ts";
+import { type Backup, digestOf, type GenerationRecord, type MetastoreRecord, recordOf, type ShardRecord } from "./records.ts";
 import { checkSelection, type Range, selectShards, type Selection, wholeRange } from "./select.ts";
 import { storeMetastore } from "./store.ts";
 
@@ -107,13 +107,14 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
   const kept = job.withoutUsers === true ? withoutUsers(meta) : meta;
   const parsed = parseMeta(kept);
   const plan = selectShards(parsed, job.selection ?? {}, range);
-  const results = await readShards(world, job, { plan, generation, range, head, keep: () => gathering.keep() });
+  const { startedAtMs } = gathering;
+  const results = await readShards(world, job, { plan, generation, startedAtMs, range, head, keep: () => gathering.keep() });
   if (results === "stopped") return { kind: "aborted", generation };
   const failed = results.filter((result) => result.kind === "failed");
   if (failed.length > 0 && (job.skipErrors !== true || failed.length === plan.length)) throw failed[0].error;
 
   const metastore = await metastoreOf(world, job, { kept, generation, before: job.full === true ? undefined : head.metastore });
-  const next = stateAfter(head, { results, metastore, shardsOfServer: new Set(shardsOf(parsed).map(({ shard }) => shard)) });
+  const next = stateAfter(head, { results, metastore, ofServer: shardsOf(parsed) });
   if (job.full !== true && failed.length === 0 && digestOf(next) === digestOf(head) && head.generations.size > 0) {
     return { kind: "ignored", generation: generation - 1, shards: plan.length };
   }
@@ -122,7 +123,7 @@ async function gather(world: World, job: Job, gathering: Gathering): Promise<Bac
     isFull: job.full === true,
     job: job.job,
     server: addressInWords(client.address),
-    startedAtMs: gathering.startedAtMs,
+    startedAtMs,
     finishedAtMs: world.clock.now(),
     selection: job.selection ?? {},
     ...(range && { range }),
@@ -153,9 +154,13 @@ async function metastoreOf(
 /** The state with what was read. Shards that the server's metastore has no more are no part of it; earlier generations keep them. */
 function stateAfter(
   head: Backup,
-  about: { readonly results: readonly ShardResult[]; readonly metastore: MetastoreRecord; readonly shardsOfServer: ReadonlySet<number> },
+  about: { readonly results: readonly ShardResult[]; readonly metastore: MetastoreRecord; readonly ofServer: readonly PlacedShard[] },
 ): Backup {
-  const shards = new Map([...head.shards].filter(([shard]) => about.shardsOfServer.has(shard)));
+  const shards = new Map<number, ShardRecord>();
+  for (const placed of about.ofServer) {
+    const record = recordOf(head, placed);
+    if (record !== undefined) shards.set(record.shard, record);
+  }
   for (const result of about.results) {
     if (result.kind === "read") shards.set(result.record.shard, result.record);
     if (result.kind === "dropped") shards.delete(result.shard);

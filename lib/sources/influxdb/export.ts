@@ -97,7 +97,7 @@ async function writePortable(world: World, { backup, directory, signal }: Writin
     const folder = `${database}/${policy}/${shard}`;
     const fileName = `${stamp}.s${shard}.tar.gz`;
     await pipeline(
-      Readable.from(shardArchive(folder, prepared)),
+      streamOf(shardArchive(folder, prepared)),
       createGzip({ level: 1 }),
       createWriteStream(join(directory, fileName), { mode: 0o600 }),
       aborting(signal),
@@ -124,12 +124,21 @@ async function writeData(world: World, { backup, directory, signal }: Writing): 
     const prepared = await prepareFiles(backup, record, { tombstones: "kept" });
     for (const file of prepared) {
       const path = join(folder, file.name);
-      await pipeline(Readable.from(file.chunks()), createWriteStream(path), aborting(signal));
+      await pipeline(streamOf(file.chunks()), createWriteStream(path), aborting(signal));
       await utimes(path, file.modifiedS, file.modifiedS);
     }
     tally.add(record, prepared);
   }
   return tally.written();
+}
+
+/** A stream asks for the next piece before it is done with the one before, whose memory is freed by then: so each is copied. */
+function streamOf(pieces: AsyncIterable<Buffer>): Readable {
+  return Readable.from(copies(pieces));
+}
+
+async function* copies(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) yield Buffer.from(piece);
 }
 
 function aborting(signal: AbortSignal | undefined): { readonly signal?: AbortSignal } {

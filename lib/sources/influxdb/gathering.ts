@@ -77,12 +77,12 @@ function noted<Schema extends z.ZodType>(schema: Schema) {
 }
 
 const NOTED_FILE = z.object({ prefix: z.string(), shard: z.int().nonnegative(), file: noted(FILE_RECORD) });
-const NOTED_SHARD = z.object({ prefix: z.string(), job: z.string(), record: noted(SHARD_RECORD) });
+const NOTED_SHARD = z.object({ prefix: z.string(), job: z.string(), startedAtMs: z.int(), record: noted(SHARD_RECORD) });
 
 export interface Notes {
   /** Files that were stored for the generation, by any job. */
   filesOf(shard: number): readonly FileRecord[];
-  /** A shard that was read to its end by this very job. */
+  /** A shard that was read to its end by this very job, since it began. */
   shard(shard: number): ShardRecord | undefined;
   addFile(shard: number, file: FileRecord): Promise<void>;
   addShard(record: ShardRecord): Promise<void>;
@@ -90,13 +90,15 @@ export interface Notes {
 
 /**
  * What is noted of the generation, by its life's prefix: a job that outlives its table may still note what lies under another. A
- * note that cannot be read is as none: its work is done again.
+ * note that cannot be read is as none: its work is done again. A shard that was read before the job began, by one of the same name
+ * that had ended or was overtaken, lacks what came since.
  */
 export async function readNotes(
   { checkpoints }: ItemWorld,
   id: ShardId,
-  { generation, job, prefix }: { readonly generation: number; readonly job: string; readonly prefix: string },
+  about: { readonly generation: number; readonly job: string; readonly startedAtMs: number; readonly prefix: string },
 ): Promise<Notes> {
+  const { generation, job, startedAtMs, prefix } = about;
   const files = new Map<number, FileRecord[]>();
   const shards = new Map<number, ShardRecord>();
   for (const { key, attributes } of await queryAll(checkpoints, id, noteSort(generation))) {
@@ -105,7 +107,8 @@ export async function readNotes(
       if (noted.success && noted.data.prefix === prefix) files.set(noted.data.shard, [...(files.get(noted.data.shard) ?? []), noted.data.file]);
     } else {
       const noted = NOTED_SHARD.safeParse(attributes);
-      if (noted.success && noted.data.prefix === prefix && noted.data.job === job) shards.set(noted.data.record.shard, noted.data.record);
+      const isOurs = noted.success && noted.data.prefix === prefix && noted.data.job === job && noted.data.startedAtMs === startedAtMs;
+      if (isOurs) shards.set(noted.data.record.shard, noted.data.record);
     }
   }
   const put = async (name: string, attributes: Readonly<Record<string, string | number>>): Promise<void> => {
@@ -117,7 +120,7 @@ export async function readNotes(
     addFile: (shard, file) => put(`file/${shard}/${file.name}`, { shard, file: JSON.stringify(file) }),
     async addShard(record) {
       const text = JSON.stringify(record);
-      if (Buffer.byteLength(text) <= NOTE_BYTES_MAX) await put(`shard/${record.shard}`, { job, record: text });
+      if (Buffer.byteLength(text) <= NOTE_BYTES_MAX) await put(`shard/${record.shard}`, { job, startedAtMs, record: text });
     },
   };
 }

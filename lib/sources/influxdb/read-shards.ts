@@ -10,7 +10,7 @@ import type { InfluxClient } from "./client.ts";
 import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import type { Backup, ShardRecord } from "./records.ts";
+import { type Backup, recordOf, type ShardRecord } from "./records.ts";
 import { isInside } from "./select.ts";
 
 /** Shards that are read at a time. */
@@ -37,6 +37,8 @@ export interface ReadingJob extends Life {
 export interface ReadingPlan {
   readonly plan: readonly PlacedShard[];
   readonly generation: number;
+  /** When the job began: what was noted before is read again. */
+  readonly startedAtMs: number;
   readonly range: Range | undefined;
   /** The state before. */
   readonly head: Backup;
@@ -60,8 +62,8 @@ export type ShardResult =
  * @throws {TidemarkError} `retry` "lost-lease"
  */
 export async function readShards(world: World, job: ReadingJob, about: ReadingPlan): Promise<readonly ShardResult[] | "stopped"> {
-  const { plan, generation, range, head } = about;
-  const notes = await readNotes(world, job.id, { generation, job: job.job, prefix: job.prefix });
+  const { plan, generation, startedAtMs, range, head } = about;
+  const notes = await readNotes(world, job.id, { generation, job: job.job, startedAtMs, prefix: job.prefix });
   const results: ShardResult[] = [];
   const waiting = [...plan];
   const stop = new AbortController();
@@ -88,7 +90,7 @@ export async function readShards(world: World, job: ReadingJob, about: ReadingPl
         placed,
         generation,
         range: range !== undefined && !isInside(placed, range) ? range : undefined,
-        before: head.shards.get(placed.shard),
+        before: recordOf(head, placed),
         notes,
         onBytes: goOn,
       });

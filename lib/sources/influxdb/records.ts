@@ -9,6 +9,7 @@ import { VALUE_BYTES_MAX } from "../../model/limits.ts";
 import type { Mutation } from "../../model/mutation.ts";
 import { pad } from "../../model/names.ts";
 import type { Index } from "../../model/position.ts";
+import type { PlacedShard } from "./meta.ts";
 
 export const PRODUCER = "influxdb";
 
@@ -185,6 +186,13 @@ function put(key: string, record: object): Mutation {
 
 function remove(key: string): Mutation {
   return { kind: "delete", key: Buffer.from(key) };
+}
+
+/** The record of that very shard, and not of one with its id: a server that was set up anew counts its shards from 1 again. */
+export function recordOf({ shards }: Pick<Backup, "shards">, { shard, database, policy, startNs, endNs }: PlacedShard): ShardRecord | undefined {
+  const record = shards.get(shard);
+  if (record?.database !== database || record.policy !== policy) return undefined;
+  return record.startNs === String(startNs) && record.endNs === String(endNs) ? record : undefined;
 }
 
 /** Bytes and files of all shards. */

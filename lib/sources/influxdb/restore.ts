@@ -13,7 +13,7 @@ import type { World } from "../../ports/world.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
-import { INTERNAL, isFolderName, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
+import { type Database, INTERNAL, isFolderName, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
 import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
@@ -160,8 +160,7 @@ async function makeDatabase(
   newDatabase: string,
 ): Promise<{ readonly ids: ReadonlyMap<number, number>; readonly resumed: boolean }> {
   const { client, backup, database, policy = "", newPolicy = "" } = request;
-  const { parsed } = await client.metastore();
-  const there = parsed.databases.find(({ name }) => name === newDatabase);
+  const there = await databaseThere(client, newDatabase);
   const item = restoreItem(backup.id, placeDigest(request, newDatabase));
   if (there !== undefined) {
     const kept = KEPT.safeParse((await world.checkpoints.get(item))?.attributes);
@@ -180,10 +179,13 @@ async function makeDatabase(
     onlyDatabases(request.meta, (name) => name === database),
     (_, name) => policy === "" || name === policy,
   );
-  const ids = await client.updateMetastore(wanted, { database, newDatabase, policy, newPolicy });
-  const isEmpty = shardsOf(parseMeta(wanted)).length === 0;
-  if (ids.size === 0 && !isEmpty)
+  const given = await client.updateMetastore(wanted, { database, newDatabase, policy, newPolicy });
+  const placed = new Set(shardsOf(parseMeta(wanted)).map(({ shard }) => shard));
+  // For a database without shards it answers the same where it refuses.
+  if (given.size === 0 && (placed.size > 0 || (await databaseThere(client, newDatabase)) === undefined))
     throw new TidemarkError("retry", "refused", `the server refused to make the database ${JSON.stringify(newDatabase)}: its log tells why`);
+  // It numbers deleted shards too, and forgets them in time: the backup has none of them, and by them no restore could go on.
+  const ids = new Map([...given].filter(([shard]) => placed.has(shard)));
   const put = {
     formatVersion: 1,
     generation: backup.generation.generation,
@@ -194,6 +196,11 @@ async function makeDatabase(
   };
   await world.checkpoints.write([{ item, when: [], put }]);
   return { ids, resumed: false };
+}
+
+async function databaseThere(client: InfluxClient, newDatabase: string): Promise<Database | undefined> {
+  const { parsed } = await client.metastore();
+  return parsed.databases.find(({ name }) => name === newDatabase);
 }
 
 async function endRestore(world: World, request: DatabaseRequest, newDatabase: string): Promise<void> {

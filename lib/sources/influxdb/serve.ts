@@ -35,6 +35,8 @@ export interface ServeRequest {
   readonly listen: Address;
   /** Serves this generation, and takes nothing in. */
   readonly at?: GenerationAt;
+  /** How long a client may say nothing, or take nothing, in ms. */
+  readonly silentMs?: number;
   /** Told of each request once it has ended. */
   readonly onRequest?: (report: { readonly request: string; readonly bytes: number; readonly error?: string }) => void;
 }
@@ -118,16 +120,17 @@ interface Service extends ServeRequest {
 async function answer(world: World, service: Service, socket: Socket): Promise<void> {
   let what = "a request";
   let bytes = 0;
-  socket.setTimeout(SILENT_MS, () => socket.destroy());
+  const client: Client = { socket, silentMs: service.silentMs ?? SILENT_MS };
+  socket.on("timeout", () => socket.destroy());
   // Whoever writes or reads learns of it.
   socket.on("error", () => undefined);
   try {
-    const input = inputOf(socket);
+    const input = inputOf(client);
     const head = await readHead(input);
     what = head.kind;
     for await (const chunk of reply(world, service, { head, input })) {
       bytes += chunk.length;
-      await write(socket, chunk);
+      await write(client, chunk);
     }
     service.onRequest?.({ request: what, bytes });
   } catch (error) {
@@ -136,6 +139,7 @@ async function answer(world: World, service: Service, socket: Socket): Promise<v
     socket.end();
     // A client that has sent all it wanted may be gone; one that is not reads to the end.
     socket.resume();
+    socket.setTimeout(client.silentMs);
   }
 }
 
@@ -285,11 +289,31 @@ function refused(finding: string): TidemarkError {
   return callError("bad-request", `the request was refused: ${finding}`);
 }
 
-async function write(socket: Socket, bytes: Buffer): Promise<void> {
+interface Client {
+  readonly socket: Socket;
+  readonly silentMs: number;
+}
+
+/** What the client is waited for. What this side takes, until a large shard is written anew, is not its silence. */
+async function awaited<T>({ socket, silentMs }: Client, wait: () => Promise<T>): Promise<T> {
+  socket.setTimeout(silentMs);
+  try {
+    return await wait();
+  } finally {
+    socket.setTimeout(0);
+  }
+}
+
+async function write(client: Client, bytes: Buffer): Promise<void> {
+  const { socket } = client;
   if (socket.destroyed) throw new TidemarkError("retry", "broken-connection", "the client ended the connection");
-  await new Promise<void>((done, failed) => {
-    socket.write(bytes, (error) => (error == null ? done() : failed(error)));
-  });
+  await awaited(
+    client,
+    () =>
+      new Promise<void>((done, failed) => {
+        socket.write(bytes, (error) => (error == null ? done() : failed(error)));
+      }),
+  );
 }
 
 interface Input {
@@ -299,11 +323,12 @@ interface Input {
   rest(): AsyncGenerator<Buffer>;
 }
 
-function inputOf(socket: Socket): Input {
-  const chunks = (socket as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+function inputOf(client: Client): Input {
+  const chunks = (client.socket as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const nextChunk = () => awaited(client, () => chunks.next());
   let held: Buffer = Buffer.alloc(0);
   async function more(): Promise<void> {
-    const next = await chunks.next();
+    const next = await nextChunk();
     if (next.done === true) throw refused("it was cut off");
     held = Buffer.concat([held, next.value]);
   }
@@ -332,7 +357,7 @@ function inputOf(socket: Socket): Input {
     async *rest() {
       if (held.length > 0) yield held;
       for (;;) {
-        const next = await chunks.next();
+        const next = await nextChunk();
         if (next.done === true) return;
         yield next.value;
       }

@@ -134,9 +134,9 @@ function chosen(meta: Buffer, { database, policy }: Renaming): Buffer {
   return onlyPolicies(databases, (_, name) => policy === "" || name === policy);
 }
 
-/** New ids behind all that are known, in the order of the old ones. */
+/** New ids behind all that are known, in the order of the old ones. Deleted shards have some too: a server deletes whatever has the id of one. */
 function newIds(wanted: Metastore, known: Metastore): { readonly ids: ReadonlyMap<number, number>; readonly groupIds: ReadonlyMap<number, number> } {
-  const groups = wanted.databases.flatMap(({ policies }) => policies.flatMap((policy) => policy.groups)).filter(({ isDeleted }) => !isDeleted);
+  const groups = wanted.databases.flatMap(({ policies }) => policies.flatMap((policy) => policy.groups));
   const numbered = (olds: readonly number[], highest: number) => new Map([...olds].sort((a, b) => a - b).map((old, place) => [old, highest + 1 + place]));
   return {
     ids: numbered(

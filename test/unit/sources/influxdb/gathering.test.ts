@@ -11,7 +11,7 @@ function held(outcome: GatheringOutcome) {
 }
 
 const PREFIX = "players/0/00000000000000aa/";
-const about = (generation: number, job = "job", prefix = PREFIX) => ({ generation, job, prefix });
+const about = (generation: number, job = "job", { prefix = PREFIX, startedAtMs = START_MS } = {}) => ({ generation, job, startedAtMs, prefix });
 
 describe("gathering", () => {
   test("is one job's at a time; the other learns whose, and until when", async () => {
@@ -102,6 +102,13 @@ describe("notes", () => {
     expect([other.filesOf(7).length, other.shard(7)]).toEqual([2, undefined]);
   });
 
+  test("of shards are those of the job since it began, and of none of its name before", async () => {
+    const world = memoryWorld();
+    await (await readNotes(world, id, about(5, "a"))).addShard(record);
+    for (const startedAtMs of [START_MS - 1, START_MS + 1]) expect((await readNotes(world, id, about(5, "a", { startedAtMs }))).shard(7)).toBeUndefined();
+    expect((await readNotes(world, id, about(5, "a"))).shard(7)).toEqual(record);
+  });
+
   test("of another generation are none of this one", async () => {
     const world = memoryWorld();
     const notes = await readNotes(world, id, about(5));
@@ -115,7 +122,7 @@ describe("notes", () => {
 
   test("of another life of the table are none of this one: its attachments lie elsewhere", async () => {
     const world = memoryWorld();
-    const old = await readNotes(world, id, about(5, "a", "players/0/00000000000000bb/"));
+    const old = await readNotes(world, id, about(5, "a", { prefix: "players/0/00000000000000bb/" }));
     await old.addFile(7, file);
     await old.addShard(record);
     const now = await readNotes(world, id, about(5, "a"));
