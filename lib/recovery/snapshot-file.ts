@@ -7,7 +7,7 @@ import type { ShardId } from "../model/names.ts";
 import { ORIGIN, type Position, toIndex } from "../model/position.ts";
 import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { Base } from "../snapshot/choose.ts";
-import { openDraft } from "../snapshot/draft.ts";
+import { carryOver, openDraft } from "../snapshot/draft.ts";
 import { SNAPSHOT_SIZES } from "../snapshot/sizes.ts";
 import { NO_BASE, splice } from "../snapshot/splice.ts";
 import type { ShardState } from "../snapshot/state.ts";
@@ -29,7 +29,7 @@ export async function* snapshotFile(state: ShardState, request: SnapshotFileRequ
     }
     assert(snapshot !== undefined, "what is carried over has a base");
     const { from, to } = piece;
-    draft.carry(snapshot.groups.slice(from, to), await snapshot.pagesOf(from, to), from);
+    await carryOver(draft, snapshot, piece);
     yield* draft.takeHead();
     yield* snapshot.bytesOfGroups(from, to);
   }

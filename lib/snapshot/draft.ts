@@ -65,11 +65,22 @@ export async function openDraft(progress: Progress | undefined, base: Snapshot |
 
   for (const done of progress?.done ?? []) {
     if (done.kind === "fresh") assembly.restore(done.placed);
-    else if (base !== undefined) draft.carry(base.groups.slice(done.from, done.to), await base.pagesOf(done.from, done.to), done.from);
+    else if (base !== undefined) await carryOver(draft, base, done);
   }
   if (assembly.groups.length > 0) draft.takeHead();
   unnoted = [];
   return draft;
+}
+
+/** Row groups of the base whose page indexes are read together: those of a whole snapshot would fill the memory. */
+const CARRIED_TOGETHER = 64;
+
+/** Places the base's row groups `from` (included) to `to` (excluded). */
+export async function carryOver(draft: Draft, base: Snapshot, { from, to }: { readonly from: number; readonly to: number }): Promise<void> {
+  for (let at = from; at < to; at += CARRIED_TOGETHER) {
+    const end = Math.min(to, at + CARRIED_TOGETHER);
+    draft.carry(base.groups.slice(at, end), await base.pagesOf(at, end), at);
+  }
 }
 
 /** Row groups of the base that follow one another are one entry. */

@@ -12,7 +12,7 @@ import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
-import { type Draft, openDraft, placedBytes } from "./draft.ts";
+import { carryOver, type Draft, openDraft, placedBytes } from "./draft.ts";
 import type { EncodedSnapshot } from "./parquet/encode.ts";
 import { type Progress, startBehind, type StoredPart } from "./progress.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
@@ -130,10 +130,7 @@ export async function sendPieces(
 
   async function sendCarried(from: number, to: number): Promise<UploadStop | undefined> {
     assert(snapshot !== undefined, "what is carried over has a base");
-    for (let at = from; at < to; at += CARRIED_TOGETHER) {
-      const end = Math.min(to, at + CARRIED_TOGETHER);
-      draft.carry(snapshot.groups.slice(at, end), await snapshot.pagesOf(at, end), at);
-    }
+    await carryOver(draft, snapshot, { from, to });
     const head = Buffer.concat(draft.takeHead());
     // The magic lies in front of the base's first row group as well.
     const isFirst = from === 0 && head.length > 0;
@@ -146,9 +143,6 @@ export async function sendPieces(
     return uploader.carried(sourceOffset, last.offset + last.byteLength - sourceOffset);
   }
 }
-
-/** Row groups of the base whose page indexes are read together. */
-const CARRIED_TOGETHER = 64;
 
 interface AllSent {
   readonly uploaded: Uploaded;

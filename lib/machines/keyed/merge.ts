@@ -27,7 +27,7 @@ import {
   VALUE_LENGTH,
   VALUE_START,
 } from "./entries.ts";
-import { patchValue } from "./patch.ts";
+import { patchValueByEach } from "./patch.ts";
 
 /** Both do their work as they are iterated, and yield where the sink may be emptied. */
 export interface RowMerge {
@@ -137,20 +137,25 @@ export function mergeRows(fold: SortedFold, sink: RowSink, { from: lowest, foldF
  * The value of an entry in state RECORD_PATCH, which starts at `word`, over its base's; nothing is below it if `base` is absent.
  * @throws {TidemarkError} `repair` where they are not what a writer lets pass
  */
-export function patchedValue({ words, bytes, patches }: SortedFold, word: number, base: Buffer | undefined): Buffer {
-  let value = base;
+export function patchedValue(fold: SortedFold, word: number, base: Buffer | undefined): Buffer {
+  try {
+    const value = patchValueByEach(base, patchesOf(fold, word));
+    assert(value !== undefined, "a key whose base is not known has patches");
+    return value;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const { words, bytes } = fold;
+    const key = bytes.toString("utf8", words[word + KEY_START], words[word + KEY_START] + words[word + KEY_LENGTH]);
+    throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${error.message}`, { cause: error });
+  }
+}
+
+/** Views of the entry's patches, in their order. */
+function* patchesOf({ words, bytes, patches }: SortedFold, word: number): Generator<Buffer> {
   for (let patch = words[word + FIRST_PATCH]; patch !== 0; patch = patches[patch + NEXT_PATCH]) {
     const start = patches[patch + PATCH_START];
-    try {
-      value = patchValue(value, bytes.subarray(start, start + patches[patch + PATCH_LENGTH]));
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      const key = bytes.toString("utf8", words[word + KEY_START], words[word + KEY_START] + words[word + KEY_LENGTH]);
-      throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${error.message}`, { cause: error });
-    }
+    yield bytes.subarray(start, start + patches[patch + PATCH_LENGTH]);
   }
-  assert(value !== undefined, "a key whose base is not known has patches");
-  return value;
 }
 
 /** The first row from `from` on whose key is not below the entry's; galloping, as it is mostly near. */

@@ -10,7 +10,7 @@ import { orDamaged } from "./faults.ts";
 import { COLUMNS, type ColumnChunk, FORMAT_VERSION, GROUP_BYTES_MAX, KEY, MAGIC, type RowGroup } from "./layout.ts";
 import { checkIndexSize, checkTiles, type IndexPlace } from "./page-index.ts";
 import { findSeal, SEAL_BYTES, sealHolds } from "./seal.ts";
-import { readThrift, type ThriftStruct } from "./thrift.ts";
+import { readThrift, type ThriftStruct, type ThriftStructs } from "./thrift.ts";
 
 /** A row group as the footer tells it, and where its page index lies. */
 export interface StoredGroup extends RowGroup {
@@ -62,19 +62,20 @@ interface Bounds {
 function readFooter(bytes: Buffer, bounds: Bounds): Omit<SnapshotFooter, "footerSha256"> {
   const { struct: footer } = readThrift(bytes);
   const metadata = decodeMetadata(footer.structs(5).map((entry) => [entry.text(1), entry.text(2)] as const));
-  const groups = readGroups(footer.structs(4), metadata.groups, bounds);
+  const groups = readGroups(footer.eachStruct(4), metadata.groups, bounds);
   const rows = groups.reduce((sum, group) => sum + group.rows, 0);
   if (footer.integer(3) !== rows) throw new RangeError("the footer counts other rows than its row groups");
   return { description: metadata.description, encoder: metadata.encoder, rows, groups };
 }
 
-function readGroups(structs: readonly ThriftStruct[], metadata: readonly GroupMetadata[], { indexesStart, indexesEnd }: Bounds): readonly StoredGroup[] {
-  if (structs.length !== metadata.length) throw new RangeError("the footer has another number of hashes than of row groups");
+function readGroups(structs: ThriftStructs, metadata: readonly GroupMetadata[], { indexesStart, indexesEnd }: Bounds): readonly StoredGroup[] {
+  if (structs.count !== metadata.length) throw new RangeError("the footer has another number of hashes than of row groups");
   const groups: StoredGroup[] = [];
   let offset = MAGIC.length;
   let indexAt = indexesStart;
-  for (const [i, struct] of structs.entries()) {
-    const indexEnd = i + 1 < structs.length ? structs[i + 1].structs(1)[KEY]?.integer(6) : indexesEnd;
+  for (const [struct, next] of withNext(structs)) {
+    const i = groups.length;
+    const indexEnd = next === undefined ? indexesEnd : next.structs(1)[KEY]?.integer(6);
     const group = readGroup(struct, metadata[i], { offset, indexAt, indexEnd });
     if (i > 0 && Buffer.compare(groups[i - 1].lastKey, group.firstKey) >= 0) throw new RangeError("row groups overlap");
     groups.push(group);
@@ -83,6 +84,16 @@ function readGroups(structs: readonly ThriftStruct[], metadata: readonly GroupMe
   }
   if (offset !== indexesStart || indexAt !== indexesEnd) throw new RangeError("row groups and page indexes do not tile the object");
   return groups;
+}
+
+/** Each with the one behind it. */
+function* withNext(structs: Iterable<ThriftStruct>): Generator<readonly [ThriftStruct, ThriftStruct | undefined]> {
+  let before: ThriftStruct | undefined;
+  for (const struct of structs) {
+    if (before !== undefined) yield [before, struct];
+    before = struct;
+  }
+  if (before !== undefined) yield [before, undefined];
 }
 
 function readGroup(

@@ -41,8 +41,15 @@ export interface IndexPlace {
 export function placeGroup(group: RowGroup, pages: GroupPages, offset: number): PlacedGroup {
   const placed = group.offset === offset ? group : { ...group, offset };
   const parts = [encodeColumnIndex(pages), ...COLUMNS.map((_, column) => encodeOffsetIndex(placed, pages, column))];
-  const checksums = encodeChecksums(pages);
-  return { group: placed, index: Buffer.concat([...parts, checksums]), indexLengths: parts.map(({ length }) => length) };
+  return { group: placed, index: inMemoryOfItsOwn([...parts, encodeChecksums(pages)]), indexLengths: parts.map(({ length }) => length) };
+}
+
+/** A capture holds the page indexes of all row groups to its end: one in Node's pool would hold what was written beside it, several times its bytes. */
+function inMemoryOfItsOwn(parts: readonly Buffer[]): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) at += part.copy(bytes, at);
+  return bytes;
 }
 
 function encodeColumnIndex({ rows, firstKeys, lastKeys }: GroupPages): Buffer {

@@ -1,5 +1,6 @@
 // Thrift's compact protocol, as much of it as Parquet's footer, page headers and page indexes use. The reader is
-// bounded by its bytes: a list cannot announce more than they can hold, nesting has a limit, and RangeError ends it.
+// bounded by its bytes: a list cannot announce more than they can hold, nesting has a limit, and RangeError ends it. It holds
+// no list of structures: a footer has one for each row group, and as objects they take more than a hundred times their bytes.
 
 import { assert } from "../../model/assert.ts";
 
@@ -123,7 +124,7 @@ export function thriftWriter(bytesExpected = 1_024): ThriftWriter {
   };
 }
 
-type ThriftValue = boolean | number | Buffer | readonly ThriftValue[] | ThriftStruct;
+type ThriftValue = boolean | number | Buffer | readonly ThriftValue[] | ThriftStruct | ThriftStructs;
 
 /** A struct by field ids. Each getter throws RangeError where the field is missing or of another type. */
 export class ThriftStruct {
@@ -155,7 +156,12 @@ export class ThriftStruct {
   }
 
   structs(id: number): readonly ThriftStruct[] {
-    return asList(this.#fields.get(id)).map(asStruct);
+    return [...this.eachStruct(id)];
+  }
+
+  /** The same, for who takes one after the other. */
+  eachStruct(id: number): ThriftStructs {
+    return asStructs(this.#fields.get(id));
   }
 
   integers(id: number): readonly number[] {
@@ -164,6 +170,28 @@ export class ThriftStruct {
 
   binaries(id: number): readonly Buffer[] {
     return asList(this.#fields.get(id)).map(asBytes);
+  }
+}
+
+/** The structs of a list, each read when its turn comes. */
+export class ThriftStructs implements Iterable<ThriftStruct> {
+  readonly #bytes: Buffer;
+  readonly #start: number;
+  readonly count: number;
+
+  constructor(bytes: Buffer, start: number, count: number) {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.count = count;
+  }
+
+  *[Symbol.iterator](): Generator<ThriftStruct> {
+    let at = this.#start;
+    for (let i = 0; i < this.count; i++) {
+      const { struct, end } = readThrift(this.#bytes, at);
+      at = end;
+      yield struct;
+    }
   }
 }
 
@@ -217,14 +245,19 @@ export function readThrift(bytes: Buffer, at = 0): { readonly struct: ThriftStru
         throw new RangeError(`a field has the unknown type ${type}`);
     }
   }
-  function list(depth: number): readonly ThriftValue[] {
+  function list(depth: number): readonly ThriftValue[] | ThriftStructs {
     const head = byte();
     const count = head >> 4 === 15 ? varint() : head >> 4;
     const type = head & 15;
     if (count > bytes.length - at) throw new RangeError("a list is longer than its bytes");
+    const start = at;
     const items: ThriftValue[] = [];
-    for (let i = 0; i < count; i++) items.push(type <= BOOLEAN_FALSE ? byte() === BOOLEAN_TRUE : value(type, depth + 1));
-    return items;
+    for (let i = 0; i < count; i++) {
+      // Read to find where it ends, and whether it is one.
+      if (type === STRUCT) struct(depth + 1);
+      else items.push(type <= BOOLEAN_FALSE ? byte() === BOOLEAN_TRUE : value(type, depth + 1));
+    }
+    return type === STRUCT ? new ThriftStructs(bytes, start, count) : items;
   }
   function struct(depth: number): ThriftStruct {
     if (depth > DEPTH_MAX) throw new RangeError("structures are nested too deeply");
@@ -252,6 +285,11 @@ function asBytes(value: ThriftValue | undefined): Buffer {
 
 function asStruct(value: ThriftValue | undefined): ThriftStruct {
   if (!(value instanceof ThriftStruct)) throw new RangeError("a structure is missing");
+  return value;
+}
+
+function asStructs(value: ThriftValue | undefined): ThriftStructs {
+  if (!(value instanceof ThriftStructs)) throw new RangeError("a list of structures is missing");
   return value;
 }
 

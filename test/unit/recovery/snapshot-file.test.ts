@@ -6,8 +6,10 @@ import { readHistory } from "../../../lib/checkpoint/control.ts";
 import { openWriter } from "../../../lib/jobs/append.ts";
 import { TidemarkError } from "../../../lib/model/errors.ts";
 import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
+import { Sessions } from "../../../lib/model/sessions.ts";
 import type { SnapshotDescription } from "../../../lib/model/snapshot.ts";
 import { recover, type RecoverRequest, type ShardView } from "../../../lib/recovery/recover.ts";
+import { snapshotFile } from "../../../lib/recovery/snapshot-file.ts";
 import { findTail } from "../../../lib/redo-log/tail.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
@@ -26,6 +28,8 @@ import {
   withObjects,
   worldWithTable,
 } from "../jobs/world.ts";
+import { description, encodeRecords, jsonRecords } from "../snapshot/parquet/records.ts";
+import { changesOf, opened } from "../snapshot/splices.ts";
 
 const request: RecoverRequest = { id, codec: "json" };
 const at = (index: number): RecoverRequest => ({ ...request, at: { index: toIndex(index) } });
@@ -174,4 +178,25 @@ test("where the log was cleaned under a reading the same state is read again, wh
   failing = true;
   expect(await fileOf(view)).toMatchObject({ content, restarts: 1, description: { index: 4 } });
   expect(view.passedOver).toEqual([]);
+});
+
+test("the page indexes of what is carried over are read some at a time, however many there are", async () => {
+  const { bytes, groups } = await encodeRecords(jsonRecords(400), description, { pageRows: 2, groupBytes: 100 });
+  expect(groups.length).toBeGreaterThan(128);
+  const base = await opened(bytes);
+  const asked: number[] = [];
+  const snapshot: Snapshot = {
+    ...base,
+    pagesOf(from, to) {
+      asked.push(to - from);
+      return base.pagesOf(from, to);
+    },
+  };
+  const about = { index: toIndex(400), timeMs: START_MS, mutations: 0, atTail: true, passedOver: [], log: { files: 0, bytes: 0, rawBytes: 0 } };
+  const state = { ...about, base: { kind: "empty" } as const, snapshot, sessions: new Sessions(), changes: changesOf([], 0) };
+  const pieces: Buffer[] = [];
+  for await (const piece of snapshotFile(state, { id, incarnation: "0".repeat(16), codec: "json" })) pieces.push(Buffer.from(piece));
+  expect((await opened(Buffer.concat(pieces))).rowCount).toBe(400);
+  expect(asked.reduce((sum, count) => sum + count, 0)).toBe(groups.length);
+  expect(Math.max(...asked)).toBeLessThanOrEqual(64);
 });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { checkJson, JSON_DEPTH_MAX } from "../../../../lib/model/json.ts";
-import { mergePatch, patchValue, replacesValue } from "../../../../lib/machines/keyed/patch.ts";
+import { mergePatch, patchValue, patchValueByEach, replacesValue } from "../../../../lib/machines/keyed/patch.ts";
 import { VALUE_BYTES_MAX } from "../../../../lib/model/limits.ts";
 
 const text = (json: string) => Buffer.from(json);
@@ -233,3 +233,59 @@ function reference(target: unknown, patch: unknown): unknown {
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+describe("patchValueByEach", () => {
+  const oneByOne = (target: Buffer | undefined, patches: readonly Buffer[]) => patches.reduce<Buffer | undefined>(patchValue, target);
+  const space = fc.constantFrom("", "", " ", "\n\t");
+  const name = fc.constantFrom('"a"', '"b"', '"\\u0061"', '"__proto__"', '"c d"', '""');
+  const { value } = fc.letrec<{ value: string; object: string }>((tie) => ({
+    value: fc.oneof({ maxDepth: 3, withCrossShrink: true }, fc.constantFrom("null", "1e400", "-0", '"\\ud800"', "[ 1, {} ]", '"null"'), tie("object")),
+    object: fc
+      .tuple(space, fc.array(fc.tuple(space, name, space, space, tie("value"), space), { maxLength: 5 }))
+      .map(
+        ([inside, list]) => `{${inside}${list.map(([before, key, behind, front, json, end]) => `${before}${key}${behind}:${front}${json}${end}`).join(",")}}`,
+      ),
+  }));
+  const json = fc.tuple(space, value, space).map((parts) => text(parts.join("")));
+
+  test("gives what the patches give one after the other, byte for byte", () => {
+    fc.assert(
+      fc.property(fc.option(json, { nil: undefined }), fc.array(json, { maxLength: 6 }), (target, patches) => {
+        expect(patchValueByEach(target, patches)?.toString()).toBe(oneByOne(target, patches)?.toString());
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  test("passes over those whose result would be too large alone, wherever they come", () => {
+    const long = (member: string, bytes: number) => text(JSON.stringify({ [member]: "x".repeat(bytes) }));
+    const quarter = VALUE_BYTES_MAX / 4;
+    const patches = [
+      long("a", quarter),
+      long("b", quarter),
+      long("c", 2.5 * quarter),
+      text('{"n":1}'),
+      long("b", 1),
+      long("c", 2.5 * quarter),
+      text('{"a":null}'),
+      long("d", quarter),
+    ];
+    for (const target of [undefined, text("{}"), long("t", quarter), long("t", 4 * quarter)]) {
+      const found = patchValueByEach(target, patches);
+      expect(found?.equals(oneByOne(target, patches) ?? text(""))).toBe(true);
+    }
+    expect(patchValueByEach(text("[1]"), [])).toEqual(text("[1]"));
+    expect(patchValueByEach(undefined, [])).toBeUndefined();
+  });
+
+  test("is refused where one of them is not JSON", () => {
+    expect(() => patchValueByEach(text("{}"), [text('{"a":1}'), text('{"a":')])).toThrow(RangeError);
+  });
+
+  test("takes a document apart once, however often it is changed", () => {
+    const members = Array.from({ length: 10_000 }, (_, number) => [`user/${number}`, { seen: number }]);
+    const patches = Array.from({ length: 50_000 }, (_, number) => text(`{"user/${(number * 7) % 10_000}":{"seen":${number}}}`));
+    const found = JSON.parse(String(patchValueByEach(text(JSON.stringify(Object.fromEntries(members))), patches)));
+    expect([Object.keys(found).length, found["user/7"], found["user/9993"]]).toEqual([10_000, { seen: 40_001 }, { seen: 49_999 }]);
+  });
+});

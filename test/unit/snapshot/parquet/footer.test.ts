@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
 import { decodeFoot } from "../../../../lib/snapshot/parquet/footer.ts";
 import { GROUP_BYTES_MAX, MAGIC, PAGE_INDEX_BYTES_MAX, type RowGroup, TRAILER_BYTES } from "../../../../lib/snapshot/parquet/layout.ts";
@@ -120,4 +122,30 @@ test("the structures of a page index lie one behind the other within it, and non
   expect(() => footerOf(withLengths([index.length, ...indexLengths.slice(1)]))).toThrow(damaged("beyond its end"));
   const { tail, indexesStart } = resealed(forged(groups.slice(0, 1)), NOTHING, NOTHING, groups[0].group.byteLength + MAGIC.length + 1);
   expect(() => footerOf({ tail, indexesStart })).toThrow(damaged("do not tile it"));
+});
+
+/** As many row groups as a snapshot of so many times 1.75 MB has. */
+function manyGroups(count: number): readonly PlacedGroup[] {
+  const [{ group, index, indexLengths }] = groups;
+  return Array.from({ length: count }, (_, place) => {
+    const key = Buffer.from(String(place).padStart(12, "0"));
+    return { group: { ...group, offset: MAGIC.length + place * group.byteLength, firstKey: key, lastKey: key }, index, indexLengths };
+  });
+}
+
+const READER = new URL("../../../../lib/snapshot/parquet/footer.ts", import.meta.url).href;
+const READ_FOOT = `const { parentPort, workerData } = require("node:worker_threads");
+import(workerData.reader).then(({ decodeFoot }) => {
+  const { footer } = decodeFoot({ object: "snapshot", size: workerData.size, last: Buffer.from(workerData.tail) });
+  parentPort.postMessage(footer.groups.length);
+});`;
+
+test("a footer of many row groups is read in little more memory than what it tells of them takes", async () => {
+  const count = 10_000;
+  const { tail, indexesStart } = forged(manyGroups(count));
+  const workerData = { reader: READER, tail, size: indexesStart + tail.length };
+  // What it tells takes some 1.3 kB a row group; all that its structures hold, as objects, five times that.
+  const worker = new Worker(READ_FOOT, { eval: true, workerData, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 56 } });
+  expect(await once(worker, "message")).toEqual([count]);
+  await worker.terminate();
 });

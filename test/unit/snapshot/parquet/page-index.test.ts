@@ -112,6 +112,11 @@ test("placed elsewhere, a page index differs in its offsets alone", () => {
   expect(placeGroup(group, pagesOf({}), 4)).toEqual({ group: moved, index: bytes, indexLengths: lengths });
 });
 
+test("a page index that is made holds no memory but its own, as a capture keeps those of all row groups", () => {
+  const { index } = placeGroup(group, pagesOf({}), 4);
+  expect(index.buffer.byteLength).toBe(index.length);
+});
+
 test("pages have from one row to as many as a page may have", () => {
   const most = { ...group, rows: 3 + PAGE_ROWS_MAX };
   expect(pagesOf({}, most).rows).toEqual([2, 1, PAGE_ROWS_MAX]);

@@ -115,6 +115,15 @@ test("the largest integers and the deepest structs are read", () => {
   expect(readThrift(deep).end).toBe(deep.length);
 });
 
+test("structs of a list are read as their turn comes, and anew each time, so that nothing holds all of them", () => {
+  const { struct } = readThrift(hex("193c 1502001504001506 00 00"));
+  const structs = struct.eachStruct(1);
+  expect([structs.count, [...structs].map((one) => one.integer(1))]).toEqual([3, [1, 2, 3]]);
+  const [first] = structs;
+  const [again] = structs;
+  expect(first).not.toBe(again);
+});
+
 test("any bytes give a struct or a RangeError, without hanging", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
