@@ -264,7 +264,7 @@ describe("what is no snapshotter, or does not answer", () => {
     for (const bytes of [0, 700]) {
       const world = failureWorld();
       await using proxy = await startProxy(server.address, ({ type }) => (type === SHARD_BACKUP ? { kind: "stall", bytes } : undefined));
-      const client = clientOf(proxy.address, { silentMs: 60 });
+      const client = clientOf(proxy.address, { silentMs: 500 });
       await expect(backup(world, proxy.address, { client })).rejects.toMatchObject({
         code: "silent-server",
         message: expect.stringContaining("shard 1 of db/policy"),
