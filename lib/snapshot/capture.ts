@@ -85,8 +85,6 @@ async function captureUnder(deps: CaptureDeps, request: CaptureRequest, under: U
     } catch (error) {
       if (state.base.kind === "empty" || !isDamageOf(error, state.base.row.key)) throw error;
       damaged.set(state.base.row.key, error);
-      // Whoever makes sections of what is begun now, or goes on with it, must come to the same base.
-      await doubt(deps, lease, [state.base.row]);
       adopted = undefined;
     }
   }
@@ -100,6 +98,8 @@ interface Work extends Under {
 
 async function makeAndConclude(deps: CaptureDeps, request: CaptureRequest, work: Work): Promise<CaptureOutcome | Spread> {
   const { lease, state, adopted, replayMs } = work;
+  // Whoever makes sections of what is begun here, or goes on with it, must come to the same base.
+  await doubt(deps, lease, state.passedOver);
   const record = adopted?.record ?? (await startUpload(deps, request, work));
   if (record === undefined) return { kind: "outOfDate" };
   if (record.sections !== undefined) return sectionsOf(deps, request, work, record);

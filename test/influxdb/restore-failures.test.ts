@@ -10,63 +10,32 @@ import { createTable } from "../../lib/jobs/tables.ts";
 import { isTidemarkError } from "../../lib/model/errors.ts";
 import { exportBackup } from "../../lib/sources/influxdb/export.ts";
 import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
-import { restore, type RestoreReport, type RestoreRequest } from "../../lib/sources/influxdb/restore.ts";
+import { restore } from "../../lib/sources/influxdb/restore.ts";
 import { verifyBackup } from "../../lib/sources/influxdb/verify.ts";
 import { backup, cleanUp, clientOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, hooked, NAME } from "./at-rest.ts";
 import { startCutter } from "./cutter.ts";
-import { type Fault, type SnapshotterRequest, startProxy } from "./double.ts";
 import { type Influxd, influxdVersion, startInfluxd } from "./influxd.ts";
 import { missing } from "./obtain.ts";
 import { type Answers, answers, points } from "./points.ts";
+import { DAY_MS, placeIn, type Restores, startRestores } from "./restores.ts";
 
 const SHARD_BACKUP = 0;
 const METASTORE_UPDATE = 6;
 const SHARD_UPDATE = 7;
-const DAY_MS = 86_400_000;
 
 const lacks = await missing();
 if (lacks !== undefined) test("failures of a restore to a real InfluxDB are no wrong success", ({ skip }) => skip(lacks));
 else describe("a restore to a real InfluxDB", playFailures);
 
 function playFailures(): void {
-  let server: Influxd | undefined;
+  let rig: Restores;
   let target: Influxd;
   let original: Answers;
-  let made = 0;
   beforeAll(async () => {
-    server = await startInfluxd();
-    target = server;
-    await target.query('CREATE DATABASE "source" WITH DURATION INF SHARD DURATION 1d NAME "policy"');
-    await target.write("source", points({ seed: 21, points: 240, shardGroupMs: DAY_MS, groups: 3 }));
-    original = await answers(target, "source");
+    rig = await startRestores();
+    ({ target, original } = rig);
   });
-  afterAll(async () => {
-    await server?.[Symbol.asyncDispose]();
-  });
-
-  /** A world with one generation of the source, and a name that no database has yet. */
-  async function prepared(): Promise<{ readonly world: FailureWorld; readonly newDatabase: string }> {
-    made += 1;
-    const world = failureWorld(made);
-    await generationOf(backup(world, target.snapshotter, { selection: { database: "source" } }));
-    return { world, newDatabase: `restored ${made}` };
-  }
-
-  function bringBack(world: FailureWorld, newDatabase: string, about: Partial<RestoreRequest> = {}): Promise<RestoreReport> {
-    return restore(world, { name: NAME, client: clientOf(target.snapshotter), database: "source", newDatabase, ...about });
-  }
-
-  /** The restore is begun through a proxy, which is gone when it goes on: that is of the same server by its address. */
-  async function behind<T>(
-    fault: (request: SnapshotterRequest) => Fault | undefined,
-    work: (address: string, wellAgain: () => void) => Promise<T>,
-  ): Promise<T> {
-    let isWell = false;
-    await using proxy = await startProxy(target.snapshotter, (request) => (isWell ? undefined : fault(request)));
-    return await work(proxy.address, () => {
-      isWell = true;
-    });
-  }
+  afterAll(() => rig[Symbol.asyncDispose]());
 
   test.for([
     ["the rest of it is lost, while the server ends as ever", "lost"],
@@ -75,23 +44,23 @@ function playFailures(): void {
     "a shard update of which %s, at any of several places, is sent again; where that is so at every try the same restore goes on later",
     async ([, kind]) => {
       for (const [at, place] of [0, 2, 5, 10, 300, 522, 523, 1_500, 3_000, -1_024, -512, -1].entries()) {
-        const { world, newDatabase } = await prepared();
+        const { world, newDatabase } = await rig.prepared();
         const isEvery = at % 2 === 1;
         await using cutter = await startCutter(target.snapshotter, (nth) => (nth === 2 || (isEvery && nth > 1) ? { kind, place } : undefined));
         const client = clientOf(cutter.address, { silentMs: 5_000 });
         if (isEvery) {
-          const failure = await bringBack(world, newDatabase, { client }).catch((error: unknown) => error);
+          const failure = await rig.bringBack(world, newDatabase, { client }).catch((error: unknown) => error);
           // A server does without a part of an archive's end: what it then gives back counts.
           const isWhole = place === -1_024 || place === -512;
           if (isWhole) expect(failure).toMatchObject({ databases: [{ resumed: false, shards: [{}, {}, {}] }] });
           else {
             expect(failure).toMatchObject({ kind: "retry", message: expect.stringMatching(/shard|connection/) });
             cutter.heal();
-            const { databases } = await bringBack(world, newDatabase, { client });
+            const { databases } = await rig.bringBack(world, newDatabase, { client });
             expect(databases[0]).toMatchObject({ resumed: true, shards: [{ found: true }, { found: false }, { found: false }] });
           }
         } else {
-          expect((await bringBack(world, newDatabase, { client })).databases[0]).toMatchObject({ resumed: false, shards: [{}, {}, {}] });
+          expect((await rig.bringBack(world, newDatabase, { client })).databases[0]).toMatchObject({ resumed: false, shards: [{}, {}, {}] });
         }
         expect(await answers(target, newDatabase)).toEqual(original);
         await target.query(`DROP DATABASE "${newDatabase}"`);
@@ -102,7 +71,7 @@ function playFailures(): void {
   test("one that is stopped by its signal, between two shards or in the middle of one, goes on and ends equal", async () => {
     for (const at of [1, 2, 3]) {
       for (const isInside of [false, true]) {
-        const { world, newDatabase } = await prepared();
+        const { world, newDatabase } = await rig.prepared();
         const stopped = new AbortController();
         const client = clientOf(target.snapshotter, { signal: stopped.signal });
         let shards = 0;
@@ -116,8 +85,11 @@ function playFailures(): void {
             await client.updateShard(shard, chunks);
           },
         };
-        await expect(bringBack(world, newDatabase, { client: stopping, signal: stopped.signal })).rejects.toMatchObject({ kind: "retry", code: "interrupted" });
-        const { databases } = await bringBack(world, newDatabase);
+        await expect(rig.bringBack(world, newDatabase, { client: stopping, signal: stopped.signal })).rejects.toMatchObject({
+          kind: "retry",
+          code: "interrupted",
+        });
+        const { databases } = await rig.bringBack(world, newDatabase);
         expect(databases[0]).toMatchObject({ resumed: true });
         expect(databases[0].shards.filter(({ found }) => found)).toHaveLength(isInside ? at - 1 : at);
         expect(await answers(target, newDatabase)).toEqual(original);
@@ -130,19 +102,19 @@ function playFailures(): void {
     let calls = Number.POSITIVE_INFINITY;
     const ends = new Set<string>();
     for (let at = 1; at <= calls; at += 4) {
-      const { world, newDatabase } = await prepared();
+      const { world, newDatabase } = await rig.prepared();
       let last = 0;
       const dying = hooked(world, (call) => {
         last = call;
         if (call >= at) throw new Error("killed");
       });
-      await bringBack(dying, newDatabase).catch(() => undefined);
+      await rig.bringBack(dying, newDatabase).catch(() => undefined);
       if (last < at) calls = last;
-      const again = await bringBack(world, newDatabase).catch((error: unknown) => error);
+      const again = await rig.bringBack(world, newDatabase).catch((error: unknown) => error);
       if (isTidemarkError(again)) {
         expect(again).toMatchObject({ kind: "call", code: "database-exists", message: expect.stringContaining("drop") });
         await target.query(`DROP DATABASE "${newDatabase}"`);
-        await bringBack(world, newDatabase);
+        await rig.bringBack(world, newDatabase);
       }
       ends.add(isTidemarkError(again) ? again.code : "went on");
       expect(await answers(target, newDatabase)).toEqual(original);
@@ -152,15 +124,15 @@ function playFailures(): void {
   });
 
   test("a database that is there is refused, and stays what it is", async () => {
-    const { world, newDatabase } = await prepared();
+    const { world, newDatabase } = await rig.prepared();
     await target.query(`CREATE DATABASE "${newDatabase}"`);
     await target.write(newDatabase, ["own v=1i 1704067200000000000"]);
-    await expect(bringBack(world, newDatabase)).rejects.toMatchObject({
+    await expect(rig.bringBack(world, newDatabase)).rejects.toMatchObject({
       kind: "call",
       code: "database-exists",
       message: expect.stringContaining("--new-database"),
     });
-    await expect(bringBack(world, "source")).rejects.toMatchObject({ code: "database-exists" });
+    await expect(rig.bringBack(world, "source")).rejects.toMatchObject({ code: "database-exists" });
     expect((await answers(target, newDatabase)).shown.measurements).toEqual(["own"]);
     expect(await answers(target, "source")).toEqual(original);
   });
@@ -180,17 +152,17 @@ function playFailures(): void {
   });
 
   test("another generation's restore, and one that has ended, is not gone on with", async () => {
-    const { world, newDatabase } = await prepared();
-    await behind(
+    const { world, newDatabase } = await rig.prepared();
+    await rig.behind(
       ({ type, nthOfType }) => (type === SHARD_UPDATE && nthOfType > 1 ? { kind: "nothing" } : undefined),
       async (address, wellAgain) => {
         const client = clientOf(address);
-        await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({ kind: "retry" });
+        await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({ kind: "retry" });
         wellAgain();
         await generationOf(backup(world, target.snapshotter, { selection: { database: "source" }, full: true }));
-        await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({ code: "database-exists" });
-        expect((await bringBack(world, newDatabase, { client, at: { generation: 1 } })).databases[0].resumed).toBe(true);
-        await expect(bringBack(world, newDatabase, { client, at: { generation: 1 } })).rejects.toMatchObject({ code: "database-exists" });
+        await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({ code: "database-exists" });
+        expect((await rig.bringBack(world, newDatabase, { client, at: { generation: 1 } })).databases[0].resumed).toBe(true);
+        await expect(rig.bringBack(world, newDatabase, { client, at: { generation: 1 } })).rejects.toMatchObject({ code: "database-exists" });
         expect(await answers(target, newDatabase)).toEqual(original);
       },
     );
@@ -200,7 +172,7 @@ function playFailures(): void {
     ["before its first shard is sent", 1],
     ["between two shards", 2],
   ] as const)("points that others write to the new database %s are an error, and are not lost", async ([, at]) => {
-    const { world, newDatabase } = await prepared();
+    const { world, newDatabase } = await rig.prepared();
     const client = clientOf(target.snapshotter);
     let questions = 0;
     const meddled: typeof client = {
@@ -212,22 +184,15 @@ function playFailures(): void {
         yield* client.shard(...about);
       },
     };
-    await expect(bringBack(world, newDatabase, { client: meddled })).rejects.toMatchObject({
+    await expect(rig.bringBack(world, newDatabase, { client: meddled })).rejects.toMatchObject({
       kind: "call",
       code: "foreign-files",
       message: expect.stringContaining("drop"),
     });
-    await expect(bringBack(world, newDatabase)).rejects.toMatchObject({ code: "foreign-files" });
+    await expect(rig.bringBack(world, newDatabase)).rejects.toMatchObject({ code: "foreign-files" });
     const [{ series = [] }] = await target.query("SELECT v FROM own", { db: newDatabase });
     expect(series[0].values.map(([, v]) => v)).toEqual([at]);
   });
-
-  /** Below 0: behind the first byte. Up to 1 a part of the head, from there on, up to 2, of the metastore behind it. */
-  function placeIn(json: SnapshotterRequest["json"], part: number): number {
-    const headBytes = 2 + Buffer.byteLength(`${JSON.stringify(json)}\n`);
-    if (part < 0) return 1;
-    return Math.floor(part <= 1 ? headBytes * part : headBytes + Number(json.UploadSize) * (part - 1));
-  }
 
   test("a metastore in two segments is taken whole or refused clearly, wherever it is split, and the next try is right", async () => {
     // More than a server reads at a time; what it reads at its second time is all that it takes.
@@ -236,18 +201,18 @@ function playFailures(): void {
     const wide = await answers(target, "wide");
     const codes = new Set<string>();
     for (const part of [-1, 0.5, 1, 1.5, 1.95]) {
-      const { newDatabase } = await prepared();
-      const world = failureWorld(made);
+      const { newDatabase } = await rig.prepared();
+      const world = failureWorld();
       await generationOf(backup(world, target.snapshotter, { selection: { database: "wide" } }));
-      await behind(
+      await rig.behind(
         ({ type, nthOfType, json }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "split", bytes: placeIn(json, part) } : undefined),
         async (address) => {
           const about = { client: clientOf(address), database: "wide" };
-          const outcome = await bringBack(world, newDatabase, about).catch((error: unknown) => error);
+          const outcome = await rig.bringBack(world, newDatabase, about).catch((error: unknown) => error);
           if (isTidemarkError(outcome)) {
             expect(outcome).toMatchObject({ kind: "retry", message: expect.stringMatching(/log tells why/) });
             codes.add(outcome.code);
-            await bringBack(world, newDatabase, about);
+            await rig.bringBack(world, newDatabase, about);
           }
           expect(await answers(target, newDatabase)).toEqual(wide);
         },
@@ -265,15 +230,15 @@ function playFailures(): void {
     const bare = await answers(target, "bare");
     const codes = new Set<string>();
     for (const part of [1, 1.5, 1.95]) {
-      const { world, newDatabase } = await prepared();
-      await behind(
+      const { world, newDatabase } = await rig.prepared();
+      await rig.behind(
         ({ type, nthOfType, json }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "split", bytes: placeIn(json, part) } : undefined),
         async (address) => {
           const about = { client: clientOf(address), database: "bare" };
-          const outcome = await bringBack(world, newDatabase, about).catch((error: unknown) => error);
+          const outcome = await rig.bringBack(world, newDatabase, about).catch((error: unknown) => error);
           if (isTidemarkError(outcome)) {
             codes.add(outcome.code);
-            expect((await bringBack(world, newDatabase, about)).databases).toMatchObject([{ newDatabase, shards: [], empty: [] }]);
+            expect((await rig.bringBack(world, newDatabase, about)).databases).toMatchObject([{ newDatabase, shards: [], empty: [] }]);
           }
           expect((await answers(target, newDatabase)).policies).toEqual(bare.policies);
         },
@@ -284,11 +249,11 @@ function playFailures(): void {
 
   test("a shard update in two segments, which the server may take for another shard's, is sent again", async () => {
     for (const bytes of [1, 2, 3, 9]) {
-      const { world, newDatabase } = await prepared();
-      await behind(
+      const { world, newDatabase } = await rig.prepared();
+      await rig.behind(
         ({ type, nthOfType }) => (type === SHARD_UPDATE && nthOfType <= 2 ? { kind: "split", bytes } : undefined),
         async (address) => {
-          await bringBack(world, newDatabase, { client: clientOf(address) });
+          await rig.bringBack(world, newDatabase, { client: clientOf(address) });
           expect(await answers(target, newDatabase)).toEqual(original);
         },
       );
@@ -299,15 +264,15 @@ function playFailures(): void {
 
   test("an answer to the metastore that is cut at any place is an error; the database is then there, is told, and dropped is restored", async () => {
     for (const [at, bytes] of [0, 7, 8, 15, 16, 31, 40, 63].entries()) {
-      const { world, newDatabase } = await prepared();
-      await behind(
+      const { world, newDatabase } = await rig.prepared();
+      await rig.behind(
         ({ type, nthOfType }) => (type === METASTORE_UPDATE && nthOfType === 1 ? { kind: "cut", bytes, by: at % 2 === 0 ? "fin" : "rst" } : undefined),
         async (address) => {
           const client = clientOf(address);
-          await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({ kind: "retry" });
-          await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({ code: "database-exists" });
+          await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({ kind: "retry" });
+          await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({ code: "database-exists" });
           await target.query(`DROP DATABASE "${newDatabase}"`);
-          await bringBack(world, newDatabase, { client });
+          await rig.bringBack(world, newDatabase, { client });
           expect(await answers(target, newDatabase)).toEqual(original);
         },
       );
@@ -316,19 +281,19 @@ function playFailures(): void {
 
   test("a server that answers nothing when it is asked what it has is asked again; where it never does the error names the shard, and the same restore goes on", async () => {
     for (const silent of [[1], [2], [3, 4], [4, 5, 6, 7, 8, 9]]) {
-      const { world, newDatabase } = await prepared();
-      await behind(
+      const { world, newDatabase } = await rig.prepared();
+      await rig.behind(
         ({ type, nthOfType }) => (type === SHARD_BACKUP && silent.includes(nthOfType) ? { kind: "nothing" } : undefined),
         async (address, wellAgain) => {
           const client = clientOf(address);
           if (silent.length > 2) {
-            await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({
+            await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({
               kind: "retry",
               message: expect.stringMatching(/shard \d+ of restored/),
             });
             wellAgain();
-            expect((await bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(true);
-          } else expect((await bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(false);
+            expect((await rig.bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(true);
+          } else expect((await rig.bringBack(world, newDatabase, { client })).databases[0].resumed).toBe(false);
           expect(await answers(target, newDatabase)).toEqual(original);
         },
       );
@@ -336,18 +301,18 @@ function playFailures(): void {
   });
 
   test("a shard that the server does not give back whole behind its update does not count", async () => {
-    const { world, newDatabase } = await prepared();
-    await behind(
+    const { world, newDatabase } = await rig.prepared();
+    await rig.behind(
       ({ type, nthOfType }) => (type === SHARD_BACKUP && nthOfType > 1 ? { kind: "drop", files: /./ } : undefined),
       async (address, wellAgain) => {
         const client = clientOf(address);
-        await expect(bringBack(world, newDatabase, { client })).rejects.toMatchObject({
+        await expect(rig.bringBack(world, newDatabase, { client })).rejects.toMatchObject({
           kind: "retry",
           code: "not-kept",
           message: expect.stringContaining("shard"),
         });
         wellAgain();
-        await bringBack(world, newDatabase, { client });
+        await rig.bringBack(world, newDatabase, { client });
         expect(await answers(target, newDatabase)).toEqual(original);
       },
     );
@@ -365,12 +330,12 @@ function playFailures(): void {
       "in which a file, or the metastore, %s: the error names the object, verify finds it, the generation before is restored",
       async ([, damage]) => {
         for (const attachment of ["000000002-000000001.tsm", "metastore"]) {
-          const { world, newDatabase } = await prepared();
+          const { world, newDatabase, number } = await rig.prepared();
           // A second generation with a file, and a metastore, of its own.
-          const database = `grows ${made}`;
+          const database = `grows ${number}`;
           await target.query(`CREATE DATABASE "${database}" WITH DURATION INF SHARD DURATION 1d NAME "policy"`);
-          const lines = points({ seed: made, points: 80, shardGroupMs: DAY_MS });
-          const grown = failureWorld(made);
+          const lines = points({ seed: number, points: 80, shardGroupMs: DAY_MS });
+          const grown = failureWorld(number);
           await target.write(database, lines.slice(0, 40));
           await generationOf(backup(grown, target.snapshotter, { selection: { database } }));
           const first = await answers(target, database);
@@ -380,7 +345,7 @@ function playFailures(): void {
           const [key] = [...grown.objects.objects.keys()].filter((one) => one.includes("/attached/0000000000000002/") && one.includes(attachment));
           await damage(grown, key);
           const about = { database, newDatabase: `${newDatabase} grown` };
-          await expect(bringBack(grown, newDatabase, about)).rejects.toMatchObject({ kind: "repair", object: key, message: expect.stringContaining(key) });
+          await expect(rig.bringBack(grown, newDatabase, about)).rejects.toMatchObject({ kind: "repair", object: key, message: expect.stringContaining(key) });
           expect((await verifyBackup(grown, NAME)).findings).toEqual([{ object: key, what: expect.any(String) }]);
           const folder = await mkdtemp(join(tmpdir(), "tidemark-damaged-"));
           for (const format of ["portable", "data"] as const) {
@@ -390,7 +355,7 @@ function playFailures(): void {
           }
           await rm(folder, { recursive: true });
           const earlier = { ...about, newDatabase, at: { generation: 1 } };
-          await bringBack(grown, newDatabase, earlier);
+          await rig.bringBack(grown, newDatabase, earlier);
           expect(await answers(target, newDatabase)).toEqual(first);
           expect(world.objects.objects.size).toBeGreaterThan(0);
         }
@@ -399,9 +364,9 @@ function playFailures(): void {
   });
 
   test("while cleanup lets its generation go and others come, reads all of it: it is held until it has ended", async () => {
-    const { newDatabase } = await prepared();
-    const world = failureWorld(made);
-    const database = `held ${made}`;
+    const { newDatabase, number } = await rig.prepared();
+    const world = failureWorld(number);
+    const database = `held ${number}`;
     await createTable(world, { name: NAME, source: "influxdb", keepSnapshots: 2 });
     await target.query(`CREATE DATABASE "${database}" WITH DURATION INF SHARD DURATION 1d NAME "policy"`);
     await target.write(database, points({ seed: 33, points: 90, shardGroupMs: DAY_MS, groups: 3 }));
@@ -423,7 +388,7 @@ function playFailures(): void {
         await client.updateShard(shard, chunks);
       },
     };
-    await bringBack(world, newDatabase, { client: busy, database });
+    await rig.bringBack(world, newDatabase, { client: busy, database });
     expect(await answers(target, newDatabase)).toEqual(before);
     await expectAtRest(world);
     expect(await generationsOf(world)).toEqual([3, 4]);
