@@ -36,3 +36,15 @@ export function compareBytes(one: Buffer, oneStart: number, oneLength: number, o
 export function successor(key: Uint8Array): Buffer {
   return Buffer.concat([key, Buffer.of(0)]);
 }
+
+/** A call into native code costs more than the bytes of a short key. */
+const SHORT_BYTES = 32;
+
+/** Copies bytes from one place to another, of another buffer. */
+export function copyBytes(source: Buffer, from: number, length: number, target: Buffer, at: number): void {
+  if (length > SHORT_BYTES) {
+    source.copy(target, at, from, from + length);
+    return;
+  }
+  for (let byte = 0; byte < length; byte += 1) target[at + byte] = source[from + byte];
+}

@@ -9,7 +9,7 @@ export const KEY_LENGTH = 1;
 export const STATE = 2;
 export const VALUE_START = 3;
 export const VALUE_LENGTH = 4;
-/** Where in `FoldEntries.patches` the entry's first and last patch in log order lie; 0: none. Only in state RECORD_PATCH. */
+/** Where in `FoldEntries.patches` the entry's first and last patch in log order lie; 0: none. Of a sorted fold, only in state RECORD_PATCH. */
 export const FIRST_PATCH = 5;
 export const LAST_PATCH = 6;
 export const HASH = 7;
@@ -39,4 +39,12 @@ export interface SortedFold extends FoldEntries {
   readonly order: Uint32Array;
   /** Keys at or above it are not in the fold, whatever the log holds of them; absent where it holds all. */
   readonly end?: Buffer;
+}
+
+/** Views of the entry's patches, in their order. */
+export function* patchesOf({ words, bytes, patches }: FoldEntries, word: number): Generator<Buffer> {
+  for (let patch = words[word + FIRST_PATCH]; patch !== 0; patch = patches[patch + NEXT_PATCH]) {
+    const start = patches[patch + PATCH_START];
+    yield bytes.subarray(start, start + patches[patch + PATCH_LENGTH]);
+  }
 }

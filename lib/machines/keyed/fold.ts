@@ -2,11 +2,11 @@
 // what it read.
 //
 // Guarantees: folding mutations m…n and merging the fold with the state at m - 1 gives the state at n, wherever the
-// stretches are cut (I5). A put replaces, a delete leaves a tombstone (the base may hold the key), patches are applied at
-// once where the fold knows the value, and kept in order where it does not. Memory is bounded by the live keys, values
-// and kept patches: bytes that were superseded are at most as many as those that live (I10). A fold may be of a range of keys
-// alone, and one that has a limit narrows its range to keep it: so a log of any size is folded part by part in the memory that
-// there is, and in the same memory, part after part.
+// stretches are cut (I5). A put replaces, a delete leaves a tombstone (the base may hold the key), patches are applied
+// where the fold knows the value, to a large one many at a time, as each time walks over all of it, and kept in order where it does
+// not. Memory is bounded by the live keys, values and kept patches: bytes that were superseded are at most as many as those that
+// live (I10). A fold may be of a range of keys alone, and one that has a limit narrows its range to keep it: so a log of any size
+// is folded part by part in the memory that there is, and in the same memory, part after part.
 // Hot: one arena of bytes, one open-addressing table and typed arrays that grow by doubling; no object per record but
 // where a patch is applied. bench/fold.ts measures it.
 
@@ -14,7 +14,7 @@ import { assert } from "../../model/assert.ts";
 import { release } from "../../model/memory.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../model/rows.ts";
-import { compareBytes } from "../../model/bytes.ts";
+import { compareBytes, copyBytes } from "../../model/bytes.ts";
 import {
   ENTRY_WORDS,
   FIRST_PATCH,
@@ -27,6 +27,7 @@ import {
   PATCH_LENGTH,
   PATCH_START,
   PATCH_WORDS,
+  patchesOf,
   type SortedFold,
   STAMP_INDEX,
   STAMP_NUMBERS,
@@ -37,7 +38,7 @@ import {
 } from "./entries.ts";
 import { hashOf } from "./hash.ts";
 import { pack } from "./pack.ts";
-import { patchValue, replacesValue } from "./patch.ts";
+import { checkText, patchValue, patchValueByEach, replacesValue } from "./patch.ts";
 import { keyOrder } from "./sort.ts";
 
 export type { SortedFold };
@@ -70,6 +71,8 @@ const ARENA_DOUBLED_MAX = 4 * 1024 * 1024;
 const ARENA_BYTES_MAX = 2 ** 32 - 1;
 /** Below so much garbage the arena is not worth compacting. */
 const GARBAGE_BYTES_MIN = 64 * 1024;
+/** Patches of a value of so many bytes or more wait until they have as many themselves, or until somebody looks. */
+const PATCHED_TOGETHER_BYTES_MIN = 8 * 1024;
 /** State of an entry that is let go. */
 const DROPPED = 0xff;
 /** Words of one slot of the hash table: the hash, and the entry's number + 1; 0: free. */
@@ -97,6 +100,8 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
   let arena = Buffer.allocUnsafeSlow(INITIAL_ARENA_BYTES);
   let arenaEnd = 0;
   let garbage = 0;
+  /** Bytes of the patches that wait, by entry: all of these are in state RECORD_PUT. */
+  const waiting = new Map<number, number>();
 
   function apply(records: LogRecords, from: number, to: number, firstIndex: number, timeMs: number): void {
     for (let record = from; record < to; record += 1) {
@@ -128,6 +133,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
 
   /** Lets go of the upper half of the keys. */
   function narrow(): void {
+    for (const entry of waiting.keys()) patchByAll(entry);
     const order = keyOrder(entries());
     const half = count >>> 1;
     const first = order[half] * ENTRY_WORDS;
@@ -245,10 +251,32 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
       keepPatch(word, bytes, start, length);
       return;
     }
-    const valueStart = words[word + VALUE_START];
-    const target = words[word + STATE] === RECORD_PUT ? arena.subarray(valueStart, valueStart + words[word + VALUE_LENGTH]) : undefined;
-    const value = patchValue(target, bytes.subarray(start, start + length));
+    const target = words[word + STATE] === RECORD_PUT ? valueOf(word) : undefined;
+    const asked = bytes.subarray(start, start + length);
+    if (target !== undefined && target.length >= PATCHED_TOGETHER_BYTES_MIN && !replacesValue(bytes, start, start + length)) {
+      if (!waiting.has(entry)) checkText(target);
+      checkText(asked);
+      const together = (waiting.get(entry) ?? 0) + length;
+      waiting.set(entry, together);
+      keepPatch(word, bytes, start, length);
+      if (together > target.length) patchByAll(entry);
+      return;
+    }
+    const value = patchValue(target, asked);
     if (value !== target) setValue(entry, value, 0, value.length);
+  }
+
+  function valueOf(word: number): Buffer {
+    return arena.subarray(words[word + VALUE_START], words[word + VALUE_START] + words[word + VALUE_LENGTH]);
+  }
+
+  /** Applies the patches that wait for the entry. */
+  function patchByAll(entry: number): void {
+    const word = entry * ENTRY_WORDS;
+    const target = valueOf(word);
+    const value = patchValueByEach(target, patchesOf(entries(), word));
+    dropPatches(word);
+    if (value !== undefined && value !== target) setValue(entry, value, 0, value.length);
   }
 
   function keepPatch(word: number, bytes: Buffer, start: number, length: number): void {
@@ -282,6 +310,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     for (let each = first; each !== 0; each = patches[each + NEXT_PATCH]) garbage += patches[each + PATCH_LENGTH];
     patches[words[word + LAST_PATCH] + NEXT_PATCH] = freePatch;
     freePatch = first;
+    waiting.delete(word / ENTRY_WORDS);
     words[word + FIRST_PATCH] = 0;
     words[word + LAST_PATCH] = 0;
   }
@@ -329,6 +358,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     end = above;
     words.fill(0, 0, count * ENTRY_WORDS);
     count = 0;
+    waiting.clear();
     slots.fill(0);
     patchEnd = PATCH_WORDS;
     freePatch = 0;
@@ -349,6 +379,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     },
     startOver,
     sorted() {
+      for (const entry of waiting.keys()) patchByAll(entry);
       return { ...entries(), order: keyOrder(entries()), ...(end && { end }) };
     },
   };
@@ -364,15 +395,4 @@ function grownWords(words: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
   grown.set(words);
   release(words);
   return grown;
-}
-
-/** A call into native code costs more than the bytes of a short key. */
-const SHORT_BYTES = 32;
-
-function copyBytes(source: Buffer, from: number, length: number, target: Buffer, at: number): void {
-  if (length > SHORT_BYTES) {
-    source.copy(target, at, from, from + length);
-    return;
-  }
-  for (let byte = 0; byte < length; byte += 1) target[at + byte] = source[from + byte];
 }

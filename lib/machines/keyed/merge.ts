@@ -13,12 +13,9 @@ import { compareBytes } from "../../model/bytes.ts";
 import { RECORD_DELETE, RECORD_PATCH, rowAtOrBehind, type Rows, type RowSink } from "../../model/rows.ts";
 import {
   ENTRY_WORDS,
-  FIRST_PATCH,
   KEY_LENGTH,
   KEY_START,
-  NEXT_PATCH,
-  PATCH_LENGTH,
-  PATCH_START,
+  patchesOf,
   type SortedFold,
   STAMP_INDEX,
   STAMP_NUMBERS,
@@ -147,14 +144,6 @@ export function patchedValue(fold: SortedFold, word: number, base: Buffer | unde
     const { words, bytes } = fold;
     const key = bytes.toString("utf8", words[word + KEY_START], words[word + KEY_START] + words[word + KEY_LENGTH]);
     throw new TidemarkError("repair", "damaged-record", `the record of ${JSON.stringify(key)} is damaged: ${error.message}`, { cause: error });
-  }
-}
-
-/** Views of the entry's patches, in their order. */
-function* patchesOf({ words, bytes, patches }: SortedFold, word: number): Generator<Buffer> {
-  for (let patch = words[word + FIRST_PATCH]; patch !== 0; patch = patches[patch + NEXT_PATCH]) {
-    const start = patches[patch + PATCH_START];
-    yield bytes.subarray(start, start + patches[patch + PATCH_LENGTH]);
   }
 }
 

@@ -67,6 +67,11 @@ export function patchValueByEach(target: Buffer | undefined, patches: Iterable<B
   return together();
 }
 
+/** Throws RangeError where the bytes are not JSON, as `patchValue` does. */
+export function checkText(bytes: Buffer): void {
+  wholeText(bytes);
+}
+
 /** Whether the patch's result does not depend on the value before: all but objects replace it. */
 export function replacesValue(bytes: Buffer, start: number, end: number): boolean {
   return bytes[skipSpace(bytes, start, end)] !== OBJECT_OPEN;
