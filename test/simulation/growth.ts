@@ -5,7 +5,7 @@ import { cleanupShard } from "../../lib/jobs/cleanup.ts";
 import { snapshotShard } from "../../lib/jobs/snapshot.ts";
 import { getTable } from "../../lib/jobs/tables.ts";
 import { SESSIONS_MAX } from "../../lib/model/limits.ts";
-import type { Batch } from "../../lib/model/mutation.ts";
+import type { Batch, Mutation } from "../../lib/model/mutation.ts";
 import { toIndex } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { verifyShard } from "../../lib/recovery/verify.ts";
@@ -13,7 +13,7 @@ import { type Troupe, whole } from "./actors.ts";
 import { type Copy, judge, NOTHING_DAMAGED } from "./copies.ts";
 import { oneOf } from "./damage.ts";
 import { broken } from "./promises.ts";
-import { drawValue } from "./values.ts";
+import { drawHotDocument, drawValue } from "./values.ts";
 
 /** Large and many-shaped values, appended and captured on the copy by other sizes: each state is what the log says. */
 export async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
@@ -23,18 +23,22 @@ export async function grows(troupe: Troupe, copy: Copy): Promise<boolean> {
   const writer = openWriter(world, { id, codec: settings.codec });
   const keys = whole(random, 1, 300);
   const [isHuge, isMany] = [random.fraction() < 0.06, random.fraction() < 0.06];
+  const isHot = settings.codec === "json" && random.fraction() < 0.3;
   for (let round = whole(random, 1, 2); round > 0; round--) {
     const batches = Array.from(
       { length: whole(random, 1, 4) },
       (): Pick<Batch, "mutations"> => ({
-        mutations: Array.from({ length: isMany ? 1_500 : whole(random, 1, 60) }, (_, place) => {
-          const key = Buffer.from(`large/${"k".repeat(whole(random, 0, 1) * whole(random, 0, 60))}${whole(random, 0, isMany ? 10_000 : keys)}`);
-          const chance = random.fraction();
-          if (chance < 0.1) return { kind: "delete", key };
-          if (isHuge && place < 2) return { kind: "put", key, value: Buffer.alloc(whole(random, 400_000, 1_500_000), "1") };
-          const value = drawValue(random, settings.codec, round);
-          return { kind: chance < 0.3 && settings.codec === "json" ? "patch" : "put", key, value };
-        }),
+        mutations: [
+          ...Array.from({ length: isMany ? 1_500 : whole(random, 1, 60) }, (_, place): Mutation => {
+            const key = Buffer.from(`large/${"k".repeat(whole(random, 0, 1) * whole(random, 0, 60))}${whole(random, 0, isMany ? 10_000 : keys)}`);
+            const chance = random.fraction();
+            if (chance < 0.1) return { kind: "delete", key };
+            if (isHuge && place < 2) return { kind: "put", key, value: Buffer.alloc(whole(random, 400_000, 1_500_000), "1") };
+            const value = drawValue(random, settings.codec, round);
+            return { kind: chance < 0.3 && settings.codec === "json" ? "patch" : "put", key, value };
+          }),
+          ...(isHot ? drawHotDocument(random, Buffer.from("large/hot")) : []),
+        ],
       }),
     );
     if (random.fraction() < 0.2) world.clock.advance(CENTURIES_MS);

@@ -47,6 +47,33 @@ function inner(random: Random, sequence: number, depth: number): string {
   ][Math.floor(random.fraction() * 12)];
 }
 
+/** A document of many members, some of them twice, that is put or not, and then changed again and again. */
+export function drawHotDocument(random: Random, key: Buffer): readonly Mutation[] {
+  const put = (): Mutation => ({ kind: "put", key, value: hotDocument(random) });
+  const patches = Array.from({ length: 1 + Math.floor(random.fraction() * 12) }, (): Mutation => ({ kind: "patch", key, value: hotPatch(random) }));
+  return random.fraction() < 0.6 ? [put(), ...patches] : patches;
+}
+
+const HOT_MEMBERS = 40;
+
+function hotDocument(random: Random): Buffer {
+  const members = Array.from(
+    { length: HOT_MEMBERS + Math.floor(random.fraction() * 50) },
+    (_, place) => `"m${place % HOT_MEMBERS}" : ${inner(random, place, 2)}`,
+  );
+  return Buffer.from(`{${members.join()},"filling":"${"w".repeat(6_000 + Math.floor(random.fraction() * 6_000))}"}`);
+}
+
+function hotPatch(random: Random): Buffer {
+  const members = Array.from({ length: 1 + Math.floor(random.fraction() * 3) }, () => {
+    const name = random.fraction() < 0.2 ? "new" : `m${Math.floor(random.fraction() * 6)}`;
+    return `"${name}":${HOT_CHANGES[Math.floor(random.fraction() * HOT_CHANGES.length)]}`;
+  });
+  return Buffer.from(random.fraction() < 0.05 ? "[]" : `{${members.join()}}`);
+}
+
+const HOT_CHANGES = ["null", "5", "{}", '{"c":1}', '{"c":{"d":2}}', '{"c":null}', `"${"p".repeat(3_000)}"`];
+
 /** Batches that no writer may take, each with the code that it is refused with. */
 export function carelessBatch(
   random: Random,
