@@ -287,22 +287,4 @@ export const MUTANTS: readonly Mutant[] = [
     tests: "I10 Bounded",
     notSimulated: NOT_OF_MEMORY,
   },
-  {
-    id: "I10-parts",
-    what: "parts are made while others wait to be stored",
-    file: "lib/snapshot/upload.ts",
-    find: "while (underWay.size >= PARTS_TOGETHER)",
-    replace: "while (underWay.size >= S3_PARTS_MAX * PARTS_TOGETHER)",
-    tests: "I10 Bounded",
-    notSimulated: NOT_OF_MEMORY,
-  },
-  {
-    id: "I10-flights",
-    what: "batches are read while others wait to be stored",
-    file: "cli/append-stream.ts",
-    find: "inFlightBytes > IN_FLIGHT_BYTES_MAX || inFlightMutations > IN_FLIGHT_MUTATIONS_MAX;",
-    replace: "inFlightBytes + inFlightMutations < 0 * (IN_FLIGHT_BYTES_MAX + IN_FLIGHT_MUTATIONS_MAX);",
-    tests: "I10 Bounded",
-    notSimulated: NOT_OF_MEMORY,
-  },
 ];
