@@ -211,7 +211,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
       try {
         return await sendPart({ key, uploadId }, number, body);
       } catch (error) {
-        if (awsErrorName(error) === "NoSuchUpload" || isOfOtherChecksums(error)) return { kind: "noSuchUpload" };
+        if (isGone(error)) return { kind: "noSuchUpload" };
         throw error;
       }
     },
@@ -238,7 +238,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
         if (!isCrc32(ChecksumCRC32)) return await copyByHand(upload, number, source);
         return { kind: "stored", etag: joinEtag(ETag, ChecksumCRC32), crc32: crc32Of(ChecksumCRC32) };
       } catch (error) {
-        if (awsErrorName(error) === "NoSuchUpload" || isOfOtherChecksums(error)) return { kind: "noSuchUpload" };
+        if (isGone(error)) return { kind: "noSuchUpload" };
         if (awsErrorName(error) === "NoSuchKey" || isTaken(error)) return { kind: "sourceChanged" };
         // Of a range behind the source's end servers complain in several ways: the source itself tells whether it was that.
         if (COMPLAINTS.has(awsErrorName(error)) && (await hasChanged(source))) return { kind: "sourceChanged" };
@@ -325,10 +325,8 @@ function withFaults(store: ObjectStore, resource: string): ObjectStore {
 /** What a refused completion means to the port; undefined for a fault. */
 function completeOutcome(error: unknown): CompleteOutcome | undefined {
   if (isTaken(error)) return { kind: "exists" };
-  if (isOfOtherChecksums(error)) return { kind: "noSuchUpload" };
+  if (isGone(error)) return { kind: "noSuchUpload" };
   switch (awsErrorName(error)) {
-    case "NoSuchUpload":
-      return { kind: "noSuchUpload" };
     case "InvalidPart":
     case "InvalidPartOrder":
     case "BadDigest":
@@ -360,11 +358,13 @@ function isTaken(error: unknown): boolean {
 }
 
 /**
- * The upload was begun by a store that was told otherwise about checksums: begun with those of parts, it takes no part without one,
- * and the other way around. For this store it is as good as gone. Were that a fault, every later capture would adopt it and fail.
+ * The upload is no more; or it was begun by a store that was told otherwise about checksums: begun with those of parts, it takes no
+ * part without one, and the other way around. For this store it is as good as gone. Were that a fault, every later capture would
+ * adopt it and fail.
  */
-function isOfOtherChecksums(error: unknown): boolean {
-  return awsErrorName(error) === "InvalidRequest" && error instanceof Error && OTHER_CHECKSUMS.test(error.message);
+function isGone(error: unknown): boolean {
+  const name = awsErrorName(error);
+  return name === "NoSuchUpload" || (name === "InvalidRequest" && error instanceof Error && OTHER_CHECKSUMS.test(error.message));
 }
 
 /** "Checksum Type mismatch occurred, expected checksum Type: …" of a part, "The upload was created using a crc32 checksum. …" of a completion. */
