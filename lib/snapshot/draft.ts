@@ -76,11 +76,27 @@ export async function openDraft(progress: Progress | undefined, base: Snapshot |
 const CARRIED_TOGETHER = 64;
 
 /** Places the base's row groups `from` (included) to `to` (excluded). */
-export async function carryOver(draft: Draft, base: Snapshot, { from, to }: { readonly from: number; readonly to: number }): Promise<void> {
+export async function carryOver(draft: Draft, base: Snapshot, run: CarriedRun): Promise<void> {
+  for await (const { groups, pages, at } of carriedGroups(base, run)) draft.carry(groups, pages, at);
+}
+
+/** They and their page indexes, some at a time, each time from the place `at` on. */
+export async function* carriedGroups(base: Snapshot, { from, to }: CarriedRun): AsyncGenerator<CarriedGroups> {
   for (let at = from; at < to; at += CARRIED_TOGETHER) {
     const end = Math.min(to, at + CARRIED_TOGETHER);
-    draft.carry(base.groups.slice(at, end), await base.pagesOf(at, end), at);
+    yield { groups: base.groups.slice(at, end), pages: await base.pagesOf(at, end), at };
   }
+}
+
+interface CarriedRun {
+  readonly from: number;
+  readonly to: number;
+}
+
+interface CarriedGroups {
+  readonly groups: Snapshot["groups"];
+  readonly pages: Awaited<ReturnType<Snapshot["pagesOf"]>>;
+  readonly at: number;
 }
 
 /** Row groups of the base that follow one another are one entry. */

@@ -13,7 +13,7 @@ import type { CaptureRecord } from "../model/control.ts";
 import { S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
-import { openDraft } from "./draft.ts";
+import { carriedGroups, openDraft } from "./draft.ts";
 import { describe, type MakeDeps, type MakeRequest, type MakeStop, openUploader, type Sent, sendPieces, sent } from "./make.ts";
 import { snapshotAssembly } from "./parquet/encode.ts";
 import type { RowGroup } from "./parquet/layout.ts";
@@ -158,10 +158,11 @@ export async function assembleSections(
       return;
     }
     assert(snapshot !== undefined, "what is carried over has a base");
-    const pages = await snapshot.pagesOf(groups.from, groups.to);
-    for (const [i, group] of snapshot.groups.slice(groups.from, groups.to).entries()) {
-      carried.add(assembly.groups.length);
-      assembly.add({ ...group, carried: group.carried + 1 }, pages[i]);
+    for await (const some of carriedGroups(snapshot, groups)) {
+      for (const [i, group] of some.groups.entries()) {
+        carried.add(assembly.groups.length);
+        assembly.add({ ...group, carried: group.carried + 1 }, some.pages[i]);
+      }
     }
   }
 }
