@@ -8,7 +8,10 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { restoreItem } from "../../checkpoint/items.ts";
 import { callError, isTidemarkError, messageOf, TidemarkError } from "../../model/errors.ts";
+import { groupsOf } from "../../model/groups.ts";
+import { DYNAMODB_TRANSACTION_ITEMS_MAX } from "../../model/limits.ts";
 import { shardName } from "../../model/names.ts";
+import type { ItemKey } from "../../ports/checkpoint-store.ts";
 import type { World } from "../../ports/world.ts";
 import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
@@ -76,6 +79,10 @@ export async function restore(world: World, request: RestoreRequest): Promise<Re
     const meta = await readMetastore(backup);
     const restored: RestoredDatabase[] = [];
     for (const database of databasesOf(request, meta)) restored.push(await restoreDatabase(world, { ...request, backup, meta, database }));
+    await endRestore(
+      world,
+      restored.map(({ newDatabase }) => restoreItem(backup.id, placeDigest(request, newDatabase))),
+    );
     return { generation: backup.generation, databases: restored };
   } finally {
     await backup.close();
@@ -147,7 +154,6 @@ async function restoreDatabase(world: World, request: DatabaseRequest): Promise<
     });
   }
   const known = new Set(records.map(({ shard }) => shard));
-  await endRestore(world, request, newDatabase);
   return { database, newDatabase, resumed, shards, empty: [...ids.keys()].filter((shard) => !known.has(shard)) };
 }
 
@@ -203,8 +209,9 @@ async function databaseThere(client: InfluxClient, newDatabase: string): Promise
   return parsed.databases.find(({ name }) => name === newDatabase);
 }
 
-async function endRestore(world: World, request: DatabaseRequest, newDatabase: string): Promise<void> {
-  await world.checkpoints.write([{ item: restoreItem(request.backup.id, placeDigest(request, newDatabase)), when: [], delete: true }]);
+/** Of all databases at once: one that is there and no longer known would be refused, and the same restore could not go on behind it. */
+async function endRestore({ checkpoints }: World, items: readonly ItemKey[]): Promise<void> {
+  for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX)) await checkpoints.write(some.map((item) => ({ item, when: [], delete: true as const })));
 }
 
 /** Names of servers and databases are longer than a key may be. */
