@@ -46,3 +46,26 @@ test("one of several databases that is stopped behind the first of them goes on,
   ]);
   await expect(restore(world, { name: NAME, client })).rejects.toMatchObject({ code: "database-exists" });
 });
+
+test("a shard that the server deletes meanwhile, because its policy keeps none so old, is told, and those behind it are restored", async () => {
+  const retaining: InfluxClient = {
+    ...client,
+    async metastore() {
+      const { parsed, ...rest } = await client.metastore();
+      const databases = parsed.databases.map(({ name, policies }) => ({
+        name,
+        policies: policies.map((policy) => ({ ...policy, groups: policy.groups.map((group) => ({ ...group, isDeleted: group.shards.includes(OF_B) })) })),
+      }));
+      return { ...rest, parsed: { ...parsed, databases } };
+    },
+    async *shard(place, which) {
+      if (place.shard !== OF_B) yield* client.shard(place, which);
+    },
+  };
+  const { databases } = await restore(world, { name: NAME, client: retaining });
+  expect(databases).toMatchObject([
+    { database: "a", shards: [{}], expired: [] },
+    { database: "b", shards: [], expired: [2] },
+    { database: "c", shards: [{}], expired: [] },
+  ]);
+});

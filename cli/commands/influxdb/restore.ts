@@ -60,7 +60,12 @@ async function bringBack(
     ...(newPolicy !== undefined && { newPolicy }),
   };
   const report = await withWorld(context, (world) => restore(world, request));
-  for (const { newDatabase: there, empty } of report.databases) {
+  for (const { newDatabase: there, empty, expired } of report.databases) {
+    if (expired.length > 0) {
+      context.output.warning(
+        `${there}: ${count(expired.length, "shard")} older than the retention policy keeps: ${expired.join(", ")}; the server deletes such with its next check, unless the policy is altered before`,
+      );
+    }
     if (empty.length > 0) context.output.warning(`${there}: the backup has no files of ${count(empty.length, "shard")}: ${empty.join(", ")}; restored empty`);
   }
   context.output.result(documentOf(report), inWords(backup, report));

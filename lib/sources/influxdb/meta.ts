@@ -19,6 +19,8 @@ export interface Database {
 
 export interface Policy {
   readonly name: string;
+  /** How long the server keeps points, in nanoseconds; 0 for ever. */
+  readonly keptNs: bigint;
   readonly groups: readonly ShardGroup[];
 }
 
@@ -45,7 +47,7 @@ export const INTERNAL = "_internal";
 
 const DATA = { databases: 5, users: 6, maxNodeId: 7, maxShardGroupId: 8, maxShardId: 9 } as const;
 const DATABASE = { name: 1, defaultPolicy: 2, policies: 3 } as const;
-const POLICY = { name: 1, groups: 5 } as const;
+const POLICY = { name: 1, keptNs: 2, groups: 5 } as const;
 const GROUP = { id: 1, startNs: 2, endNs: 3, deletedAtNs: 4, shards: 5 } as const;
 const SHARD = { id: 1 } as const;
 
@@ -137,7 +139,7 @@ function parseDatabase(message: Uint8Array): Database {
 
 function parsePolicy(message: Uint8Array): Policy {
   const policy = fieldsOf(message, "a policy");
-  return { name: policy.text(POLICY.name), groups: policy.messages(POLICY.groups).map(parseGroup) };
+  return { name: policy.text(POLICY.name), keptNs: policy.int64(POLICY.keptNs), groups: policy.messages(POLICY.groups).map(parseGroup) };
 }
 
 function parseGroup(message: Uint8Array): ShardGroup {

@@ -51,6 +51,8 @@ export interface RestoredDatabase {
   /** Whether an earlier restore had begun it. */
   readonly resumed: boolean;
   readonly shards: readonly RestoredShard[];
+  /** Shards that are older than their policy keeps: the server deletes them with a check to come, or has done so already. */
+  readonly expired: readonly number[];
   /** Shards that the metastore names and the backup has no files of: they are restored empty. */
   readonly empty: readonly number[];
 }
@@ -136,25 +138,38 @@ async function restoreDatabase(world: World, request: DatabaseRequest): Promise<
   const { ids, resumed } = await makeDatabase(world, request, newDatabase);
   const records = [...backup.shards.values()].filter((record) => record.database === database && (policy === undefined || record.policy === policy));
   const shards: RestoredShard[] = [];
+  const expired: number[] = [];
+  const isExpired = expiryIn(request, world.clock.now());
   for (const record of records) {
     const newShard = ids.get(record.shard);
     if (newShard === undefined)
       throw new TidemarkError("retry", "bad-reply", `the server gave shard ${record.shard} of ${database}/${record.policy} no new id; its log tells why`);
-    shards.push(
-      await restoreShard(world, request, { record, newShard, place: { database: newDatabase, policy: request.newPolicy ?? record.policy }, isNew: !resumed }),
-    );
+    const place = { database: newDatabase, policy: request.newPolicy ?? record.policy };
+    const restored = await restoreShard(world, request, { record, newShard, place, isNew: !resumed });
+    if (restored !== "deleted") shards.push(restored);
+    if (restored === "deleted" || isExpired(record)) expired.push(record.shard);
     const bytes = shards.reduce((sum, one) => sum + one.bytes, 0);
     world.telemetry.report({
       kind: "gathered",
       shard: shardName(backup.id),
       what: `shard ${record.shard} of ${database}/${record.policy}`,
-      done: shards.length,
+      done: records.indexOf(record) + 1,
       total: records.length,
       bytes,
     });
   }
   const known = new Set(records.map(({ shard }) => shard));
-  return { database, newDatabase, resumed, shards, empty: [...ids.keys()].filter((shard) => !known.has(shard)) };
+  return { database, newDatabase, resumed, shards, expired, empty: [...ids.keys()].filter((shard) => !known.has(shard)) };
+}
+
+/** Whether all of a shard's points are older than the policy keeps that it is restored with. */
+function expiryIn({ meta, database }: DatabaseRequest, nowMs: number): (record: ShardRecord) => boolean {
+  const { policies = [] } = parseMeta(meta).databases.find(({ name }) => name === database) ?? {};
+  const keptNs = new Map(policies.map(({ name, keptNs: duration }) => [name, duration]));
+  return ({ policy, endNs }) => {
+    const duration = keptNs.get(policy) ?? 0n;
+    return duration > 0n && BigInt(endNs) + duration < BigInt(nowMs) * 1_000_000n;
+  };
 }
 
 const KEPT = z.object({ generation: z.number(), digest: z.string(), policy: z.string(), newPolicy: z.string(), ids: z.string() });
@@ -230,7 +245,7 @@ interface ShardTarget {
   readonly isNew: boolean;
 }
 
-async function restoreShard(world: World, request: DatabaseRequest, target: ShardTarget): Promise<RestoredShard> {
+async function restoreShard(world: World, request: DatabaseRequest, target: ShardTarget): Promise<RestoredShard | "deleted"> {
   const { client, signal } = request;
   const { record, newShard, place } = target;
   const files = await prepareFiles(request.backup, record, { tombstones: "applied" });
@@ -257,10 +272,26 @@ async function restoreShard(world: World, request: DatabaseRequest, target: Shar
         `the server did not keep all files of shard ${record.shard} (there ${newShard}): its log tells why; the same restore goes on where this one was stopped`,
       );
     } catch (error) {
-      if (!isTidemarkError(error) || error.kind !== "retry" || error.code === "interrupted" || attempt === SHARD_ATTEMPTS_MAX) throw error;
+      if (!isTidemarkError(error) || error.kind !== "retry" || error.code === "interrupted") throw error;
+      if (await isDeleted(client, target)) return "deleted";
+      if (attempt === SHARD_ATTEMPTS_MAX) throw error;
       world.telemetry.report({ kind: "warning", shard: shardName(request.backup.id), message: `${messageOf(error)}: trying again` });
       await world.clock.sleep(BACKOFF_MS * attempt, signal);
     }
+  }
+}
+
+/**
+ * Whether the server has deleted the shard since it was made, as it does where a policy keeps none so old: no try brings it back, and
+ * those behind it are still to come. Where the server does not tell, it has not.
+ */
+async function isDeleted(client: InfluxClient, { newShard, place }: ShardTarget): Promise<boolean> {
+  try {
+    const there = await databaseThere(client, place.database);
+    return (there?.policies ?? []).some(({ groups }) => groups.some((group) => group.isDeleted && group.shards.includes(newShard)));
+  } catch (error) {
+    if (isTidemarkError(error) && error.kind === "retry") return false;
+    throw error;
   }
 }
 

@@ -51,7 +51,7 @@ const group = (id: number, start: bigint, end: bigint, shards: readonly number[]
     varint(6, 77n),
   );
 const policy = (name: string, ...groups: readonly Raw[]) =>
-  joined(text(1, name), varint(2, 0), varint(3, 604_800_000_000_000n), varint(4, 1), ...groups.map((one) => bytes(5, one)), ...unknownOf(40));
+  joined(text(1, name), varint(2, 3_600_000_000_000n), varint(3, 604_800_000_000_000n), varint(4, 1), ...groups.map((one) => bytes(5, one)), ...unknownOf(40));
 const database = (name: string, ...policies: readonly Raw[]) =>
   joined(text(1, name), text(2, "autogen"), ...unknownOf(50), ...policies.map((one) => bytes(3, one)), bytes(4, text(1, "a continuous query")));
 
@@ -85,15 +85,19 @@ test("databases, policies, groups, shards and highest ids are read, whatever sta
         policies: [
           {
             name: "autogen",
+            keptNs: 3_600_000_000_000n,
             groups: [
               { id: 1, startNs: -10n, endNs: 10n, isDeleted: false, shards: [1, 2] },
               { id: 2, startNs: 10n, endNs: 20n, isDeleted: true, shards: [3] },
             ],
           },
-          { name: "wéek", groups: [{ id: 3, startNs: 0n, endNs: 100n, isDeleted: false, shards: [12] }] },
+          { name: "wéek", keptNs: 3_600_000_000_000n, groups: [{ id: 3, startNs: 0n, endNs: 100n, isDeleted: false, shards: [12] }] },
         ],
       },
-      { name: "two", policies: [{ name: "autogen", groups: [{ id: 4, startNs: 0n, endNs: 2n ** 63n - 1n, isDeleted: false, shards: [4] }] }] },
+      {
+        name: "two",
+        policies: [{ name: "autogen", keptNs: 3_600_000_000_000n, groups: [{ id: 4, startNs: 0n, endNs: 2n ** 63n - 1n, isDeleted: false, shards: [4] }] }],
+      },
     ],
     maxNodeId: 1,
     maxShardGroupId: 4,

@@ -16,13 +16,13 @@ const server: Metastore = {
     {
       name: "metrics",
       policies: [
-        { name: "autogen", groups: [group(1, 0, [1, 12]), group(2, 1, [2]), group(3, 2, [3], true)] },
-        { name: "week", groups: [group(4, 0, [5])] },
+        { name: "autogen", keptNs: 0n, groups: [group(1, 0, [1, 12]), group(2, 1, [2]), group(3, 2, [3], true)] },
+        { name: "week", keptNs: 0n, groups: [group(4, 0, [5])] },
       ],
     },
-    { name: "events", policies: [{ name: "autogen", groups: [group(5, 0, [4])] }] },
+    { name: "events", policies: [{ name: "autogen", keptNs: 0n, groups: [group(5, 0, [4])] }] },
     { name: "empty", policies: [] },
-    { name: "_internal", policies: [{ name: "monitor", groups: [group(6, 0, [9])] }] },
+    { name: "_internal", policies: [{ name: "monitor", keptNs: 0n, groups: [group(6, 0, [9])] }] },
   ],
   maxShardGroupId: 6,
   maxShardId: 12,
