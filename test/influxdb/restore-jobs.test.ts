@@ -2,8 +2,11 @@
 // real one does.
 
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { readHistory } from "../../lib/checkpoint/control.ts";
+import { PIN_TTL_MS } from "../../lib/model/limits.ts";
 import type { InfluxClient } from "../../lib/sources/influxdb/client.ts";
 import { addressInWords } from "../../lib/sources/influxdb/connection.ts";
+import { idOf } from "../../lib/sources/influxdb/open-backup.ts";
 import { restore } from "../../lib/sources/influxdb/restore.ts";
 import { serve, type Serving } from "../../lib/sources/influxdb/serve.ts";
 import { backup, clientOf, failureWorld, type FailureWorld, generationOf, NAME } from "./at-rest.ts";
@@ -68,4 +71,25 @@ test("a shard that the server deletes meanwhile, because its policy keeps none s
     { database: "b", shards: [], expired: [2] },
     { database: "c", shards: [{}], expired: [] },
   ]);
+});
+
+test("its generation is held while the server is read back, however long that takes", async () => {
+  const lapsed: boolean[] = [];
+  const slow: InfluxClient = {
+    ...client,
+    async *shard(place, which) {
+      for await (const chunk of client.shard(place, which)) {
+        for (let passed = 0; passed < 3; passed++) {
+          world.clock.skip(PIN_TTL_MS / 2);
+          yield chunk.subarray((passed * chunk.length) / 4, ((passed + 1) * chunk.length) / 4);
+          const pins = (await readHistory(world.checkpoints, idOf(NAME))).flatMap((row) => Object.values(row.pins));
+          lapsed.push(!pins.some((untilMs) => untilMs > world.clock.now()));
+        }
+        yield chunk.subarray((3 * chunk.length) / 4);
+      }
+    },
+  };
+  await restore(world, { name: NAME, client: slow, database: "a" });
+  expect(lapsed.length).toBeGreaterThan(5);
+  expect(lapsed).not.toContain(true);
 });

@@ -24,6 +24,8 @@ export interface OpenBackup extends Backup {
   read(file: Attached): AsyncGenerator<Buffer>;
   /** Reads some bytes of an attachment at a time, held against no SHA-256: read it whole before. */
   reader(file: Attached): (offset: number, length: number) => Promise<Buffer>;
+  /** Holds the generation for longer, as reading it does: for who is busy elsewhere for long. */
+  keep(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -67,13 +69,20 @@ export async function openBackup(world: World, name: string, at?: GenerationAt):
     if (control === undefined) throw callError("unknown-table", `table ${name} was deleted meanwhile`);
     const prefix = incarnationPrefix(id, control.incarnation);
     const backup = await readRecords(name, view);
-    const objects = heldObjects(world, view);
+    const keep = holding(world, view);
+    const objects: Objects = {
+      async getRange(key, range) {
+        await keep();
+        return world.objects.getRange(key, range);
+      },
+    };
     return {
       ...backup,
       id,
       generation: chosen,
       read: (file) => readAttachment({ objects }, `${prefix}${file.object}`, file),
       reader: (file) => attachmentReader({ objects }, `${prefix}${file.object}`, file),
+      keep,
       close: () => view.close(),
     };
   } catch (error) {
@@ -117,16 +126,12 @@ async function oldestIndex({ checkpoints }: World, id: ShardId): Promise<Index> 
 
 type Objects = Pick<World["objects"], "getRange">;
 
-/** The store's objects, with the generation held anew while they are read: a restore may take longer than a pin does. */
-function heldObjects({ objects, clock }: World, view: ShardView): Objects {
+/** Holds the generation anew where that is due: a restore may take longer than a pin does. */
+function holding({ clock }: World, view: ShardView): () => Promise<void> {
   let renewAtMs = clock.now() + PIN_TTL_MS / 3;
-  return {
-    async getRange(key, range) {
-      if (clock.now() >= renewAtMs) {
-        renewAtMs = clock.now() + PIN_TTL_MS / 3;
-        await view.keep();
-      }
-      return objects.getRange(key, range);
-    },
+  return async () => {
+    if (clock.now() < renewAtMs) return;
+    renewAtMs = clock.now() + PIN_TTL_MS / 3;
+    await view.keep();
   };
 }

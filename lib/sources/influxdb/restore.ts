@@ -259,13 +259,13 @@ async function restoreShard(world: World, request: DatabaseRequest, target: Shar
   for (let attempt = 1; ; attempt++) {
     if (signal?.aborted === true) throw new TidemarkError("retry", "interrupted", "interrupted: the same restore goes on where this one was stopped");
     try {
-      const before = await filesThere(client, target);
+      const before = await filesThere(request, target);
       // Names would be taken: what a server wrote itself since the database was made would be lost.
       if (target.isNew && attempt === 1 && before.size > 0) throw foreignFiles(target);
       if (files.length === 0) return { ...about, found: false };
       if (await holds(before, target, files)) return { ...about, found: true };
       await client.updateShard(newShard, shardArchive(`${place.database}/${place.policy}/${newShard}`, files));
-      if (await holds(await filesThere(client, target), target, files)) return { ...about, found: false };
+      if (await holds(await filesThere(request, target), target, files)) return { ...about, found: false };
       throw new TidemarkError(
         "retry",
         "not-kept",
@@ -296,11 +296,11 @@ async function isDeleted(client: InfluxClient, { newShard, place }: ShardTarget)
 }
 
 /** What the server's shard has, read whole: the SHA-256 of each file, by name. */
-async function filesThere(client: InfluxClient, { newShard, place }: ShardTarget): Promise<ReadonlyMap<string, string>> {
+async function filesThere({ client, backup }: DatabaseRequest, { newShard, place }: ShardTarget): Promise<ReadonlyMap<string, string>> {
   const there = new Map<string, string>();
   const shard = { ...place, shard: newShard };
   try {
-    for await (const entry of tarEntries(client.shard(shard))) {
+    for await (const entry of tarEntries(holding(backup, client.shard(shard)))) {
       const sha256 = await sha256Of(entry.body);
       there.set(fileOfEntry(entry.name, shard), sha256);
     }
@@ -308,6 +308,14 @@ async function filesThere(client: InfluxClient, { newShard, place }: ShardTarget
     throw ofShard(error, shard);
   }
   return there;
+}
+
+/** A large shard takes longer to come back than a generation is held. */
+async function* holding({ keep }: OpenBackup, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    await keep();
+    yield chunk;
+  }
 }
 
 /**
