@@ -6,6 +6,7 @@ import type { ShardPlace } from "./wire.ts";
 
 /** Fifteen digits are always a safe number. */
 const FILE_NAME = /^([0-9]{9,15})-([0-9]{9,15})\.(tsm|tombstone)$/;
+const INDEX_FILE = /^index\/(MANIFEST|L[0-9]{1,2}-[0-9]{8,15}\.(tsl|tsi))$/;
 
 export interface FileName {
   readonly generation: number;
@@ -27,6 +28,12 @@ export function fileOfEntry(entry: string, { database, policy, shard }: ShardPla
   if (!entry.startsWith(folder)) throw badEntry(entry, `it lies outside of ${folder}`);
   parseFileName(name);
   return name;
+}
+
+/** Whether an archive's entry is of the shard's index: servers of 1.3 and 1.4 with the index "tsi1" send it along, and any makes it anew. */
+export function isOfIndex(entry: string, { database, policy, shard }: ShardPlace): boolean {
+  const folder = `${database}/${policy}/${shard}/`;
+  return entry.startsWith(folder) && INDEX_FILE.test(entry.slice(folder.length));
 }
 
 /**

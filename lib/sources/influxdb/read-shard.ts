@@ -8,7 +8,7 @@
 import { storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
 import type { InfluxClient } from "./client.ts";
-import { fileOfEntry, unexplained } from "./file-names.ts";
+import { fileOfEntry, isOfIndex, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
 import { ofShard } from "./shard-fault.ts";
 import { sha256Of } from "./sha256.ts";
@@ -112,6 +112,10 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
   const files: FileRecord[] = [];
   const otherThanKnown = new Set<string>();
   for await (const entry of entriesOf(deps, request, {})) {
+    if (isOfIndex(entry.name, request.place)) {
+      for await (const _ of entry.body);
+      continue;
+    }
     const name = fileOfEntry(entry.name, request.place);
     if (files.some((file) => file.name === name) || otherThanKnown.has(name)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${name} twice`);
     const alike = pool.filter((file) => file.name === name && file.bytes === entry.size);

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { fileOfEntry, parseFileName, unexplained } from "../../../../lib/sources/influxdb/file-names.ts";
+import { fileOfEntry, isOfIndex, parseFileName, unexplained } from "../../../../lib/sources/influxdb/file-names.ts";
 
 const place = { database: "my db", policy: "auto/gen", shard: 7 };
 const badEntry = expect.objectContaining({ kind: "retry", code: "bad-entry" });
@@ -42,6 +42,18 @@ describe("a file's name", () => {
       expect(() => fileOfEntry(entry, place)).toThrow(badEntry);
     }
   });
+});
+
+test.each([
+  ["my db/auto/gen/7/index/MANIFEST", true],
+  ["my db/auto/gen/7/index/L0-00000001.tsl", true],
+  ["my db/auto/gen/7/index/L12-00000123.tsi", true],
+  ["my db/auto/gen/8/index/MANIFEST", false],
+  ["my db/auto/gen/7/index/../../8/MANIFEST", false],
+  ["my db/auto/gen/7/index/000000001-000000001.tsm", false],
+  ["my db/auto/gen/7/MANIFEST", false],
+])("whether %s is of the shard's index: %s", (entry, is) => {
+  expect(isOfIndex(entry, place)).toBe(is);
 });
 
 const name = (generation: number, sequence: number, kind = "tsm") => `${String(generation).padStart(9, "0")}-${String(sequence).padStart(9, "0")}.${kind}`;

@@ -119,6 +119,19 @@ describe("a shard that is new", () => {
     expect(await scene({ readings: [[]] }).run()).toMatchObject({ files: [], readings: 2, storedFiles: 0, storedBytes: 0 });
   });
 
+  test("may come with its index, as of a server of 1.3 or 1.4, which is no part of it", async () => {
+    const index = ["index/L0-00000001.tsl", "index/L1-00000002.tsi", "index/MANIFEST"].map((name) => ({ name, content: "x".repeat(700) }));
+    const server = scene({
+      readings: [
+        [...index, A],
+        [A, ...index],
+      ],
+      dialect: "1.0",
+    });
+    expect(names((await server.run()).files)).toEqual([A.name]);
+    expect(server.world.objects.objects.size).toBe(1);
+  });
+
   test("of which an earlier attempt has stored files refers to those", async () => {
     const server = scene({ readings: [[A, B]] });
     const known = await storedBefore(server, [A]);
