@@ -14,7 +14,8 @@ export function orDamaged<T>(name: string, place: () => string, decode: () => T)
 
 /** A file that may be whole, but holds more than this program takes into memory. */
 export function tooLarge(name: string, what: string): TidemarkError {
-  return new TidemarkError("call", "too-large", `${name} cannot be rewritten: ${what}`, { object: name });
+  const message = `${name} cannot be rewritten: ${what}; "tidemark influxdb export --format data" takes it as it is`;
+  return new TidemarkError("call", "too-large", message, { object: name });
 }
 
 /** A key in words, shortened: keys hold what users wrote. */

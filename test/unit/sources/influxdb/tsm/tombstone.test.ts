@@ -92,7 +92,7 @@ describe("a tombstone file is refused that", () => {
   test("unpacks to more bytes than are allowed, in one part or in many", () => {
     const bomb = Buffer.concat([header(4), gzipSync(Buffer.alloc(50_000_000))]);
     expect(bomb.length).toBeLessThan(100_000);
-    expect(fault(bomb, 1_000_000)).toBe("call: a.tombstone cannot be rewritten: it has more than 1000000 bytes unpacked");
+    expect(fault(bomb, 1_000_000)).toMatch("call: a.tombstone cannot be rewritten: it has more than 1000000 bytes unpacked");
     const length = records([one]).length;
     expect(fault(tombstoneFile([[one], [one]]), 2 * length)).toBe("none");
     expect(fault(tombstoneFile([[one], [one]]), 2 * length - 1)).toMatch("more than");
