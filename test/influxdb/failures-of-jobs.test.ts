@@ -178,6 +178,15 @@ describe("what a job has noted as read", () => {
     expect(await contentOf(world, 2)).toEqual(WHOLE);
     await expectAtRest(world);
   });
+
+  test("does not count for a shard of another place that has its id, where the server was set up anew meanwhile", async () => {
+    const { server, world } = await stoppedRun();
+    await using _ = server;
+    await using anew = await startModelServer([modelShard(1, { [SECOND]: "new" }, { database: "other" })]);
+    await generationOf(backup(world, anew.address, { job: "nightly" }));
+    expect(await contentOf(world, 2)).toEqual({ [`1/${SECOND}`]: "new" });
+    await expectAtRest(world);
+  });
 });
 
 describe("cleanup", () => {

@@ -10,7 +10,7 @@ import type { InfluxClient } from "./client.ts";
 import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import { type Backup, recordOf, type ShardRecord } from "./records.ts";
+import { type Backup, isOf, recordOf, type ShardRecord } from "./records.ts";
 import { isInside } from "./select.ts";
 
 /** Shards that are read at a time. */
@@ -84,7 +84,7 @@ export async function readShards(world: World, job: ReadingJob, about: ReadingPl
 
   async function oneShard(placed: PlacedShard): Promise<ShardResult> {
     const noted = notes.shard(placed.shard);
-    if (noted !== undefined) return { kind: "read", record: noted, isChanged: noted.generation === generation };
+    if (noted !== undefined && isOf(noted, placed)) return { kind: "read", record: noted, isChanged: noted.generation === generation };
     try {
       const result = await readPlaced(world, job, {
         placed,

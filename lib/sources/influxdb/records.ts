@@ -189,10 +189,14 @@ function remove(key: string): Mutation {
 }
 
 /** The record of that very shard, and not of one with its id: a server that was set up anew counts its shards from 1 again. */
-export function recordOf({ shards }: Pick<Backup, "shards">, { shard, database, policy, startNs, endNs }: PlacedShard): ShardRecord | undefined {
-  const record = shards.get(shard);
-  if (record?.database !== database || record.policy !== policy) return undefined;
-  return record.startNs === String(startNs) && record.endNs === String(endNs) ? record : undefined;
+export function recordOf({ shards }: Pick<Backup, "shards">, placed: PlacedShard): ShardRecord | undefined {
+  const record = shards.get(placed.shard);
+  return record !== undefined && isOf(record, placed) ? record : undefined;
+}
+
+export function isOf(record: ShardRecord, { shard, database, policy, startNs, endNs }: PlacedShard): boolean {
+  const { shard: id, database: ofDatabase, policy: ofPolicy } = record;
+  return id === shard && ofDatabase === database && ofPolicy === policy && record.startNs === String(startNs) && record.endNs === String(endNs);
 }
 
 /** Bytes and files of all shards. */
