@@ -4,8 +4,8 @@
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import type { Content } from "../../attachments/attach.ts";
-import { damagedItem, TidemarkError } from "../../model/errors.ts";
-import { VALUE_BYTES_MAX } from "../../model/limits.ts";
+import { callError, damagedItem, TidemarkError } from "../../model/errors.ts";
+import { BATCH_BYTES_MAX, VALUE_BYTES_MAX } from "../../model/limits.ts";
 import type { Mutation } from "../../model/mutation.ts";
 import { pad } from "../../model/names.ts";
 import type { Index } from "../../model/position.ts";
@@ -163,13 +163,25 @@ export function mutationsBetween(from: Backup, to: Backup, about: { readonly gen
   const puts = [...to.shards.values()].filter((record) => JSON.stringify(record) !== JSON.stringify(from.shards.get(record.shard)));
   const gone = [...from.shards.keys()].filter((shard) => !to.shards.has(shard));
   const forgotten = [...from.generations.values()].filter(({ index }) => index < about.oldestIndex);
-  return [
+  const mutations = [
     ...(to.metastore !== undefined && JSON.stringify(to.metastore) !== JSON.stringify(from.metastore) ? [put(METASTORE_KEY, to.metastore)] : []),
     ...puts.map((record) => put(shardKey(record.shard), record)),
     ...gone.map((shard) => remove(shardKey(shard))),
     ...forgotten.map(({ generation }) => remove(generationKey(generation))),
     put(generationKey(about.generation.generation), about.generation),
   ];
+  checkFits(mutations);
+  return mutations;
+}
+
+/** A generation is one batch: that of a first backup of very many files, or of terabytes, may be more than one takes. */
+function checkFits(mutations: readonly Mutation[]): void {
+  const bytes = mutations.reduce((sum, mutation) => sum + mutation.key.length + (mutation.kind === "delete" ? 0 : mutation.value.length), 0);
+  if (bytes <= BATCH_BYTES_MAX) return;
+  throw callError(
+    "too-many-files",
+    `the records of what is new would have ${bytes} bytes, and one generation takes ${BATCH_BYTES_MAX}: back it up in parts first, into the same name, by --database and --policy or by --start and --end`,
+  );
 }
 
 function put(key: string, record: object): Mutation {

@@ -107,6 +107,14 @@ describe("mutations between two states", () => {
       expect.objectContaining({ kind: "call", code: "too-many-files" }),
     );
   });
+
+  test("more than one generation takes is refused in words that tell what to do", () => {
+    const files = Array.from({ length: 50 }, (_, at) => aFile({ name: `${String(at + 1).padStart(9, "0")}-000000001.tsm` }));
+    const shards = new Map(Array.from({ length: 2_000 }, (_, shard) => [shard, aShard({ shard, files })]));
+    expect(() => mutationsBetween(EMPTY_BACKUP, { shards, generations: new Map() }, { generation: aGeneration(), oldestIndex: toIndex(0) })).toThrow(
+      expect.objectContaining({ kind: "call", code: "too-many-files", message: expect.stringContaining("--database") }),
+    );
+  });
 });
 
 describe("a record", () => {
