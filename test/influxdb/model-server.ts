@@ -111,7 +111,7 @@ function retype(block: Buffer, type: string): void {
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
 }
 
-function metaOf(shards: readonly ModelShard[]): Buffer {
+export function metaOf(shards: readonly ModelShard[]): Buffer {
   const data = new BinaryWriter().tag(1, WireType.Varint).uint64(1).tag(2, WireType.Varint).uint64(1).tag(3, WireType.Varint).uint64(1);
   for (const database of new Set(shards.map((one) => one.database))) {
     const inDatabase = shards.filter((one) => one.database === database);

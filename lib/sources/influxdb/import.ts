@@ -45,7 +45,7 @@ export interface ImportRequest {
 
 export interface ImportReport {
   readonly generations: readonly GenerationRecord[];
-  /** Manifests that an earlier, stopped import had read in already. */
+  /** Manifests that an earlier import had read in already. */
   readonly found: number;
 }
 
@@ -61,12 +61,13 @@ export async function importBackup(world: World, { name, directory, signal }: Im
   const foreign = before.find(({ job }) => !jobs.includes(job));
   if (foreign !== undefined) throw callError("not-empty", `${name} has backups of ${foreign.server} already: import into another name`);
   const generations: GenerationRecord[] = [];
-  for (const manifest of manifests) {
-    if (before.some(({ job }) => job === jobOf(manifest))) continue;
+  // Those before the last that was read in were too, though their generations may be let go: read again they would undo it.
+  const found = manifests.findLastIndex((manifest) => before.some(({ job }) => job === jobOf(manifest))) + 1;
+  for (const manifest of manifests.slice(found)) {
     if (signal?.aborted === true) throw new TidemarkError("retry", "interrupted", "interrupted: the same import goes on where this one was stopped");
     generations.push(await importManifest(world, { id, incarnation, folder, manifest, prefix: incarnationPrefix(id, incarnation) }));
   }
-  return { generations, found: manifests.length - generations.length };
+  return { generations, found };
 }
 
 function jobOf({ stamp, meta, files }: Manifest): string {
