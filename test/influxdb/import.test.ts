@@ -14,6 +14,7 @@ import { contentOf, failureWorld, type FailureWorld, generationsOf, NAME } from 
 import { archive, metaOf, type ModelShard, modelShard } from "./model-server.ts";
 
 const FIRST = "000000001-000000001.tsm";
+const SECOND = "000000002-000000001.tsm";
 
 let world: FailureWorld;
 let directory: string;
@@ -56,6 +57,16 @@ test("a folder that grows is read in behind what was read in before, also once t
   }
   expect(await generationsOf(world)).not.toContain(1);
   expect(await contentOf(world, 6)).toEqual(Object.fromEntries(shards.map(({ shard }) => [`${shard}/${FIRST}`, `day ${shard}`])));
+});
+
+test("a shard has no files of one that had its id before the server was set up anew", async () => {
+  const before = [modelShard(1, { [FIRST]: "old" }, { database: "old" }), modelShard(2, { [FIRST]: "older" }, { database: "old" })];
+  const after = [modelShard(1, { [SECOND]: "new" }, { database: "new" }), modelShard(2, { [SECOND]: "newer" }, { database: "new" })];
+  await backedUp(1, { meta: metaOf(before), shards: before });
+  await backedUp(2, { meta: metaOf(after), shards: [after[0]] });
+  await readIn();
+  expect(await contentOf(world, 1)).toEqual({ [`1/${FIRST}`]: "old", [`2/${FIRST}`]: "older" });
+  expect(await contentOf(world, 2)).toEqual({ [`1/${SECOND}`]: "new" });
 });
 
 test("an archive of a shard that its metastore never had is refused", async () => {

@@ -19,7 +19,7 @@ import { fileOfEntry, parseFileName } from "./file-names.ts";
 import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
 import { idOf, readNewest } from "./open-backup.ts";
-import type { Backup, FileRecord, GenerationRecord, ShardRecord } from "./records.ts";
+import { type Backup, type FileRecord, type GenerationRecord, recordOf, type ShardRecord } from "./records.ts";
 import { storeFile, storeMetastore } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 
@@ -112,7 +112,7 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
   const { generation, head, oldestIndex } = await nextGeneration(world, id);
   const meta = await readMeta(join(folder, manifest.meta.fileName));
   const placed = new Map(shardsOf(parseMeta(meta)).map((shard) => [shard.shard, shard]));
-  const shards = new Map(head.shards);
+  const shards = new Map([...placed.values()].flatMap((one) => recordOf(head, one) ?? []).map((record) => [record.shard, record]));
   let bytes = 0;
   for (const [place, file] of manifest.files.entries()) {
     const known = placed.get(file.shardID);
@@ -121,7 +121,7 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
       refuse(path, `the metastore beside it has no shard ${file.shardID} of ${file.database}/${file.policy}`);
     }
     const found = await readArchive(world, { ...about, generation, path, size: file.size, placed: known });
-    const record = joined(head.shards.get(file.shardID), found, { placed: known, generation, atMs: world.clock.now() });
+    const record = joined(shards.get(file.shardID), found, { placed: known, generation, atMs: world.clock.now() });
     shards.set(file.shardID, record);
     bytes += file.size;
     world.telemetry.report({ kind: "gathered", shard: shardName(id), what: file.fileName, done: place + 1, total: manifest.files.length, bytes });
@@ -129,7 +129,7 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
   const metastore = await storeMetastore(world, { ...about, generation }, { meta, users: "kept" });
   const next: Backup = {
     metastore,
-    shards: new Map([...shards].filter(([shard]) => placed.has(shard)).sort(([a], [b]) => a - b)),
+    shards: new Map([...shards].sort(([a], [b]) => a - b)),
     generations: head.generations,
   };
   const record = generationRecord(head, next, {
