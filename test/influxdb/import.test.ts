@@ -69,6 +69,13 @@ test("a shard has no files of one that had its id before the server was set up a
   expect(await contentOf(world, 2)).toEqual({ [`1/${SECOND}`]: "new" });
 });
 
+test("a shard that the server was just deleting, so that its files are there and its place is not, is left out", async () => {
+  const shards = [modelShard(1, { [FIRST]: "going" }), modelShard(2, { [FIRST]: "staying" })];
+  await backedUp(1, { meta: metaOf(shards, { deleted: [1] }), shards });
+  expect(await readIn()).toMatchObject({ generations: [{ shards: 1 }] });
+  expect(await contentOf(world, 1)).toEqual({ [`2/${FIRST}`]: "staying" });
+});
+
 test("an archive of a shard that its metastore never had is refused", async () => {
   await backedUp(1, { meta: metaOf([modelShard(1, {})]), shards: [modelShard(2, { [FIRST]: "stray" })] });
   await expect(readIn()).rejects.toMatchObject({ kind: "call", code: "bad-backup", message: expect.stringContaining("s2.tar.gz") });

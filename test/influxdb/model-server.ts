@@ -111,7 +111,8 @@ function retype(block: Buffer, type: string): void {
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
 }
 
-export function metaOf(shards: readonly ModelShard[]): Buffer {
+/** The metastore of a server with these shards; of those that it has deleted the groups are left for a while, marked. */
+export function metaOf(shards: readonly ModelShard[], { deleted = [] }: { readonly deleted?: readonly number[] } = {}): Buffer {
   const data = new BinaryWriter().tag(1, WireType.Varint).uint64(1).tag(2, WireType.Varint).uint64(1).tag(3, WireType.Varint).uint64(1);
   for (const database of new Set(shards.map((one) => one.database))) {
     const inDatabase = shards.filter((one) => one.database === database);
@@ -126,7 +127,9 @@ export function metaOf(shards: readonly ModelShard[]): Buffer {
           .tag(2, WireType.Varint)
           .int64(DAY_NS * BigInt(shard))
           .tag(3, WireType.Varint)
-          .int64(DAY_NS * BigInt(shard + 1));
+          .int64(DAY_NS * BigInt(shard + 1))
+          .tag(4, WireType.Varint)
+          .int64(deleted.includes(shard) ? DAY_NS : 0);
         of.tag(5, WireType.LengthDelimited).bytes(group.tag(5, WireType.LengthDelimited).bytes(one).finish());
       }
       message.tag(3, WireType.LengthDelimited).bytes(of.finish());

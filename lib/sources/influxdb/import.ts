@@ -17,7 +17,7 @@ import type { Life } from "../../redo-log/read.ts";
 import { ensureSource } from "./backup.ts";
 import { fileOfEntry, parseFileName } from "./file-names.ts";
 import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
-import { parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
+import { type Metastore, parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
 import { idOf, readNewest } from "./open-backup.ts";
 import { type Backup, type FileRecord, type GenerationRecord, recordOf, type ShardRecord } from "./records.ts";
 import { storeFile, storeMetastore } from "./store.ts";
@@ -111,10 +111,12 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
   const startedAtMs = world.clock.now();
   const { generation, head, oldestIndex } = await nextGeneration(world, id);
   const meta = await readMeta(join(folder, manifest.meta.fileName));
-  const placed = new Map(shardsOf(parseMeta(meta)).map((shard) => [shard.shard, shard]));
+  const parsed = parseMeta(meta);
+  const placed = new Map(shardsOf(parsed).map((shard) => [shard.shard, shard]));
   const shards = new Map([...placed.values()].flatMap((one) => recordOf(head, one) ?? []).map((record) => [record.shard, record]));
   let bytes = 0;
   for (const [place, file] of manifest.files.entries()) {
+    if (isDeleted(parsed, file)) continue;
     const known = placed.get(file.shardID);
     const path = join(folder, file.fileName);
     if (known === undefined || known.database !== file.database || known.policy !== file.policy) {
@@ -147,6 +149,12 @@ async function importManifest(world: World, about: Importing): Promise<Generatio
     throw new TidemarkError("retry", "contended", `another job has made generation ${generation} of ${id.table} meanwhile: import again`);
   }
   return record;
+}
+
+/** A server that is just deleting a shard still hands it out, while its metastore says already that it is gone. */
+function isDeleted({ databases }: Metastore, { database, policy, shardID }: Manifest["files"][number]): boolean {
+  const groups = databases.filter(({ name }) => name === database).flatMap(({ policies }) => policies.filter(({ name }) => name === policy));
+  return groups.flatMap((one) => one.groups).some((group) => group.isDeleted && group.shards.includes(shardID));
 }
 
 /** The files of an increment beside those before; what the increment has compacted, and what has the same name, goes. */
