@@ -19,6 +19,8 @@ import {
 
 const PATHS_BYTES_MAX = 64 * 1024 * 1024;
 const ID_MAP_BYTES_MAX = 16 * 1024 * 1024;
+/** A server makes all shards of a metastore before it answers: each has some 30 bytes there, and may take 300 ms on a slow disk. */
+const MADE_MS_PER_BYTE = 10;
 
 export interface InfluxClient {
   readonly address: Address;
@@ -89,7 +91,8 @@ export function influxClient({ address, silentMs = SILENT_MS, signal }: ClientOp
       yield* exchange(line, requestFrame(await dialect(), request));
     },
     async updateMetastore(meta, renaming) {
-      return parseIdMap(await exchangeAll(line, metastoreUpdateFrame(meta, renaming), ID_MAP_BYTES_MAX));
+      const patient: Line = { ...line, silentMs: silentMs + meta.length * MADE_MS_PER_BYTE };
+      return parseIdMap(await exchangeAll(patient, metastoreUpdateFrame(meta, renaming), ID_MAP_BYTES_MAX));
     },
     async updateShard(shard, archive) {
       await upload(line, shardUpdateHead(shard), archive);

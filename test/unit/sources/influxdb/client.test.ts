@@ -1,4 +1,5 @@
 import { createServer, type Server } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { influxClient, type InfluxClient } from "../../../../lib/sources/influxdb/client.ts";
 import { idMapReply, metastoreReply } from "../../../../lib/sources/influxdb/wire.ts";
@@ -12,13 +13,16 @@ afterEach(async () => {
 });
 
 /** A server that answers each request by its text; "reset" breaks the connection. */
-async function clientOf(answer: (request: string) => Buffer | "reset"): Promise<{ readonly client: InfluxClient; readonly asked: readonly string[] }> {
+async function clientOf(
+  answer: (request: string) => Buffer | "reset" | Promise<Buffer>,
+  silentMs = 2_000,
+): Promise<{ readonly client: InfluxClient; readonly asked: readonly string[] }> {
   const asked: string[] = [];
   server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on("error", () => undefined);
-    socket.once("data", (request) => {
+    socket.once("data", async (request) => {
       asked.push(request.toString("latin1"));
-      const reply = answer(request.toString("latin1"));
+      const reply = await answer(request.toString("latin1"));
       if (reply === "reset") socket.resetAndDestroy();
       else socket.end(reply);
     });
@@ -26,7 +30,7 @@ async function clientOf(answer: (request: string) => Buffer | "reset"): Promise<
   await new Promise<void>((done) => server?.listen(0, "127.0.0.1", done));
   const bound = server.address();
   const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-  return { client: influxClient({ address: { host: "127.0.0.1", port }, silentMs: 2_000 }), asked };
+  return { client: influxClient({ address: { host: "127.0.0.1", port }, silentMs }), asked };
 }
 
 const metastore = metastoreReply({ meta: Buffer.alloc(0), node: Buffer.from("null\n") });
@@ -109,5 +113,14 @@ describe("questions", () => {
     }
     await client.updateShard(30, archive());
     expect([asked[0].endsWith("}\nmeta"), asked[1]]).toEqual([true, "\x03\x07\0\0\0\0\0\0\0\x1earchive"]);
+  });
+
+  test("to take databases may be answered the later the more there is to make of them", async () => {
+    const { client } = await clientOf(async () => {
+      await pause(1_000);
+      return idMapReply(new Map([[3, 30]]));
+    }, 200);
+    const renaming = { database: "d", newDatabase: "e", policy: "", newPolicy: "" };
+    expect(await client.updateMetastore(Buffer.alloc(1_000), renaming)).toEqual(new Map([[3, 30]]));
   });
 });
