@@ -10,6 +10,7 @@ import { TidemarkError } from "../../model/errors.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import type { FileRecord } from "./records.ts";
+import type { WholeRange } from "./select.ts";
 import { ofShard } from "./shard-fault.ts";
 import { sha256Of } from "./sha256.ts";
 import { type StoreDeps, storeFile } from "./store.ts";
@@ -31,7 +32,7 @@ export interface ReadShardDeps extends StoreDeps {
 export interface ReadShardRequest {
   readonly place: ShardPlace;
   /** Blocks between two times alone. */
-  readonly range?: { readonly start: string; readonly end: string } | undefined;
+  readonly range?: WholeRange | undefined;
   /** The prefix of keys, and the generation that attachments are stored under. */
   readonly prefix: string;
   readonly generation: number;

@@ -11,7 +11,7 @@ import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
 import { type Backup, recordOf, type ShardRecord } from "./records.ts";
-import { isInside } from "./select.ts";
+import { isInside, type WholeRange } from "./select.ts";
 
 /** Shards that are read at a time. */
 const SHARDS_TOGETHER = 3;
@@ -39,16 +39,11 @@ export interface ReadingPlan {
   readonly generation: number;
   /** When the job began: what was noted before is read again. */
   readonly startedAtMs: number;
-  readonly range: Range | undefined;
+  readonly range: WholeRange | undefined;
   /** The state before. */
   readonly head: Backup;
   /** Asked all the while; false once another has taken the work over. */
   readonly keep: () => Promise<boolean>;
-}
-
-interface Range {
-  readonly start: string;
-  readonly end: string;
 }
 
 /** What one shard came to. `dropped`: the server has it no more. */
@@ -129,7 +124,7 @@ async function noteUnchanged(notes: Notes, results: readonly ShardResult[]): Pro
 interface Reading {
   readonly placed: PlacedShard;
   readonly generation: number;
-  readonly range: Range | undefined;
+  readonly range: WholeRange | undefined;
   readonly before: ShardRecord | undefined;
   readonly notes: Notes;
   readonly onBytes: (bytes: number) => Promise<void>;

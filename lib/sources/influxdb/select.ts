@@ -16,11 +16,14 @@ export interface Range {
   readonly end?: string;
 }
 
+/** One without open ends. */
+export type WholeRange = Required<Range>;
+
 /** The first and the last nanosecond that InfluxDB has times for. */
 const FIRST_TIME = "1677-09-21T00:12:43.145224194Z";
 const LAST_TIME = "2262-04-11T23:47:16.854775806Z";
 
-export function wholeRange({ start, end }: Range): { readonly start: string; readonly end: string } | undefined {
+export function wholeRange({ start, end }: Range): WholeRange | undefined {
   return start === undefined && end === undefined ? undefined : { start: start ?? FIRST_TIME, end: end ?? LAST_TIME };
 }
 
@@ -36,7 +39,7 @@ export function checkSelection({ database, policy, shard }: Selection): void {
  * The shards that are selected, by id.
  * @throws {TidemarkError} `call` "unknown-database", "unknown-policy", "unknown-shard"
  */
-export function selectShards(metastore: Metastore, selection: Selection, range?: { readonly start: string; readonly end: string }): readonly PlacedShard[] {
+export function selectShards(metastore: Metastore, selection: Selection, range?: WholeRange): readonly PlacedShard[] {
   checkSelection(selection);
   const { database, policy, shard } = selection;
   const chosen = metastore.databases.find(({ name }) => name === database);
@@ -70,11 +73,11 @@ function unknownShard(
 }
 
 /** Whether all of a shard's stretch of time lies in the range: then all of its files do. */
-export function isInside({ startNs, endNs }: PlacedShard, { start, end }: { readonly start: string; readonly end: string }): boolean {
+export function isInside({ startNs, endNs }: PlacedShard, { start, end }: WholeRange): boolean {
   return nanosecondsOf(start) <= startNs && endNs <= nanosecondsOf(end) + 1n;
 }
 
-function overlaps({ startNs, endNs }: PlacedShard, { start, end }: { readonly start: string; readonly end: string }): boolean {
+function overlaps({ startNs, endNs }: PlacedShard, { start, end }: WholeRange): boolean {
   return startNs <= nanosecondsOf(end) && nanosecondsOf(start) < endNs;
 }
 
