@@ -9,7 +9,7 @@ import { storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
-import type { FileRecord } from "./records.ts";
+import { byName, type FileRecord } from "./records.ts";
 import type { WholeRange } from "./select.ts";
 import { ofShard } from "./shard-fault.ts";
 import { sha256Of } from "./sha256.ts";
@@ -124,7 +124,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
     const rest = [...pool, ...stored].filter(({ name }) => !otherThanKnown.has(name));
     return readOnce(deps, request, rest, stored);
   }
-  return files.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return files.sort(byName);
 
   async function store(name: string, entry: TarEntry): Promise<FileRecord> {
     const file = await storeFile(deps, request, { shard: request.place.shard, name, entry });

@@ -10,7 +10,7 @@ import type { InfluxClient } from "./client.ts";
 import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import { type Backup, recordOf, type ShardRecord } from "./records.ts";
+import { type Backup, recordOf, type ShardRecord, shardRecord } from "./records.ts";
 import { isInside, type WholeRange } from "./select.ts";
 
 /** Shards that are read at a time. */
@@ -155,17 +155,7 @@ async function readPlaced(world: World, job: ReadingJob, about: Reading): Promis
         { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known, missed },
       );
       if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
-      const record: ShardRecord = {
-        shard,
-        database,
-        policy,
-        startNs: String(placed.startNs),
-        endNs: String(placed.endNs),
-        generation,
-        capturedAt: new Date(world.clock.now()).toISOString(),
-        files: [...reading.files],
-        ...(range && { range }),
-      };
+      const record = shardRecord(placed, { generation, atMs: world.clock.now(), files: reading.files, range });
       return { kind: "read", record, isChanged: true, reading };
     } catch (error) {
       if (!isPassing(error)) throw error;

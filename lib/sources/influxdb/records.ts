@@ -195,6 +195,28 @@ export function recordOf({ shards }: Pick<Backup, "shards">, { shard, database, 
   return record.startNs === String(startNs) && record.endNs === String(endNs) ? record : undefined;
 }
 
+/** What a generation has of a shard from now on. */
+export function shardRecord(
+  { shard, database, policy, startNs, endNs }: PlacedShard,
+  { generation, atMs, files, range }: Pick<ShardRecord, "generation" | "range"> & { readonly atMs: number; readonly files: readonly FileRecord[] },
+): ShardRecord {
+  return {
+    shard,
+    database,
+    policy,
+    startNs: String(startNs),
+    endNs: String(endNs),
+    generation,
+    capturedAt: new Date(atMs).toISOString(),
+    files: [...files].sort(byName),
+    ...(range && { range }),
+  };
+}
+
+export function byName(one: FileRecord, other: FileRecord): number {
+  return one.name < other.name ? -1 : 1;
+}
+
 /** Bytes and files of all shards. */
 export function totalsOf({ shards }: Pick<Backup, "shards">): { readonly files: number; readonly bytes: number } {
   const files = [...shards.values()].flatMap((record) => record.files);
