@@ -162,7 +162,7 @@ async function readPlaced(world: World, job: ReadingJob, about: Reading): Promis
       if (await isGone(job, placed, before)) return { kind: "dropped", shard };
       if (attempt === ATTEMPTS_MAX) throw error;
       // A server cannot export a shard with tombstones: it breaks off at the first. All of the shard holds the range too.
-      if (range !== undefined && attempt >= 2 && isTidemarkError(error) && error.code !== "unreachable") range = undefined;
+      if (attempt >= 2) range = undefined;
       const waitMs = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** (attempt - 1)) * (0.5 + world.random.fraction() / 2);
       await world.clock.sleep(waitMs, job.signal);
     }
