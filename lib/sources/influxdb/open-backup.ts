@@ -5,7 +5,7 @@ import type { Content } from "../../attachments/attach.ts";
 import { attachmentReader, readAttachment } from "../../attachments/read.ts";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { getTable } from "../../jobs/tables.ts";
-import { callError } from "../../model/errors.ts";
+import { callError, TidemarkError } from "../../model/errors.ts";
 import { PIN_TTL_MS } from "../../model/limits.ts";
 import { incarnationPrefix, type ShardId } from "../../model/names.ts";
 import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
@@ -80,6 +80,15 @@ export async function openBackup(world: World, name: string, at?: GenerationAt):
     await view.close();
     throw error;
   }
+}
+
+/** @throws {TidemarkError} `repair` where it is missing or damaged */
+export async function readMetastore({ metastore, read, id }: OpenBackup): Promise<Buffer> {
+  if (metastore === undefined)
+    throw new TidemarkError("repair", "missing-record", `${id.table} has no record of a metastore`, { object: `${id.table} metastore` });
+  const chunks: Buffer[] = [];
+  for await (const chunk of read(metastore)) chunks.push(chunk);
+  return Buffer.concat(chunks);
 }
 
 function choose(name: string, generations: readonly (GenerationRecord & { readonly index: Index })[], at: GenerationAt | undefined) {

@@ -14,7 +14,7 @@ import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import { type Database, INTERNAL, isFolderName, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
-import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
+import { type GenerationAt, type OpenBackup, openBackup, readMetastore } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
 import { shardArchive } from "./shard-archive.ts";
@@ -93,14 +93,6 @@ function checkRequest(request: RestoreRequest): void {
       throw callError("bad-name", `${JSON.stringify(name)} cannot be a name: it becomes a folder of the server, so no slash and not "." or ".."`);
     }
   }
-}
-
-export async function readMetastore({ metastore, read, id }: OpenBackup): Promise<Buffer> {
-  if (metastore === undefined)
-    throw new TidemarkError("repair", "missing-record", `${id.table} has no record of a metastore`, { object: `${id.table} metastore` });
-  const chunks: Buffer[] = [];
-  for await (const chunk of read(metastore)) chunks.push(chunk);
-  return Buffer.concat(chunks);
 }
 
 function databasesOf(request: RestoreRequest, meta: Buffer): readonly string[] {

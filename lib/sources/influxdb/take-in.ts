@@ -21,9 +21,8 @@ import {
   withDatabases,
   withoutUsers,
 } from "./meta.ts";
-import { idOf, openBackup } from "./open-backup.ts";
+import { idOf, openBackup, readMetastore } from "./open-backup.ts";
 import { type Backup, byName, type FileRecord, type ShardRecord, shardRecord } from "./records.ts";
-import { readMetastore } from "./restore.ts";
 import { storeFile, storeMetastore, type StorePlace } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 import type { Renaming } from "./wire.ts";
