@@ -1,7 +1,6 @@
 // Opens what is backed up under a name: the newest generation, or an earlier one. What is opened is held until it is closed,
 // so that cleanup leaves its attachments alone.
 
-import type { Content } from "../../attachments/attach.ts";
 import { attachmentReader, readAttachment } from "../../attachments/read.ts";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { getTable } from "../../jobs/tables.ts";
@@ -12,7 +11,7 @@ import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
 import { keyOfRow, releaseRows } from "../../model/rows.ts";
 import type { World } from "../../ports/world.ts";
 import { recover, type ShardView } from "../../recovery/recover.ts";
-import { type Backup, backupReader, EMPTY_BACKUP, type GenerationRecord } from "./records.ts";
+import { type Attached, type Backup, backupReader, EMPTY_BACKUP, type GenerationRecord, type KeptGeneration } from "./records.ts";
 
 /** A generation by its number, or the newest at a time (ms since 1970). */
 export type GenerationAt = { readonly generation: number } | { readonly timeMs: number };
@@ -25,10 +24,6 @@ export interface OpenBackup extends Backup {
   /** Reads some bytes of an attachment at a time, held against no SHA-256: read it whole before. */
   reader(file: Attached): (offset: number, length: number) => Promise<Buffer>;
   close(): Promise<void>;
-}
-
-export interface Attached extends Content {
-  readonly object: string;
 }
 
 export function idOf(name: string): ShardId {
@@ -50,7 +45,7 @@ export async function readNewest(world: World, name: string): Promise<{ readonly
 }
 
 /** The generations that can be brought back, oldest first. */
-export async function listGenerations(world: World, name: string): Promise<readonly (GenerationRecord & { readonly index: Index })[]> {
+export async function listGenerations(world: World, name: string): Promise<readonly KeptGeneration[]> {
   await checkSource(world, name);
   const { backup, oldestIndex: oldest } = await readNewest(world, name);
   return [...backup.generations.values()].filter(({ index }) => index >= oldest);
@@ -91,7 +86,7 @@ export async function readMetastore({ metastore, read, id }: OpenBackup): Promis
   return Buffer.concat(chunks);
 }
 
-function choose(name: string, generations: readonly (GenerationRecord & { readonly index: Index })[], at: GenerationAt | undefined) {
+function choose(name: string, generations: readonly KeptGeneration[], at: GenerationAt | undefined) {
   const newest = generations.at(-1);
   if (newest === undefined) throw callError("no-backup", `${name} has no backup yet: "tidemark influxdb backup HOST:PORT ${name}" makes one`);
   if (at === undefined) return newest;
