@@ -19,7 +19,6 @@ import type { ShardPlace } from "./wire.ts";
 
 /** Readings of one shard, before it is taken for one that cannot be read rightly. */
 const READINGS_MAX = 5;
-const NEVER = "0001-01-01T00:00:00Z";
 
 export interface ReadShardDeps extends StoreDeps {
   readonly client: Pick<InfluxClient, "shard" | "dialect">;
@@ -112,7 +111,7 @@ export function isSame(one: readonly FileRecord[], other: readonly FileRecord[])
 async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: readonly FileRecord[], stored: FileRecord[]): Promise<readonly FileRecord[]> {
   const files: FileRecord[] = [];
   const otherThanKnown = new Set<string>();
-  for await (const entry of entriesOf(deps, request, {})) {
+  for await (const entry of entriesOf(deps, request)) {
     const name = fileOfEntry(entry.name, request.place);
     if (files.some((file) => file.name === name) || otherThanKnown.has(name)) throw new TidemarkError("retry", "bad-entry", `the archive holds ${name} twice`);
     const alike = pool.filter((file) => file.name === name && file.bytes === entry.size);
@@ -153,8 +152,8 @@ async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files
   return same;
 }
 
-function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
-  return tarEntries(told(deps, deps.client.shard(place, range ?? { since: NEVER, ...which })));
+function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string } = {}): AsyncGenerator<TarEntry> {
+  return tarEntries(told(deps, deps.client.shard(place, range ?? which)));
 }
 
 async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
