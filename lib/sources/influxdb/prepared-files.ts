@@ -1,14 +1,12 @@
 // The files of a backed-up shard as they go out again: to a server, which takes no tombstones, so that a file with one is written
 // anew without the rows that were deleted from it; or to a folder, where tombstones stay beside their files.
 
-import { VALUE_BYTES_MAX } from "../../model/limits.ts";
-import { damagedObject } from "../../model/errors.ts";
 import type { OpenBackup } from "./open-backup.ts";
 import type { FileRecord, ShardRecord } from "./records.ts";
 import { withoutDeleted } from "./tsm/rewrite.ts";
 import { sha256Of } from "./sha256.ts";
 import type { TimeRange } from "./tsm/ranges.ts";
-import { parseTombstones, type Tombstones } from "./tsm/tombstone.ts";
+import { checkTombstoneSize, parseTombstones, type Tombstones } from "./tsm/tombstone.ts";
 
 export interface PreparedFile {
   readonly name: string;
@@ -20,9 +18,6 @@ export interface PreparedFile {
   chunks(): AsyncGenerator<Buffer>;
   sha256(): Promise<string>;
 }
-
-/** More deletions than that are not held at once. */
-const TOMBSTONE_BYTES_MAX = 4 * VALUE_BYTES_MAX;
 
 /**
  * By name, in order. With `tombstones` "applied" there are none among them, and files of which nothing is left are not there either; with `keep`
@@ -83,8 +78,10 @@ async function deletionsIn(
   backup: Pick<OpenBackup, "read">,
   { shard, tombstone }: { readonly shard: number; readonly tombstone: FileRecord },
 ): Promise<Tombstones> {
-  if (tombstone.bytes > TOMBSTONE_BYTES_MAX) throw damagedObject(tombstone.object, `it has ${tombstone.bytes} bytes, more than a tombstone file can have here`);
+  const name = `${shard}/${tombstone.name}`;
+  // Before it is held in memory.
+  checkTombstoneSize(name, tombstone.bytes);
   const deleted: Buffer[] = [];
   for await (const chunk of backup.read(tombstone)) deleted.push(chunk);
-  return parseTombstones(`${shard}/${tombstone.name}`, Buffer.concat(deleted));
+  return parseTombstones(name, Buffer.concat(deleted));
 }

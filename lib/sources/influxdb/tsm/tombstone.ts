@@ -44,7 +44,7 @@ export interface Tombstones {
 
 /** Parses a tombstone file; `name` names it in errors. */
 export function parseTombstones(name: string, bytes: Buffer, unpackedMax: number = TOMBSTONE_UNPACKED_BYTES_MAX): Tombstones {
-  if (bytes.length > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${bytes.length} bytes, above ${TOMBSTONE_BYTES_MAX}`);
+  checkTombstoneSize(name, bytes.length);
   const records = recordsOf(name, bytes, unpackedMax);
   const starts = orDamaged(
     name,
@@ -52,6 +52,11 @@ export function parseTombstones(name: string, bytes: Buffer, unpackedMax: number
     () => startsOf(records),
   );
   return { records, starts: ordered(records, starts) };
+}
+
+/** @throws {TidemarkError} `call` "too-large" */
+export function checkTombstoneSize(name: string, bytes: number): void {
+  if (bytes > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${bytes} bytes, above ${TOMBSTONE_BYTES_MAX}`);
 }
 
 /** What is deleted of a key; to be asked for ascending keys, so that one pass over the deletions answers all. */
