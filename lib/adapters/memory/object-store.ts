@@ -8,7 +8,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
-import { behind, compareByBytes } from "../byte-order.ts";
+import { behind, compareUploads } from "../byte-order.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 
 export interface MemoryUpload {
@@ -169,8 +169,4 @@ function bodiesOf(upload: OpenUpload, parts: readonly UploadedPart[]): Buffer[] 
     bodies.push(part.body);
   }
   return bodies;
-}
-
-function compareUploads(a: { readonly key: string; readonly uploadId: string }, b: { readonly key: string; readonly uploadId: string }): number {
-  return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
 }
