@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, posix } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
-const FOLDERS = ["lib", "cli", "functions", "infra", "console", "test", "bench", "examples", "docs"];
+const FOLDERS = ["lib", "cli", "functions", "infra", "test", "bench", "examples", "docs"];
 const COMMENTS = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
 const IMPORTS = /\b(?:from\s*|import\s*\(?\s*)"([^"\n]+)"/g;
 
@@ -30,10 +30,7 @@ export function importsOf({ path, code }: Source): readonly string[] {
 }
 
 function pathsBelow(folder: string): readonly string[] {
-  const entries = readdirSync(ROOT, { withFileTypes: true }).some(({ name }) => name === folder)
-    ? readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
-    : [];
-  return entries
+  return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
     .map(({ parentPath, name }) =>
       posix.normalize(
