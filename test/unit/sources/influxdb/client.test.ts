@@ -2,6 +2,7 @@ import { createServer, type Server } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { influxClient, type InfluxClient } from "../../../../lib/sources/influxdb/client.ts";
 import { idMapReply, metastoreReply } from "../../../../lib/sources/influxdb/wire.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 import { outcomeOf } from "./archives.ts";
 
 let server: Server | undefined;
@@ -23,10 +24,8 @@ async function clientOf(answer: (request: string) => Buffer | "reset"): Promise<
       else socket.end(reply);
     });
   });
-  await new Promise<void>((done) => server?.listen(0, "127.0.0.1", done));
-  const bound = server.address();
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-  return { client: influxClient({ address: { host: "127.0.0.1", port }, silentMs: 2_000 }), asked };
+  const address = { host: "127.0.0.1", port: await listenAnywhere(server) };
+  return { client: influxClient({ address, silentMs: 2_000 }), asked };
 }
 
 const metastore = metastoreReply({ meta: Buffer.alloc(0), node: Buffer.from("null\n") });

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { damagedObject } from "../../../../lib/model/errors.ts";
 import { addressInWords, exchange, exchangeAll, type Line, parseAddress, upload } from "../../../../lib/sources/influxdb/connection.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 import { outcomeOf } from "./archives.ts";
 
 const REQUEST = Buffer.from("request\n");
@@ -24,9 +25,7 @@ async function serving(
     answer(socket);
   });
   servers.push({ server, sockets });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const bound = server.address();
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+  const port = await listenAnywhere(server);
   return {
     line: { address: { host: "127.0.0.1", port }, silentMs: 5_000 },
     left: () => sockets.size,
