@@ -16,9 +16,3 @@ export function compareByBytes(a: string, b: string): number {
 export function compareUploads(a: Upload, b: Upload): number {
   return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
 }
-
-/** The texts that lie behind `after` (all if it is absent), in order. */
-export function behind(texts: Iterable<string>, after: string | undefined): string[] {
-  const kept = after === undefined ? [...texts] : [...texts].filter((text) => compareByBytes(text, after) > 0);
-  return kept.sort(compareByBytes);
-}
