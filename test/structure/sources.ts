@@ -1,7 +1,7 @@
 // The project's sources as text, and what they import. A scan by pattern is enough: the formatter leaves one way to write an import.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { join, posix } from "node:path";
+import { join, posix, relative } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
 const FOLDERS = ["lib", "cli", "functions", "infra", "test", "bench", "examples", "docs"];
@@ -32,12 +32,6 @@ export function importsOf({ path, code }: Source): readonly string[] {
 function pathsBelow(folder: string): readonly string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
-    .map(({ parentPath, name }) =>
-      posix.normalize(
-        join(parentPath, name)
-          .slice(ROOT.length + 1)
-          .replaceAll("\\", "/"),
-      ),
-    )
+    .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)).replaceAll("\\", "/"))
     .sort();
 }
