@@ -191,7 +191,8 @@ describe("an exchange", () => {
     ["falls silent within its reply", (socket) => whenAsked(socket, () => socket.write("some")), "silent-server"],
   ])("a server that %s is a fault, and nothing stays open", async (_, answer, code) => {
     const { line, isAllClosed } = await serving(answer);
-    expect(await outcomeOf(all({ ...line, silentMs: 150 }))).toBe(code);
+    // A server that resets is waited for longer than a busy machine needs.
+    expect(await outcomeOf(all(code === "silent-server" ? { ...line, silentMs: 150 } : line))).toBe(code);
     expect(await isAllClosed()).toBe(true);
   });
 
