@@ -1,8 +1,10 @@
 // A file that is there whole or not at all: written beside its place under another name, synced, and renamed.
 
 import { randomUUID } from "node:crypto";
-import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { syncDirectory } from "../lib/adapters/local/directories.ts";
+import { writeAll, writeDurably } from "../lib/adapters/local/temporary-files.ts";
 import { callError, isTidemarkError, TidemarkError } from "../lib/model/errors.ts";
 
 export interface WholeFile {
@@ -20,14 +22,7 @@ export async function writeWholeFile<T>(path: string, fill: (file: WholeFile) =>
   await refuseOtherThanFile(place);
   const temporary = `${place}.${randomUUID()}.tmp`;
   try {
-    const file = await open(temporary, "wx");
-    let filled: T;
-    try {
-      filled = await fill(wholeFile(file, place));
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    const filled = await writeDurably(temporary, (file) => fill(wholeFile(file, place)));
     await rename(temporary, place);
     await syncDirectory(dirname(place));
     return filled;
@@ -69,11 +64,8 @@ function wholeFile(file: FileHandle, place: string): WholeFile {
   return {
     async write(bytes) {
       try {
-        for (let at = 0; at < bytes.length; ) {
-          const { bytesWritten } = await file.write(bytes, at, bytes.length - at, end);
-          at += bytesWritten;
-          end += bytesWritten;
-        }
+        await writeAll(file, bytes, end);
+        end += bytes.length;
       } catch (error) {
         throw fileFault(error, place);
       }
@@ -83,13 +75,4 @@ function wholeFile(file: FileHandle, place: string): WholeFile {
       end = 0;
     },
   };
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

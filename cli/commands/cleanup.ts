@@ -74,6 +74,7 @@ function doomedInWords(report: CleanupReport): string {
   return `${count(redoFiles.length, "redo file")}, ${count(snapshots.length, "snapshot")}, ${attached}${left}: ${bytesInWords(bytes)}; kept from index ${grouped(report.lowWater)} on`;
 }
 
-function doomedKeys({ redoFiles, snapshots, orphans, attachments, uploads }: CleanupReport): readonly string[] {
+/** The keys of the same, then the uploads. */
+export function doomedKeys({ redoFiles, snapshots, orphans, attachments, uploads }: CleanupReport): readonly string[] {
   return [...[...redoFiles, ...snapshots, ...orphans, ...attachments].map(({ key }) => key), ...uploads];
 }

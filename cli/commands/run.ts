@@ -6,7 +6,7 @@ import { type Context, type Run, withWorld } from "../context.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { parseFlags, seconds } from "../flags.ts";
 import { count } from "../words.ts";
-import { cleanupDocument } from "./cleanup.ts";
+import { cleanupDocument, doomedKeys } from "./cleanup.ts";
 import { outcomeInWords, snapshotDocument } from "./snapshot.ts";
 
 export function runCommand(run: Run): Command {
@@ -59,10 +59,7 @@ function roundDocument({ dirty, captured, cleaned, failures }: RoundReport): obj
 
 /** Nothing where nothing was done: a loop at rest is silent. */
 function roundInWords({ captured, cleaned, failures }: RoundReport): string {
-  const deleted = cleaned.reduce(
-    (sum, { report }) => sum + report.redoFiles.length + report.snapshots.length + report.orphans.length + report.uploads.length,
-    0,
-  );
+  const deleted = cleaned.reduce((sum, { report }) => sum + doomedKeys(report).length, 0);
   return [
     ...captured.map(({ id, report }) => outcomeInWords(shardName(id), report)),
     ...(deleted === 0 ? [] : [`cleanup: ${count(deleted, "object")} deleted`]),

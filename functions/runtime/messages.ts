@@ -9,6 +9,17 @@ const table = z.string().check(z.refine(isTableName, "is not a table name"));
 const shard = z.int().check(z.gte(0), z.lt(SHARDS_MAX));
 const shardEnd = z.int().check(z.gte(0), z.lte(SHARDS_MAX));
 
+/** How many invocations have worked on it before. */
+function turnUpTo(max: number, fault: string) {
+  return z._default(
+    z.int().check(
+      z.gte(0),
+      z.refine((turn) => turn <= max, fault),
+    ),
+    0,
+  );
+}
+
 export const SNAPSHOT_MESSAGE = z.strictObject({
   table,
   shard,
@@ -16,14 +27,7 @@ export const SNAPSHOT_MESSAGE = z.strictObject({
   request: z.optional(z.string().check(z.regex(/^[0-9a-f]{16}$/))),
   /** Of a capture that is made side by side, one section. */
   section: z.optional(z.strictObject({ epoch: z.int().check(z.gte(0)), number: z.int().check(z.gte(0), z.lt(SECTIONS_MAX)) })),
-  /** How many invocations have worked on it before. */
-  turn: z._default(
-    z.int().check(
-      z.gte(0),
-      z.refine((turn) => turn <= CAPTURE_TURNS_MAX, "has gone too far, the capture took too many invocations: give the function more time or memory"),
-    ),
-    0,
-  ),
+  turn: turnUpTo(CAPTURE_TURNS_MAX, "has gone too far, the capture took too many invocations: give the function more time or memory"),
 });
 
 /** As it is sent, and as it is taken. */
@@ -35,16 +39,9 @@ export const BACKUP_MESSAGE = z.strictObject({
   source: table,
   /** Names the backup: a message that comes again, or goes on, does the rest of the same one. */
   job: z.string().check(z.regex(/^[A-Za-z0-9._:-]{1,64}$/, "must be 1 to 64 letters, digits, and . _ : -")),
-  /** How many invocations have worked on it before. */
-  turn: z._default(
-    z.int().check(
-      z.gte(0),
-      z.refine(
-        (turn) => turn <= BACKUP_TURNS_MAX,
-        "has gone too far, the backup took too many invocations: give the function more time or memory, or back up by the command line",
-      ),
-    ),
-    0,
+  turn: turnUpTo(
+    BACKUP_TURNS_MAX,
+    "has gone too far, the backup took too many invocations: give the function more time or memory, or back up by the command line",
   ),
 });
 

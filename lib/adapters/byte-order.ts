@@ -1,5 +1,7 @@
 // Keys are listed in the byte order of their UTF-8, as S3 and DynamoDB do; JavaScript compares UTF-16 units.
 
+import type { Upload } from "../ports/object-store.ts";
+
 const ASCII = /^[\0-\x7f]*$/;
 
 /** Below 0 if `a` comes first, 0 if they are equal. Both are well-formed text. */
@@ -10,8 +12,7 @@ export function compareByBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-/** The texts that lie behind `after` (all if it is absent), in order. */
-export function behind(texts: Iterable<string>, after: string | undefined): string[] {
-  const kept = after === undefined ? [...texts] : [...texts].filter((text) => compareByBytes(text, after) > 0);
-  return kept.sort(compareByBytes);
+/** By key, those of one key by id. */
+export function compareUploads(a: Upload, b: Upload): number {
+  return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
 }

@@ -4,7 +4,7 @@
 import { assert } from "../model/assert.ts";
 import { callError } from "../model/errors.ts";
 import { DYNAMODB_ITEM_BYTES_MAX, DYNAMODB_TRANSACTION_ITEMS_MAX } from "../model/limits.ts";
-import type { Attribute, Attributes, Condition, ItemChange, ItemKey } from "../ports/checkpoint-store.ts";
+import type { Attribute, Attributes, Condition, Item, ItemChange, ItemKey, WriteOutcome } from "../ports/checkpoint-store.ts";
 
 /** Attributes that hold the item's key in DynamoDB. */
 export const PARTITION = "partition";
@@ -73,9 +73,12 @@ function checkAttribute(value: Attribute, place: string): void {
   }
 }
 
-/** Whether all conditions hold for an item with these attributes; `undefined`: no such item. */
-export function hold(when: readonly Condition[], attributes: Attributes | undefined): boolean {
-  return when.every((condition) => holds(condition, attributes));
+/** How a write ends whose conditions do not all hold for the items as they are (`undefined`: no such item); nothing where they do. */
+export function refusalOf(changes: readonly ItemChange[], before: readonly (Item | undefined)[]): WriteOutcome | undefined {
+  const at = changes.findIndex(({ when }, place) => !when.every((condition) => holds(condition, before[place]?.attributes)));
+  if (at < 0) return undefined;
+  const item = before[at];
+  return { kind: "refused", at, ...(item !== undefined && { item }) };
 }
 
 function holds(condition: Condition, attributes: Attributes | undefined): boolean {

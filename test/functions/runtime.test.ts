@@ -4,7 +4,6 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { EventBridgeClient } from "@aws-sdk/client-eventbridge";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -17,6 +16,7 @@ import { matchRoute } from "../../functions/runtime/routes.ts";
 import { queueMadeAt, sqsDeadLetters, sqsQueue } from "../../functions/runtime/sqs.ts";
 import { lambdaHandler } from "../../functions/runtime/stack.ts";
 import { callError, damagedObject, TidemarkError } from "../../lib/model/errors.ts";
+import { listenAnywhere } from "../loopback.ts";
 import { context, instruments, keptOutput, queueRecord } from "./harness.ts";
 
 const output = keptOutput();
@@ -152,10 +152,8 @@ async function server(answer: (seen: Seen) => object | undefined) {
       response.writeHead(reply === undefined ? 500 : 200, { "content-type": "application/x-amz-json-1.1" }).end(JSON.stringify(reply ?? {}));
     });
   });
-  listening.listen(0, "127.0.0.1");
-  await once(listening, "listening");
   onTestFinished(() => void listening.close());
-  const endpoint = `http://127.0.0.1:${(listening.address() as AddressInfo).port}`;
+  const endpoint = `http://127.0.0.1:${await listenAnywhere(listening)}`;
   return { seen, endpoint, client: { endpoint, region: "eu-central-1", credentials: { accessKeyId: "a", secretAccessKey: "b" }, maxAttempts: 1 } };
 }
 

@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
+import { listenAnywhere } from "../loopback.ts";
 
 const SHARD_UPDATE = 7;
 
@@ -44,12 +45,8 @@ export async function startCutter(upstream: string, cut: (nthUpdate: number) => 
       });
     });
   });
-  listener.listen(0, "127.0.0.1");
-  await once(listener, "listening");
-  const bound = listener.address();
-  if (bound === null || typeof bound === "string") throw new Error("a server that listens has a port");
   return {
-    address: `127.0.0.1:${bound.port}`,
+    address: `127.0.0.1:${await listenAnywhere(listener)}`,
     heal: () => {
       isHealed = true;
     },

@@ -4,6 +4,7 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import { listenAnywhere } from "../loopback.ts";
 
 const MUX = 3;
 const NEW_LINE = 0x0a;
@@ -172,12 +173,8 @@ async function listen(serve: (socket: Socket, count: Count) => Promise<unknown>)
     socket.once("close", () => sockets.delete(socket)).on("error", () => {});
     serve(socket, count).catch(() => socket.destroy());
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("a server that listens has a port");
   return {
-    address: `127.0.0.1:${address.port}`,
+    address: `127.0.0.1:${await listenAnywhere(server)}`,
     requests,
     open: () => sockets.size,
     [Symbol.asyncDispose]: async () => {

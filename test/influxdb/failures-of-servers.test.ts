@@ -7,6 +7,7 @@ import { createServer as createHttpServer } from "node:http";
 import { describe, expect, test } from "vitest";
 import { exitOfError, EXIT } from "../../cli/exit-codes.ts";
 import { openBackup } from "../../lib/sources/influxdb/open-backup.ts";
+import { listenAnywhere } from "../loopback.ts";
 import { backup, clientOf, contentOf, expectAtRest, failureWorld, type FailureWorld, generationOf, generationsOf, NAME } from "./at-rest.ts";
 import { startProxy } from "./double.ts";
 import { archive, modelShard, startModelServer } from "./model-server.ts";
@@ -286,12 +287,8 @@ describe("what is no snapshotter, or does not answer", () => {
     const sockets = new Set<Socket>();
     server.on("connection", (socket) => sockets.add(socket));
     prepare?.(server);
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const bound = server.address();
-    if (bound === null || typeof bound === "string") throw new Error("a server that listens has a port");
     return {
-      address: `127.0.0.1:${bound.port}`,
+      address: `127.0.0.1:${await listenAnywhere(server)}`,
       [Symbol.asyncDispose]: async () => {
         const closed = once(server, "close");
         server.close();

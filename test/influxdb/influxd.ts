@@ -4,10 +4,10 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { freePorts } from "../loopback.ts";
 import { influxdProgram } from "./obtain.ts";
 
 const START_MS_MAX = 30_000;
@@ -287,17 +287,4 @@ function configurationOf(settings: InfluxdSettings, { folders, snapshotter, addr
     return [`[${section}]`, ...values.map(([name, value]) => `${name} = ${JSON.stringify(value)}`)];
   });
   return ["reporting-disabled = true", `bind-address = ${JSON.stringify(snapshotter)}`, ...lines, ""].join("\n");
-}
-
-/** Ports that were free at the same moment, and so are different. */
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("a server that listens has a port");
-    return address.port;
-  });
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }

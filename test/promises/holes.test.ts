@@ -39,8 +39,7 @@ describe("holes in the log", () => {
   test("a3 a writer that looks for the tail does not take a ghost for it", async () => {
     const of = await scene();
     const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
-    const W9 = of.process("W9");
-    const w9 = { process: W9, part: of.writer(W9) };
+    const w9 = of.writer("W9");
     for (const sequence of [1, 2]) await of.append(w9, batch({ z: sequence }, "p9", sequence));
     const w2 = await stalledWriter(of, "W2", batch({ d: 4, e: 5 }, "p2"));
     // Two claims are lost; then it walks, from the published tail on.
@@ -80,8 +79,7 @@ describe("holes in the log", () => {
 
   test("b1 a producer's later batch waits until the doubtful one is repeated", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    const writer = of.writer(W0);
+    const { process: W0, part: writer } = of.writer("W0");
     const [one, two] = [batch({ a: 1 }, "p", 1), batch({ b: 2 }, "p", 2)];
     const first = writer.append(one);
     first.catch(() => undefined);
@@ -100,8 +98,7 @@ describe("holes in the log", () => {
 
   test("b1 a producer's later batch waits as well where the one before never came to be sent", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    const writer = of.writer(W0);
+    const { process: W0, part: writer } = of.writer("W0");
     const [one, two] = [batch({ a: 1 }, "p", 1), batch({ b: 2 }, "p", 2)];
     const first = writer.append(one);
     first.catch(() => undefined);
@@ -122,8 +119,7 @@ describe("holes in the log", () => {
 describe("holes where a writer begins with the published tail", () => {
   test("a1 a writer that stalled behind the published tail is not acknowledged below the mark", async () => {
     const of = await scene();
-    const W9 = of.process("W9");
-    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    await of.append(of.writer("W9"), batch({ z: 0 }, "p9"));
     const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
     await freeFirstFile(of);
 
@@ -135,8 +131,7 @@ describe("holes where a writer begins with the published tail", () => {
 
   test("a2 of two writers that begin at once, the loser appends behind the winner, and each batch applies once", async () => {
     const of = await scene();
-    const W9 = of.process("W9");
-    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    await of.append(of.writer("W9"), batch({ z: 0 }, "p9"));
     const [w1, w2] = [await stalledWriter(of, "W1", batch({ c: 3 }, "p1")), await stalledWriter(of, "W2", batch({ d: 4 }, "p2"))];
 
     await of.stage.play(w2.step);
@@ -148,8 +143,7 @@ describe("holes where a writer begins with the published tail", () => {
 
   test("a2 a writer that begins behind a ghost at the published tail does not move behind it", async () => {
     const of = await scene();
-    const W9 = of.process("W9");
-    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    await of.append(of.writer("W9"), batch({ z: 0 }, "p9"));
     const w1 = await stalledWriter(of, "W1", batch({ c: 3 }, "p1"));
     const w2 = await stalledWriter(of, "W2", batch({ d: 4, e: 5 }, "p2"));
     await freeFirstFile(of);
@@ -164,8 +158,7 @@ describe("holes where a writer begins with the published tail", () => {
 describe("holes in captures", () => {
   test("e1 a capture whose commit got no answer deletes nothing, even if it is overtaken", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    const w0 = { process: W0, part: of.writer(W0) };
+    const w0 = of.writer("W0");
     await of.append(w0, batch({ a: 1 }));
     const C0 = of.process("C0");
     const captured = captureOf(C0.world);
@@ -185,8 +178,7 @@ describe("holes in captures", () => {
     const of = await scene();
     const w1 = await stalledWriter(of, "W1", batch({ d: 4, e: 5 }, "p1"));
     const C1 = of.process("C1");
-    const W9 = of.process("W9");
-    await of.append({ process: W9, part: of.writer(W9) }, batch({ z: 0 }, "p9"));
+    await of.append(of.writer("W9"), batch({ z: 0 }, "p9"));
     const captured = captureOf(C1.world);
     await of.stage.until(C1, isWriteOf("control"));
     const w0 = await freeFirstFile(of);
@@ -201,8 +193,7 @@ describe("holes in captures", () => {
 
   test("g0 a holder that lost its lease commits nothing", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    await of.append({ process: W0, part: of.writer(W0) }, batch({ a: 1 }));
+    await of.append(of.writer("W0"), batch({ a: 1 }));
     const [C0, C1] = [of.process("C0"), of.process("C1")];
     const first = captureOf(C0.world);
     await of.stage.until(C0, isCommit);
@@ -219,8 +210,7 @@ describe("holes in captures", () => {
 
   test("g1 a capture whose part a zombie wrote over clears its record, and the next one finishes", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    await of.append({ process: W0, part: of.writer(W0) }, batch({ a: 1 }));
+    await of.append(of.writer("W0"), batch({ a: 1 }));
     const [zombie, adopter] = [of.process("zombie"), of.process("adopter")];
     const first = captureOf(zombie.world);
     const part = await of.stage.until(zombie, ({ method }) => method === "uploadPart");
@@ -239,8 +229,7 @@ describe("holes in captures", () => {
 describe("holes in cleanup", () => {
   test("d1 the mark lies between redo files, so that no index above it is deleted", async () => {
     const of = await scene({ compactionOverhead: 6 });
-    const W0 = of.process("W0");
-    const w0 = { process: W0, part: of.writer(W0) };
+    const w0 = of.writer("W0");
     for (let round = 0; round < 3; round++) {
       await of.append(w0, batch({ a: round, b: round, c: round, d: round }));
       await of.capture();
@@ -253,8 +242,7 @@ describe("holes in cleanup", () => {
 
   test("i3 the mark is raised before anything is deleted", async () => {
     const of = await scene();
-    const W0 = of.process("W0");
-    const w0 = { process: W0, part: of.writer(W0) };
+    const w0 = of.writer("W0");
     for (let round = 0; round < 3; round++) {
       await of.append(w0, batch({ a: round }));
       await of.capture();

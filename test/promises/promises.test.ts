@@ -58,8 +58,7 @@ describe("I3 Exactly once", () => {
     const w1 = await stalledWriter(of, "W1", one);
     await of.stage.play(w1.step, "lost");
     of.stage.kill(w1.process);
-    const W2 = of.process("W2");
-    const w2 = { process: W2, part: of.writer(W2) };
+    const w2 = of.writer("W2");
 
     expect(await of.append(w2, one)).toMatchObject({ kind: "appended" });
     expect(await of.append(w2, two)).toMatchObject({ kind: "appended" });
@@ -71,8 +70,7 @@ describe("I3 Exactly once", () => {
 
   test("I3 Exactly once: a snapshot remembers what its producers sent last", async () => {
     const of = await scene();
-    const W = of.process("W");
-    const w = { process: W, part: of.writer(W) };
+    const w = of.writer("W");
     await of.append(w, batch({ n: 1 }, "p", 1));
     await of.append(w, batch({ n: 2 }, "p", 2));
     await of.capture();
@@ -86,8 +84,7 @@ describe("I4 Forward only", () => {
   test("I4 Forward only: the checkpoint moves by the newest epoch's holder alone", async () => {
     const of = await scene();
     await freeFirstFile(of);
-    const W = of.process("W");
-    await of.append({ process: W, part: of.writer(W) }, batch({ c: 3 }));
+    await of.append(of.writer("W"), batch({ c: 3 }));
     const C = of.process("C");
     const captured = captureOf(C.world);
     await of.stage.until(C, isCommit);
@@ -122,8 +119,7 @@ describe("I4 Forward only", () => {
 describe("I5 A snapshot equals the replay", () => {
   test("I5 A snapshot equals the replay: puts, deletes and patches, in one capture or in several", async () => {
     const of = await scene();
-    const W = of.process("W");
-    const w = { process: W, part: of.writer(W) };
+    const w = of.writer("W");
     const patch = (key: string, value: unknown) => ({ ...put(key, value), kind: "patch" }) as const;
     await of.append(w, { mutations: [put("a", { x: 1, y: 2 }), put("b", 1), put("c", 1)] });
     await of.capture();
@@ -138,8 +134,7 @@ describe("I5 A snapshot equals the replay", () => {
 
   test("I5 A snapshot equals the replay: a recovery stops at the last batch wholly at or before its index", async () => {
     const of = await scene();
-    const W = of.process("W");
-    const writer = of.writer(W);
+    const { process: W, part: writer } = of.writer("W");
     const both = Promise.all([writer.append(batch({ a: 1, b: 1 })), writer.append(batch({ a: 2, b: 2, c: 2 }))]);
     await of.stage.finish(W, both);
     expect(of.promises.log.files.length).toBe(1);
@@ -158,8 +153,7 @@ describe("I5 A snapshot equals the replay", () => {
 describe("I6 Cleanup is safe", () => {
   test("I6 Cleanup is safe: a pinned generation and the log behind it stay, until the pin is dropped", async () => {
     const of = await scene();
-    const W = of.process("W");
-    const w = { process: W, part: of.writer(W) };
+    const w = of.writer("W");
     await of.append(w, batch({ n: 1 }));
     await of.capture();
     const reader = of.process("reader");
@@ -182,8 +176,7 @@ describe("I6 Cleanup is safe", () => {
 
   test("I6 Cleanup is safe: a cleanup that is overtaken by a pin lets nothing go", async () => {
     const of = await scene();
-    const W = of.process("W");
-    const w = { process: W, part: of.writer(W) };
+    const w = of.writer("W");
     for (let n = 1; n <= 3; n++) {
       await of.append(w, batch({ n }));
       await of.capture();
@@ -217,8 +210,7 @@ describe("I7 Cleanup is live", () => {
 
   test("I7 Cleanup is live: an upload that no record names is ended, though no other capture comes", async () => {
     const of = await scene();
-    const W = of.process("W");
-    await of.append({ process: W, part: of.writer(W) }, batch({ a: 1 }));
+    await of.append(of.writer("W"), batch({ a: 1 }));
     await killCaptureAfter(of, "createUpload");
     of.leasesLapse();
     expect(of.stage.objects.uploads.size).toBe(1);
@@ -241,8 +233,7 @@ async function killCaptureAfter(of: Scene, moment: "createUpload" | "uploadPart"
 describe("I8 Damage is found, never served", () => {
   test("I8 Damage is found, never served: every byte of a redo file, flipped in turn", async () => {
     const of = await scene();
-    const W = of.process("W");
-    await of.append({ process: W, part: of.writer(W) }, batch({ a: 1, b: { c: 2 } }, "p"));
+    await of.append(of.writer("W"), batch({ a: 1, b: { c: 2 } }, "p"));
     const key = of.redoKey(1);
     const size = of.stage.objects.objects.get(key)?.length ?? 0;
     for (let at = 0; at < size; at++) {
@@ -269,8 +260,7 @@ describe("I8 Damage is found, never served", () => {
     const of = await scene();
     const elsewhere = await scene();
     for (const each of [of, elsewhere]) {
-      const W = each.process("W");
-      const w = { process: W, part: each.writer(W) };
+      const w = each.writer("W");
       for (let n = 1; n <= 3; n++) await each.append(w, batch({ n, by: each === of ? "here" : "elsewhere" }));
     }
     const key = of.redoKey(3);

@@ -23,7 +23,8 @@ export interface Scene {
   readonly stage: Stage;
   readonly promises: Promises;
   process(name: string): Process;
-  writer(process: Process): Writer;
+  /** A writer in a process of its own. */
+  writer(name: string): Staged<Writer>;
   /** Appends with nobody else on the stage. */
   append(writer: Staged<Writer>, batch: BatchRequest): Promise<BatchOutcome>;
   /** Captures with nobody else on the stage. */
@@ -61,7 +62,10 @@ export async function scene(policy: Partial<TablePolicy> = {}): Promise<Scene> {
     stage,
     promises,
     process: (name) => stage.process(name),
-    writer: ({ world }) => openWriter(world, { id: ID, codec: "json" }),
+    writer(name) {
+      const process = stage.process(name);
+      return { process, part: openWriter(process.world, { id: ID, codec: "json" }) };
+    },
     append: ({ process, part }, batch) => stage.finish(process, part.append(batch)),
     capture: () => alone("capture", ({ world }) => captureOf(world)),
     async clean() {
@@ -114,9 +118,8 @@ export function isCommit(step: Step): boolean {
 }
 
 /** Two files are appended and captured one by one, and cleaned: redo file 1 is freed, the mark is 2, the tail 3. */
-export async function freeFirstFile({ process, writer, append, capture, clean }: Scene): Promise<Staged<Writer>> {
-  const W0 = process("W0");
-  const w0 = { process: W0, part: writer(W0) };
+export async function freeFirstFile({ writer, append, capture, clean }: Scene): Promise<Staged<Writer>> {
+  const w0 = writer("W0");
   await append(w0, batch({ a: 1 }, "p0", 1));
   await capture();
   await append(w0, batch({ b: 2 }, "p0", 2));
@@ -131,8 +134,8 @@ export async function stalledWriter(
   name: string,
   request: BatchRequest,
 ): Promise<{ readonly process: Process; readonly appended: Promise<BatchOutcome>; readonly step: Step }> {
-  const process = of.process(name);
-  const appended = of.writer(process).append(request);
+  const { process, part } = of.writer(name);
+  const appended = part.append(request);
   const step = await of.stage.until(process, isPut);
   return { process, appended, step };
 }

@@ -4,7 +4,6 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -12,6 +11,7 @@ import { promisify } from "node:util";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { awsClients } from "../../lib/adapters/aws/clients.ts";
 import { GO_INSTALL_MS_MAX, goBinary, goInstall } from "../cache.ts";
+import { freePorts } from "../loopback.ts";
 
 const PROGRAM = { path: "github.com/versity/versitygw/cmd/versitygw", version: "v1.8.0" };
 
@@ -41,7 +41,7 @@ export async function startVersitygw(): Promise<Versitygw> {
   const binary = await goInstall(PROGRAM);
   const folder = await mkdtemp(join(tmpdir(), "tidemark-versitygw-"));
   await mkdir(join(folder, "buckets"));
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const endpoint = `http://127.0.0.1:${port}`;
   const server = spawn("sh", ["-c", GUARD, folder, binary, "--port", `127.0.0.1:${port}`, "--quiet", "--keep-alive", "posix", join(folder, "buckets")], {
     env: { ...process.env, ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId, ROOT_SECRET_KEY: CREDENTIALS.secretAccessKey },
@@ -75,16 +75,6 @@ async function hasGo(): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("a server that listens has a port");
-  return address.port;
 }
 
 async function answering(endpoint: string, server: ChildProcess, log: string): Promise<void> {

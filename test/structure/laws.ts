@@ -27,7 +27,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   functions: ["model", "ports", "ndjson", "jobs", "sources", "adapters", "entries"],
   infra: ["model"],
   docs: [],
-  console: ["model", "ports", "recovery", "jobs", "adapters", "entries", "api"],
 };
 
 const AMBIENT =

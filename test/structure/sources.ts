@@ -1,10 +1,10 @@
 // The project's sources as text, and what they import. A scan by pattern is enough: the formatter leaves one way to write an import.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { join, posix } from "node:path";
+import { join, posix, relative } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
-const FOLDERS = ["lib", "cli", "functions", "infra", "console", "test", "bench", "examples", "docs"];
+const FOLDERS = ["lib", "cli", "functions", "infra", "test", "bench", "examples", "docs"];
 const COMMENTS = /\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm;
 const IMPORTS = /\b(?:from\s*|import\s*\(?\s*)"([^"\n]+)"/g;
 
@@ -30,17 +30,8 @@ export function importsOf({ path, code }: Source): readonly string[] {
 }
 
 function pathsBelow(folder: string): readonly string[] {
-  const entries = readdirSync(ROOT, { withFileTypes: true }).some(({ name }) => name === folder)
-    ? readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
-    : [];
-  return entries
+  return readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
-    .map(({ parentPath, name }) =>
-      posix.normalize(
-        join(parentPath, name)
-          .slice(ROOT.length + 1)
-          .replaceAll("\\", "/"),
-      ),
-    )
+    .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)).replaceAll("\\", "/"))
     .sort();
 }

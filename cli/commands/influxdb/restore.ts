@@ -35,10 +35,10 @@ Examples:
 const name = z.string().min(1, "write a name");
 const FLAGS = z.strictObject({
   at: z.string().optional(),
-  database: name.optional(),
-  newDatabase: name.optional(),
-  policy: name.optional(),
-  newPolicy: name.optional(),
+  database: name.exactOptional(),
+  newDatabase: name.exactOptional(),
+  policy: name.exactOptional(),
+  newPolicy: name.exactOptional(),
   timeout: waitingTime.optional(),
 });
 
@@ -46,18 +46,15 @@ async function bringBack(
   context: Context,
   { name: backup, address, flags }: { readonly name: string; readonly address: string; readonly flags: unknown },
 ): Promise<ExitCode> {
-  const { at, database, newDatabase, policy, newPolicy, timeout } = parseFlags(FLAGS, flags);
+  const { at, timeout, ...names } = parseFlags(FLAGS, flags);
   checkTableName(backup);
   const { signal } = context;
   const request: RestoreRequest = {
     name: backup,
     client: influxClient({ address: parseAddress(address), silentMs: timeout, signal }),
     signal,
+    ...names,
     ...(at !== undefined && { at: parseGenerationAt(at) }),
-    ...(database !== undefined && { database }),
-    ...(newDatabase !== undefined && { newDatabase }),
-    ...(policy !== undefined && { policy }),
-    ...(newPolicy !== undefined && { newPolicy }),
   };
   const report = await withWorld(context, (world) => restore(world, request));
   for (const { newDatabase: there, empty, expired } of report.databases) {

@@ -37,18 +37,11 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
   const TableName = table;
 
   async function writeOne(change: Exclude<ItemChange, { check: true }>): Promise<WriteOutcome> {
+    const { Put, Update, Delete } = transactItem(change, TableName);
     try {
-      const compiler = new ExpressionCompiler();
-      const condition = compiler.conditions(change.when);
-      const when = condition === undefined ? {} : { ConditionExpression: condition, ...LOSER };
-      if ("put" in change) {
-        await client.send(new PutItemCommand({ TableName, Item: marshalItem(change.item, change.put), ...when, ...compiler.aliases() }));
-      } else if ("set" in change) {
-        const UpdateExpression = compiler.update(change.set, change.remove ?? []);
-        await client.send(new UpdateItemCommand({ TableName, Key: marshalKey(change.item), UpdateExpression, ...when, ...compiler.aliases() }));
-      } else {
-        await client.send(new DeleteItemCommand({ TableName, Key: marshalKey(change.item), ...when, ...compiler.aliases() }));
-      }
+      if (Put !== undefined) await client.send(new PutItemCommand(Put));
+      if (Update !== undefined) await client.send(new UpdateItemCommand(Update));
+      if (Delete !== undefined) await client.send(new DeleteItemCommand(Delete));
       return WRITTEN;
     } catch (error) {
       if (isTooLarge(error)) throw itemTooLarge([change], error);
@@ -158,6 +151,7 @@ function isEmptyCheck(change: ItemChange): boolean {
   return "check" in change && change.when.length === 0;
 }
 
+/** The part of a transaction that a change is; what a plain write sends is the same. */
 function transactItem(change: ItemChange, TableName: string): TransactWriteItem {
   const compiler = new ExpressionCompiler();
   const Key = marshalKey(change.item);

@@ -6,7 +6,7 @@ import { damagedObject, newerFormat } from "../../model/errors.ts";
 import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
 import { parseJson } from "../../model/parse-json.ts";
 import type { Attributes, CheckpointStore, Item, ItemChange, ItemKey, WriteOutcome } from "../../ports/checkpoint-store.ts";
-import { changed, checkChanges, checkItemKey, DIRTY, hold } from "../item-changes.ts";
+import { changed, checkChanges, checkItemKey, DIRTY, refusalOf } from "../item-changes.ts";
 import { sqlite, sqliteFault } from "./sqlite.ts";
 
 const SCHEMA_VERSION = 1;
@@ -67,11 +67,8 @@ export function localCheckpointStore(path: string, options: LocalCheckpointStore
 
   function change(changes: readonly ItemChange[]): WriteOutcome {
     const before = changes.map(({ item }) => find(item));
-    const at = changes.findIndex(({ when }, place) => !hold(when, before[place]?.attributes));
-    if (at >= 0) {
-      const item = before[at];
-      return { kind: "refused", at, ...(item !== undefined && { item }) };
-    }
+    const refusal = refusalOf(changes, before);
+    if (refusal !== undefined) return refusal;
     for (const [place, one] of changes.entries()) {
       if (!("check" in one)) replace(one.item, changed(one, before[place]?.attributes));
     }

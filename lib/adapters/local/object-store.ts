@@ -22,7 +22,7 @@ import { assert } from "../../model/assert.ts";
 import { messageOf, TidemarkError } from "../../model/errors.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { CompleteOutcome, CopyPartOutcome, ObjectStore, Upload, UploadedPart } from "../../ports/object-store.ts";
-import { compareByBytes } from "../byte-order.ts";
+import { compareUploads } from "../byte-order.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { directoriesBelow, makeDirectory } from "./directories.ts";
 import { noLinks, orFault, systemCode } from "./faults.ts";
@@ -358,10 +358,6 @@ function parseUpload(name: string): Upload | undefined {
   } catch {
     return undefined; // Not a name of ours.
   }
-}
-
-function compareUploads(a: Upload, b: Upload): number {
-  return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
 }
 
 async function isDirectory(path: string): Promise<boolean> {

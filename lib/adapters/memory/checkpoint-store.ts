@@ -4,7 +4,7 @@
 import { DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
 import type { Attribute, Attributes, CheckpointStore, Item, ItemKey } from "../../ports/checkpoint-store.ts";
 import { compareByBytes } from "../byte-order.ts";
-import { changed, checkChanges, checkItemKey, DIRTY, hold } from "../item-changes.ts";
+import { changed, checkChanges, checkItemKey, DIRTY, refusalOf } from "../item-changes.ts";
 
 export interface MemoryCheckpointStore extends CheckpointStore {
   /** All items, in byte order of their keys. */
@@ -73,11 +73,8 @@ export function memoryCheckpointStore(): MemoryCheckpointStore {
     async write(changes) {
       checkChanges(changes);
       const before = changes.map((change) => find(change.item));
-      const at = changes.findIndex((change, place) => !hold(change.when, before[place]?.attributes));
-      if (at >= 0) {
-        const item = before[at];
-        return { kind: "refused", at, ...(item !== undefined && { item }) };
-      }
+      const refusal = refusalOf(changes, before);
+      if (refusal !== undefined) return refusal;
       // All results before the first effect: a change that throws leaves nothing behind.
       const after = changes.map((change, place) => changed(change, before[place]?.attributes));
       for (const [place, change] of changes.entries()) if (!("check" in change)) replace(change.item, after[place]);

@@ -8,7 +8,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
 import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
-import { behind, compareByBytes } from "../byte-order.ts";
+import { compareByBytes, compareUploads } from "../byte-order.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 
 export interface MemoryUpload {
@@ -89,10 +89,7 @@ export function memoryObjectStore(): MemoryObjectStore {
     },
 
     async list({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
-      const keys = behind(
-        [...objects.keys()].filter((key) => key.startsWith(prefix)),
-        after,
-      );
+      const keys = [...objects.keys()].filter((key) => key.startsWith(prefix) && (after === undefined || compareByBytes(key, after) > 0)).sort(compareByBytes);
       const page = keys.slice(0, limit);
       const listed = page.map((key) => ({ key, size: objects.get(key)?.length ?? 0 }));
       return { objects: listed, ...(keys.length > limit && { next: page[page.length - 1] }) };
@@ -169,8 +166,4 @@ function bodiesOf(upload: OpenUpload, parts: readonly UploadedPart[]): Buffer[] 
     bodies.push(part.body);
   }
   return bodies;
-}
-
-function compareUploads(a: { readonly key: string; readonly uploadId: string }, b: { readonly key: string; readonly uploadId: string }): number {
-  return compareByBytes(a.key, b.key) || compareByBytes(a.uploadId, b.uploadId);
 }

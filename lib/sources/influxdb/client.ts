@@ -3,6 +3,7 @@
 import { TidemarkError } from "../../model/errors.ts";
 import { type Address, addressInWords, exchange, exchangeAll, type Line, SILENT_MS, upload } from "./connection.ts";
 import { type Metastore, parseMeta } from "./meta.ts";
+import type { WholeRange } from "./select.ts";
 import {
   type Dialect,
   isMetastoreReply,
@@ -29,7 +30,7 @@ export interface InfluxClient {
   /** Ids of the shards that the server has of a database, or of one policy of it. */
   shardIds(place: { readonly database: string; readonly policy?: string }): Promise<readonly number[]>;
   /** A shard's archive (tar.ts), its cache flushed before: all its files, those changed since a time, or of those the blocks between two times. */
-  shard(place: ShardPlace, which?: { readonly since?: string } | { readonly start: string; readonly end: string }): AsyncIterable<Buffer>;
+  shard(place: ShardPlace, which?: { readonly since?: string } | WholeRange): AsyncIterable<Buffer>;
   /** Makes databases of a metastore; the ids of their shards, old and new. None where the server refuses. */
   updateMetastore(meta: Uint8Array, renaming: Renaming): Promise<ReadonlyMap<number, number>>;
   /** Adds an archive's files to a shard. Answers once the server is done with them, whether or not it took them. */

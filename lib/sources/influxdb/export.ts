@@ -13,10 +13,9 @@ import { callError, TidemarkError } from "../../model/errors.ts";
 import { shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import { isFolderName, parseMeta } from "./meta.ts";
-import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
+import { type GenerationAt, type OpenBackup, openBackup, readMetastore } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
-import { readMetastore } from "./restore.ts";
 import { archiveBytes, shardArchive } from "./shard-archive.ts";
 
 export interface ExportRequest {

@@ -19,7 +19,7 @@ import { fileOfEntry, parseFileName } from "./file-names.ts";
 import { commitGeneration, generationRecord, nextGeneration } from "./generation.ts";
 import { type Metastore, parseMeta, type PlacedShard, shardsOf } from "./meta.ts";
 import { idOf, readNewest } from "./open-backup.ts";
-import { type Backup, type FileRecord, type GenerationRecord, recordOf, type ShardRecord } from "./records.ts";
+import { type Backup, type FileRecord, type GenerationRecord, recordOf, type ShardRecord, shardRecord } from "./records.ts";
 import { storeFile, storeMetastore } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 
@@ -171,16 +171,7 @@ function joined(
     });
   };
   const files = [...(before?.files ?? []).filter(({ name }) => !isReplaced(name)), ...found];
-  return {
-    shard: placed.shard,
-    database: placed.database,
-    policy: placed.policy,
-    startNs: String(placed.startNs),
-    endNs: String(placed.endNs),
-    generation,
-    capturedAt: new Date(atMs).toISOString(),
-    files: files.sort((a, b) => (a.name < b.name ? -1 : 1)),
-  };
+  return shardRecord(placed, { generation, atMs, files });
 }
 
 async function readArchive(

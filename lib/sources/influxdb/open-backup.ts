@@ -1,18 +1,17 @@
 // Opens what is backed up under a name: the newest generation, or an earlier one. What is opened is held until it is closed,
 // so that cleanup leaves its attachments alone.
 
-import type { Content } from "../../attachments/attach.ts";
 import { attachmentReader, readAttachment } from "../../attachments/read.ts";
 import { readControl, readHistory } from "../../checkpoint/control.ts";
 import { getTable } from "../../jobs/tables.ts";
-import { callError } from "../../model/errors.ts";
+import { callError, TidemarkError } from "../../model/errors.ts";
 import { PIN_TTL_MS } from "../../model/limits.ts";
 import { incarnationPrefix, type ShardId } from "../../model/names.ts";
 import { type Index, ORIGIN, toIndex } from "../../model/position.ts";
 import { keyOfRow, releaseRows } from "../../model/rows.ts";
 import type { World } from "../../ports/world.ts";
 import { recover, type ShardView } from "../../recovery/recover.ts";
-import { type Backup, backupReader, EMPTY_BACKUP, type GenerationRecord } from "./records.ts";
+import { type Attached, type Backup, backupReader, EMPTY_BACKUP, type GenerationRecord, type KeptGeneration } from "./records.ts";
 
 /** A generation by its number, or the newest at a time (ms since 1970). */
 export type GenerationAt = { readonly generation: number } | { readonly timeMs: number };
@@ -27,10 +26,6 @@ export interface OpenBackup extends Backup {
   /** Holds the generation for longer, as reading it does: for who is busy elsewhere for long. */
   keep(): Promise<void>;
   close(): Promise<void>;
-}
-
-export interface Attached extends Content {
-  readonly object: string;
 }
 
 export function idOf(name: string): ShardId {
@@ -52,7 +47,7 @@ export async function readNewest(world: World, name: string): Promise<{ readonly
 }
 
 /** The generations that can be brought back, oldest first. */
-export async function listGenerations(world: World, name: string): Promise<readonly (GenerationRecord & { readonly index: Index })[]> {
+export async function listGenerations(world: World, name: string): Promise<readonly KeptGeneration[]> {
   await checkSource(world, name);
   const { backup, oldestIndex: oldest } = await readNewest(world, name);
   return [...backup.generations.values()].filter(({ index }) => index >= oldest);
@@ -91,7 +86,16 @@ export async function openBackup(world: World, name: string, at?: GenerationAt):
   }
 }
 
-function choose(name: string, generations: readonly (GenerationRecord & { readonly index: Index })[], at: GenerationAt | undefined) {
+/** @throws {TidemarkError} `repair` where it is missing or damaged */
+export async function readMetastore({ metastore, read, id }: OpenBackup): Promise<Buffer> {
+  if (metastore === undefined)
+    throw new TidemarkError("repair", "missing-record", `${id.table} has no record of a metastore`, { object: `${id.table} metastore` });
+  const chunks: Buffer[] = [];
+  for await (const chunk of read(metastore)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function choose(name: string, generations: readonly KeptGeneration[], at: GenerationAt | undefined) {
   const newest = generations.at(-1);
   if (newest === undefined) throw callError("no-backup", `${name} has no backup yet: "tidemark influxdb backup HOST:PORT ${name}" makes one`);
   if (at === undefined) return newest;

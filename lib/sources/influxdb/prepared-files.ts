@@ -3,12 +3,10 @@
 
 import type { OpenBackup } from "./open-backup.ts";
 import type { FileRecord, ShardRecord } from "./records.ts";
-import { tooLarge } from "./tsm/faults.ts";
-import { TOMBSTONE_BYTES_MAX } from "./tsm/limits.ts";
 import { withoutDeleted } from "./tsm/rewrite.ts";
 import { sha256Of } from "./sha256.ts";
 import type { TimeRange } from "./tsm/ranges.ts";
-import { parseTombstones, type Tombstones } from "./tsm/tombstone.ts";
+import { checkTombstoneSize, parseTombstones, type Tombstones } from "./tsm/tombstone.ts";
 
 export interface PreparedFile {
   readonly name: string;
@@ -81,8 +79,8 @@ async function deletionsIn(
   { shard, tombstone }: { readonly shard: number; readonly tombstone: FileRecord },
 ): Promise<Tombstones> {
   const name = `${shard}/${tombstone.name}`;
-  // Not held at once, even to be refused.
-  if (tombstone.bytes > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${tombstone.bytes} bytes, above ${TOMBSTONE_BYTES_MAX}`);
+  // Before it is held in memory.
+  checkTombstoneSize(name, tombstone.bytes);
   const deleted: Buffer[] = [];
   for await (const chunk of backup.read(tombstone)) deleted.push(chunk);
   return parseTombstones(name, Buffer.concat(deleted));

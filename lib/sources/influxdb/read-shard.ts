@@ -9,7 +9,8 @@ import { storedBytes } from "../../attachments/attach.ts";
 import { TidemarkError } from "../../model/errors.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, isOfIndex, unexplained } from "./file-names.ts";
-import type { FileRecord } from "./records.ts";
+import { byName, type FileRecord } from "./records.ts";
+import type { WholeRange } from "./select.ts";
 import { ofShard } from "./shard-fault.ts";
 import { sha256Of } from "./sha256.ts";
 import { type StoreDeps, storeFile } from "./store.ts";
@@ -18,7 +19,6 @@ import type { ShardPlace } from "./wire.ts";
 
 /** Readings of one shard, before it is taken for one that cannot be read rightly. */
 const READINGS_MAX = 5;
-const NEVER = "0001-01-01T00:00:00Z";
 
 export interface ReadShardDeps extends StoreDeps {
   readonly client: Pick<InfluxClient, "shard" | "dialect">;
@@ -31,7 +31,7 @@ export interface ReadShardDeps extends StoreDeps {
 export interface ReadShardRequest {
   readonly place: ShardPlace;
   /** Blocks between two times alone. */
-  readonly range?: { readonly start: string; readonly end: string } | undefined;
+  readonly range?: WholeRange | undefined;
   /** The prefix of keys, and the generation that attachments are stored under. */
   readonly prefix: string;
   readonly generation: number;
@@ -111,7 +111,7 @@ export function isSame(one: readonly FileRecord[], other: readonly FileRecord[])
 async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: readonly FileRecord[], stored: FileRecord[]): Promise<readonly FileRecord[]> {
   const files: FileRecord[] = [];
   const otherThanKnown = new Set<string>();
-  for await (const entry of entriesOf(deps, request, {})) {
+  for await (const entry of entriesOf(deps, request)) {
     if (isOfIndex(entry.name, request.place)) {
       for await (const _ of entry.body);
       continue;
@@ -127,7 +127,7 @@ async function readOnce(deps: ReadShardDeps, request: ReadShardRequest, pool: re
     const rest = [...pool, ...stored].filter(({ name }) => !otherThanKnown.has(name));
     return readOnce(deps, request, rest, stored);
   }
-  return files.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return files.sort(byName);
 
   async function store(name: string, entry: TarEntry): Promise<FileRecord> {
     const file = await storeFile(deps, request, { shard: request.place.shard, name, entry });
@@ -156,8 +156,8 @@ async function isUnchanged(deps: ReadShardDeps, request: ReadShardRequest, files
   return same;
 }
 
-function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string }): AsyncGenerator<TarEntry> {
-  return tarEntries(told(deps, deps.client.shard(place, range ?? { since: NEVER, ...which })));
+function entriesOf(deps: ReadShardDeps, { place, range }: ReadShardRequest, which: { readonly since?: string } = {}): AsyncGenerator<TarEntry> {
+  return tarEntries(told(deps, deps.client.shard(place, range ?? which)));
 }
 
 async function* told(deps: ReadShardDeps, chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

@@ -10,8 +10,8 @@ import type { InfluxClient } from "./client.ts";
 import { type Notes, readNotes } from "./gathering.ts";
 import { type PlacedShard, shardsOf } from "./meta.ts";
 import { isSame, readShard, type ShardReading } from "./read-shard.ts";
-import { type Backup, isOf, recordOf, type ShardRecord } from "./records.ts";
-import { isInside } from "./select.ts";
+import { type Backup, isOf, recordOf, type ShardRecord, shardRecord } from "./records.ts";
+import { isInside, type WholeRange } from "./select.ts";
 
 /** Shards that are read at a time. */
 const SHARDS_TOGETHER = 3;
@@ -39,16 +39,11 @@ export interface ReadingPlan {
   readonly generation: number;
   /** When the job began: what was noted before is read again. */
   readonly startedAtMs: number;
-  readonly range: Range | undefined;
+  readonly range: WholeRange | undefined;
   /** The state before. */
   readonly head: Backup;
   /** Asked all the while; false once another has taken the work over. */
   readonly keep: () => Promise<boolean>;
-}
-
-interface Range {
-  readonly start: string;
-  readonly end: string;
 }
 
 /** What one shard came to. `dropped`: the server has it no more. */
@@ -129,7 +124,7 @@ async function noteUnchanged(notes: Notes, results: readonly ShardResult[]): Pro
 interface Reading {
   readonly placed: PlacedShard;
   readonly generation: number;
-  readonly range: Range | undefined;
+  readonly range: WholeRange | undefined;
   readonly before: ShardRecord | undefined;
   readonly notes: Notes;
   readonly onBytes: (bytes: number) => Promise<void>;
@@ -160,24 +155,14 @@ async function readPlaced(world: World, job: ReadingJob, about: Reading): Promis
         { place: { database, policy, shard }, range, prefix: job.prefix, generation, before: comparable?.files, known, missed },
       );
       if (comparable !== undefined && isSame(comparable.files, reading.files)) return { kind: "read", record: comparable, isChanged: false, reading };
-      const record: ShardRecord = {
-        shard,
-        database,
-        policy,
-        startNs: String(placed.startNs),
-        endNs: String(placed.endNs),
-        generation,
-        capturedAt: new Date(world.clock.now()).toISOString(),
-        files: [...reading.files],
-        ...(range && { range }),
-      };
+      const record = shardRecord(placed, { generation, atMs: world.clock.now(), files: reading.files, range });
       return { kind: "read", record, isChanged: true, reading };
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (await isGone(job, placed, before)) return { kind: "dropped", shard };
       if (attempt === ATTEMPTS_MAX) throw error;
       // A server cannot export a shard with tombstones: it breaks off at the first. All of the shard holds the range too.
-      if (range !== undefined && attempt >= 2 && isTidemarkError(error) && error.code !== "unreachable") range = undefined;
+      if (attempt >= 2) range = undefined;
       const waitMs = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** (attempt - 1)) * (0.5 + world.random.fraction() / 2);
       await world.clock.sleep(waitMs, job.signal);
     }

@@ -79,13 +79,23 @@ export type ShardRecord = z.output<typeof SHARD_RECORD>;
 export type MetastoreRecord = z.output<typeof METASTORE>;
 export type GenerationRecord = z.output<typeof GENERATION>;
 
+/** What an attachment holds, and what records call it. */
+export interface Attached extends Content {
+  readonly object: string;
+}
+
+/** A generation, with the index at which the table's state is it. */
+export interface KeptGeneration extends GenerationRecord {
+  readonly index: Index;
+}
+
 /** The state of a backup: what the records of a table say. */
 export interface Backup {
   readonly metastore?: MetastoreRecord;
   /** By id, in order. */
   readonly shards: ReadonlyMap<number, ShardRecord>;
-  /** By number, in order, each with the index at which the table's state is it. */
-  readonly generations: ReadonlyMap<number, GenerationRecord & { readonly index: Index }>;
+  /** By number, in order. */
+  readonly generations: ReadonlyMap<number, KeptGeneration>;
 }
 
 export const EMPTY_BACKUP: Backup = { shards: new Map(), generations: new Map() };
@@ -104,7 +114,7 @@ export function generationKey(generation: number): string {
 export function backupReader(table: string): { add(key: Buffer, value: Buffer, index: Index): void; readonly backup: () => Backup } {
   let metastore: MetastoreRecord | undefined;
   const shards: ShardRecord[] = [];
-  const generations: (GenerationRecord & { readonly index: Index })[] = [];
+  const generations: KeptGeneration[] = [];
   return {
     add(key, value, index) {
       const name = key.toString("utf8");
@@ -127,7 +137,7 @@ export function parseGeneration(value: Buffer, table: string): GenerationRecord 
 }
 
 /** The attachments that a value of such a table names, with what they hold; none for a generation's record. */
-export function attachmentsOf(value: Buffer): readonly (Content & { readonly object: string })[] {
+export function attachmentsOf(value: Buffer): readonly Attached[] {
   const document: unknown = JSON.parse(value.toString("utf8"));
   const shard = SHARD_RECORD.safeParse(document);
   if (shard.success) return shard.data.files;
@@ -209,6 +219,28 @@ export function recordOf({ shards }: Pick<Backup, "shards">, placed: PlacedShard
 export function isOf(record: ShardRecord, { shard, database, policy, startNs, endNs }: PlacedShard): boolean {
   const { shard: id, database: ofDatabase, policy: ofPolicy } = record;
   return id === shard && ofDatabase === database && ofPolicy === policy && record.startNs === String(startNs) && record.endNs === String(endNs);
+}
+
+/** What a generation has of a shard from now on. */
+export function shardRecord(
+  { shard, database, policy, startNs, endNs }: PlacedShard,
+  { generation, atMs, files, range }: Pick<ShardRecord, "generation" | "range"> & { readonly atMs: number; readonly files: readonly FileRecord[] },
+): ShardRecord {
+  return {
+    shard,
+    database,
+    policy,
+    startNs: String(startNs),
+    endNs: String(endNs),
+    generation,
+    capturedAt: new Date(atMs).toISOString(),
+    files: [...files].sort(byName),
+    ...(range && { range }),
+  };
+}
+
+export function byName(one: FileRecord, other: FileRecord): number {
+  return one.name < other.name ? -1 : 1;
 }
 
 /** Bytes and files of all shards. */

@@ -17,11 +17,12 @@ import { addressInWords } from "./connection.ts";
 import type { InfluxClient } from "./client.ts";
 import { fileOfEntry, unexplained } from "./file-names.ts";
 import { type Database, INTERNAL, isFolderName, onlyDatabases, onlyPolicies, parseMeta, shardsOf } from "./meta.ts";
-import { type GenerationAt, type OpenBackup, openBackup } from "./open-backup.ts";
+import { type GenerationAt, type OpenBackup, openBackup, readMetastore } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { GenerationRecord, ShardRecord } from "./records.ts";
 import { shardArchive } from "./shard-archive.ts";
 import { sha256Of } from "./sha256.ts";
+import { checkSelection, checkThere } from "./select.ts";
 import { ofShard } from "./shard-fault.ts";
 import { tarEntries } from "./tar.ts";
 
@@ -91,9 +92,10 @@ export async function restore(world: World, request: RestoreRequest): Promise<Re
   }
 }
 
-function checkRequest({ database, newDatabase, policy, newPolicy }: RestoreRequest): void {
+function checkRequest(request: RestoreRequest): void {
+  const { database, newDatabase, policy, newPolicy } = request;
+  checkSelection(request);
   if (newDatabase !== undefined && database === undefined) throw callError("bad-selection", "a new name is one for a database: name that with --database");
-  if (policy !== undefined && database === undefined) throw callError("bad-selection", "a policy is one of a database: name that with --database");
   if (newPolicy !== undefined && policy === undefined) throw callError("bad-selection", "a new policy's name is one for a policy: name that with --policy");
   for (const name of [newDatabase, newPolicy]) {
     if (name !== undefined && !isFolderName(name)) {
@@ -102,28 +104,10 @@ function checkRequest({ database, newDatabase, policy, newPolicy }: RestoreReque
   }
 }
 
-export async function readMetastore({ metastore, read, id }: OpenBackup): Promise<Buffer> {
-  if (metastore === undefined)
-    throw new TidemarkError("repair", "missing-record", `${id.table} has no record of a metastore`, { object: `${id.table} metastore` });
-  const chunks: Buffer[] = [];
-  for await (const chunk of read(metastore)) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-function databasesOf({ name, database, policy }: RestoreRequest, meta: Buffer): readonly string[] {
+function databasesOf(request: RestoreRequest, meta: Buffer): readonly string[] {
   const { databases } = parseMeta(meta);
-  if (database === undefined) return databases.map((one) => one.name).filter((one) => one !== INTERNAL);
-  const chosen = databases.find((one) => one.name === database);
-  const names = (found: readonly { readonly name: string }[]): string => found.map((one) => JSON.stringify(one.name)).join(", ") || "none";
-  if (chosen === undefined)
-    throw callError("unknown-database", `this generation of ${name} has no database ${JSON.stringify(database)}; it has ${names(databases)}`);
-  if (policy !== undefined && !chosen.policies.some((one) => one.name === policy)) {
-    throw callError(
-      "unknown-policy",
-      `database ${JSON.stringify(database)} has no retention policy ${JSON.stringify(policy)} in it; it has ${names(chosen.policies)}`,
-    );
-  }
-  return [database];
+  checkThere(databases, request, `this generation of ${request.name}`);
+  return request.database === undefined ? databases.map(({ name }) => name).filter((name) => name !== INTERNAL) : [request.database];
 }
 
 interface DatabaseRequest extends RestoreRequest {

@@ -2,7 +2,7 @@
 // server then lists of its databases is held against it.
 
 import { callError } from "../../model/errors.ts";
-import { INTERNAL, type Metastore, type PlacedShard, shardsOf } from "./meta.ts";
+import { type Database, INTERNAL, type Metastore, type PlacedShard, shardsOf } from "./meta.ts";
 
 export interface Selection {
   readonly database?: string;
@@ -16,11 +16,14 @@ export interface Range {
   readonly end?: string;
 }
 
+/** One without open ends. */
+export type WholeRange = Required<Range>;
+
 /** The first and the last nanosecond that InfluxDB has times for. */
 const FIRST_TIME = "1677-09-21T00:12:43.145224194Z";
 const LAST_TIME = "2262-04-11T23:47:16.854775806Z";
 
-export function wholeRange({ start, end }: Range): { readonly start: string; readonly end: string } | undefined {
+export function wholeRange({ start, end }: Range): WholeRange | undefined {
   return start === undefined && end === undefined ? undefined : { start: start ?? FIRST_TIME, end: end ?? LAST_TIME };
 }
 
@@ -33,23 +36,28 @@ export function checkSelection({ database, policy, shard }: Selection): void {
 }
 
 /**
+ * @param owner whose databases they are, in words
+ * @throws {TidemarkError} `call` "unknown-database", "unknown-policy"
+ */
+export function checkThere(databases: readonly Database[], { database, policy }: Selection, owner: string): void {
+  if (database === undefined) return;
+  const found = databases.find(({ name }) => name === database);
+  const names = (known: readonly { readonly name: string }[]): string => known.map(({ name }) => JSON.stringify(name)).join(", ") || "none";
+  if (found === undefined) throw callError("unknown-database", `${owner} has no database ${JSON.stringify(database)}; it has ${names(databases)}`);
+  if (policy !== undefined && !found.policies.some(({ name }) => name === policy)) {
+    const message = `database ${JSON.stringify(database)} of ${owner} has no retention policy ${JSON.stringify(policy)}; it has ${names(found.policies)}`;
+    throw callError("unknown-policy", message);
+  }
+}
+
+/**
  * The shards that are selected, by id.
  * @throws {TidemarkError} `call` "unknown-database", "unknown-policy", "unknown-shard"
  */
-export function selectShards(metastore: Metastore, selection: Selection, range?: { readonly start: string; readonly end: string }): readonly PlacedShard[] {
+export function selectShards(metastore: Metastore, selection: Selection, range?: WholeRange): readonly PlacedShard[] {
   checkSelection(selection);
   const { database, policy, shard } = selection;
-  const chosen = metastore.databases.find(({ name }) => name === database);
-  const names = (found: readonly { readonly name: string }[]): string => found.map(({ name }) => JSON.stringify(name)).join(", ") || "none";
-  if (database !== undefined && chosen === undefined) {
-    throw callError("unknown-database", `the server has no database ${JSON.stringify(database)}; it has ${names(metastore.databases)}`);
-  }
-  if (policy !== undefined && !chosen?.policies.some(({ name }) => name === policy)) {
-    throw callError(
-      "unknown-policy",
-      `database ${JSON.stringify(database)} has no retention policy ${JSON.stringify(policy)}; it has ${names(chosen?.policies ?? [])}`,
-    );
-  }
+  checkThere(metastore.databases, selection, "the server");
   const found = shardsOf(metastore).filter(
     (placed) =>
       (database === undefined ? placed.database !== INTERNAL : placed.database === database) &&
@@ -70,11 +78,11 @@ function unknownShard(
 }
 
 /** Whether all of a shard's stretch of time lies in the range: then all of its files do. */
-export function isInside({ startNs, endNs }: PlacedShard, { start, end }: { readonly start: string; readonly end: string }): boolean {
+export function isInside({ startNs, endNs }: PlacedShard, { start, end }: WholeRange): boolean {
   return nanosecondsOf(start) <= startNs && endNs <= nanosecondsOf(end) + 1n;
 }
 
-function overlaps({ startNs, endNs }: PlacedShard, { start, end }: { readonly start: string; readonly end: string }): boolean {
+function overlaps({ startNs, endNs }: PlacedShard, { start, end }: WholeRange): boolean {
   return startNs <= nanosecondsOf(end) && nanosecondsOf(start) < endNs;
 }
 

@@ -12,12 +12,11 @@ import { shardName } from "../../model/names.ts";
 import { parseJson } from "../../model/parse-json.ts";
 import type { World } from "../../ports/world.ts";
 import type { Address } from "./connection.ts";
-import { idOf, openBackup, type GenerationAt, type OpenBackup } from "./open-backup.ts";
+import { idOf, openBackup, type GenerationAt, type OpenBackup, readMetastore } from "./open-backup.ts";
 import { type PreparedFile, prepareFiles } from "./prepared-files.ts";
 import type { ShardRecord } from "./records.ts";
-import { readMetastore } from "./restore.ts";
 import { shardArchive } from "./shard-archive.ts";
-import { nanosecondsOf, wholeRange } from "./select.ts";
+import { nanosecondsOf, type Range, wholeRange } from "./select.ts";
 import { addFiles, addDatabases } from "./take-in.ts";
 import { idMapReply, METASTORE_BYTES_MAX, metastoreReply, MUX_HEADER, pathsReply, REQUEST_TYPES } from "./wire.ts";
 
@@ -281,7 +280,7 @@ async function filesFor(
   return fields.Since.startsWith(NO_TIME_YEAR) ? files : files.filter(({ modifiedS }) => BigInt(modifiedS) * 1_000_000_000n > nanosecondsOf(fields.Since));
 }
 
-function given(name: "start" | "end", time: string): { readonly start?: string; readonly end?: string } {
+function given(name: "start" | "end", time: string): Range {
   return time.startsWith(NO_TIME_YEAR) ? {} : { [name]: time };
 }
 

@@ -21,9 +21,8 @@ import {
   withDatabases,
   withoutUsers,
 } from "./meta.ts";
-import { idOf, openBackup } from "./open-backup.ts";
-import type { Backup, FileRecord, ShardRecord } from "./records.ts";
-import { readMetastore } from "./restore.ts";
+import { idOf, openBackup, readMetastore } from "./open-backup.ts";
+import { type Backup, byName, type FileRecord, type ShardRecord, shardRecord } from "./records.ts";
 import { storeFile, storeMetastore, type StorePlace } from "./store.ts";
 import { tarEntries } from "./tar.ts";
 import type { Renaming } from "./wire.ts";
@@ -62,10 +61,9 @@ export async function addDatabases(
   const metastore = withDatabases(base, added, highest);
   const record = await storeMetastore(world, change, { meta: metastore, users: "kept" });
   const shards = new Map(head.shards);
-  for (const { database, policy: of, shard, startNs, endNs } of shardsOf(parseMeta(metastore))) {
-    if (![...ids.values()].includes(shard)) continue;
-    const stretch = { startNs: String(startNs), endNs: String(endNs) };
-    shards.set(shard, { shard, database, policy: of, ...stretch, generation, capturedAt: new Date(world.clock.now()).toISOString(), files: [] });
+  const given = new Set(ids.values());
+  for (const placed of shardsOf(parseMeta(metastore))) {
+    if (given.has(placed.shard)) shards.set(placed.shard, shardRecord(placed, { generation, atMs: world.clock.now(), files: [] }));
   }
   await change.commit({ metastore: record, shards, generations: head.generations });
   return ids;
@@ -90,7 +88,7 @@ export async function addFiles(
     files.push(await storeFile(world, change, { shard, name: file, entry }));
   }
   const kept = before.files.filter((file) => !files.some((added) => added.name === file.name));
-  const after: ShardRecord = { ...before, generation, files: [...kept, ...files].sort((a, b) => (a.name < b.name ? -1 : 1)) };
+  const after: ShardRecord = { ...before, generation, files: [...kept, ...files].sort(byName) };
   await change.commit({ ...head, shards: new Map(head.shards).set(shard, after) });
 }
 

@@ -9,8 +9,8 @@ import { RECOVER_ATTEMPTS_MAX } from "../../model/limits.ts";
 import { incarnationPrefix, shardName } from "../../model/names.ts";
 import type { World } from "../../ports/world.ts";
 import { type Finding, type VerifyReport, verifyShard } from "../../recovery/verify.ts";
-import { type Attached, checkSource, idOf, listGenerations } from "./open-backup.ts";
-import { attachmentsOf } from "./records.ts";
+import { checkSource, idOf, listGenerations } from "./open-backup.ts";
+import { type Attached, attachmentsOf } from "./records.ts";
 
 export interface BackupVerifyReport {
   readonly table: VerifyReport;

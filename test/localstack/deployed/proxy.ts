@@ -1,7 +1,7 @@
 // A door to S3 that the test watches: it passes every request on, keeps what was asked, and can keep back the replies to one request.
 
 import { createServer, request as send } from "node:http";
-import { once } from "node:events";
+import { listenAnywhere } from "../../loopback.ts";
 
 export interface Proxy {
   readonly url: string;
@@ -40,12 +40,8 @@ export async function startProxy(endpoint: string): Promise<Proxy> {
     onward.on("error", () => reply.destroy());
     incoming.pipe(onward);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: `http://127.0.0.1:${await listenAnywhere(server)}`,
     passed,
     keepReplyOf(wanted) {
       matches = wanted;

@@ -1,12 +1,11 @@
 // LocalStack as a process of this host: no container engine, the functions as Node processes (executor/).
 
-import { createServer } from "node:net";
-import { once } from "node:events";
 import { mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "../../loopback.ts";
 import { BEHAVIOUR, type LocalStack } from "../behaviour.ts";
 
 import { startLeashed, tailOf } from "./leashed.ts";
@@ -20,7 +19,7 @@ const POLL_MS = 100;
 /** Never on a fixed port: the machine may have a LocalStack of its own. */
 export async function startOnHost(): Promise<LocalStack> {
   const installation = await setUp();
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const folder = await mkdtemp(join(tmpdir(), "tidemark-localstack-"));
   const log = `${folder}.log`;
   const env = await environmentOf(installation, port, folder);
@@ -64,16 +63,6 @@ async function environmentOf({ jars }: Installation, port: number, folder: strin
     // Its modules are run from the clone.
     PYTHONDONTWRITEBYTECODE: "1",
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
-  return address.port;
 }
 
 async function isHealthy(endpoint: string): Promise<boolean> {

@@ -16,7 +16,7 @@ import type { CheckpointStore, Item, ItemChange } from "../../../lib/ports/check
 import type { ObjectStore } from "../../../lib/ports/object-store.ts";
 import type { TelemetryEvent } from "../../../lib/ports/telemetry.ts";
 import type { World } from "../../../lib/ports/world.ts";
-import type { ShardView } from "../../../lib/recovery/recover.ts";
+import { recover, type ShardView } from "../../../lib/recovery/recover.ts";
 import type { BatchOutcome } from "../../../lib/redo-log/writer.ts";
 
 export const START_MS = 1_700_000_000_000;
@@ -104,6 +104,11 @@ export async function contentOf(view: Pick<ShardView, "rows">): Promise<readonly
   const content: string[] = [];
   for await (const rows of view.rows()) content.push(...listed(rows));
   return content;
+}
+
+/** The newest state. */
+export async function current(world: World): Promise<readonly string[]> {
+  return contentOf(await recover(world, { id, codec: "json" }));
 }
 
 /** All that is stored, to compare before with after. */

@@ -11,17 +11,12 @@ import { ORIGIN, toIndex } from "../../../lib/model/position.ts";
 import type { RedoHeader } from "../../../lib/model/redo-file.ts";
 import { Sessions } from "../../../lib/model/sessions.ts";
 import type { World } from "../../../lib/ports/world.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
 import { shardWriter, type Writer } from "../../../lib/redo-log/writer.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, contentOf, id, mark, type MemoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, current, id, mark, type MemoryWorld, noAnswer, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
 
 const options = { id, codec: "json" } as const;
-
-async function current(world: MemoryWorld): Promise<readonly string[]> {
-  return contentOf(await recover(world, { id, codec: "json" }));
-}
 
 /** Puts the published tail back to where the log began, as if nothing had been published since. */
 async function publishNothingSince(world: MemoryWorld): Promise<void> {

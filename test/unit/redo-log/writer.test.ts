@@ -7,12 +7,11 @@ import { PUT_ATTEMPTS_MAX, REDO_FILE_BATCHES_MAX, SESSIONS_MAX, VALUE_BYTES_MAX 
 import { toIndex } from "../../../lib/model/position.ts";
 import type { RedoHeader } from "../../../lib/model/redo-file.ts";
 import { Sessions } from "../../../lib/model/sessions.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { decodeRedoHeader } from "../../../lib/redo-log/codec.ts";
 import { shardWriter } from "../../../lib/redo-log/writer.ts";
 import {
   appendEach,
-  contentOf,
+  current,
   id,
   mark,
   type MemoryWorld,
@@ -38,10 +37,6 @@ function filesOf(world: MemoryWorld): readonly RedoHeader[] {
 }
 
 const countsOf = (world: MemoryWorld) => filesOf(world).map(({ batches }) => batches.map(({ count }) => count));
-
-async function current(world: MemoryWorld): Promise<readonly string[]> {
-  return contentOf(await recover(world, { id, codec: "json" }));
-}
 
 /** The first `times` PUTs take effect, or none, and are not answered. */
 function withSilentPuts(world: MemoryWorld, times: number, effect: "done" | "not-done"): MemoryWorld {

@@ -4,10 +4,9 @@ import { controlItem, historyItem } from "../../../lib/checkpoint/items.ts";
 import { LEASE_TTL_MS } from "../../../lib/model/limits.ts";
 import { toEpoch } from "../../../lib/model/position.ts";
 import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noAnswer, put, remove, START_MS, withObjects } from "../jobs/world.ts";
+import { appendEach, current, id, type MemoryWorld, noAnswer, put, remove, START_MS, withObjects } from "../jobs/world.ts";
 import { isRight, scattered, spread, TAIL, wide, worldWithChanges } from "./spreads.ts";
 
 test("while others make its sections, a capture keeps its lease", async () => {
@@ -30,7 +29,7 @@ test("a section of no shard, of no capture, of another epoch or beyond the last 
 
 test("who captures next is told the sections that are left, and makes the snapshot itself where none is", async () => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const first = await spread(world);
   await captureSection(world, { ...wide, epoch: first.epoch, section: 1 });
   world.clock.advance(LEASE_TTL_MS);

@@ -14,6 +14,7 @@ import {
   appendEach,
   appendTogether,
   contentOf,
+  current,
   id,
   losingReply,
   type MemoryWorld,
@@ -25,7 +26,7 @@ import {
   withObjects,
   worldWithTable,
 } from "../jobs/world.ts";
-import { checkpointIndex, current, killedWithoutRelease, request, worldWithLog } from "./captures.ts";
+import { checkpointIndex, killedWithoutRelease, request, worldWithLog } from "./captures.ts";
 
 test("a capture holds exactly the state at its index, and the checkpoint, its row and the tail say so (I5)", async () => {
   const world = await worldWithTable();

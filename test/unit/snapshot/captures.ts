@@ -3,10 +3,9 @@
 import { expect } from "vitest";
 import { readControl } from "../../../lib/checkpoint/control.ts";
 import { PART_SORT } from "../../../lib/checkpoint/items.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import type { CaptureRequest } from "../../../lib/snapshot/outcome.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, withObjects, worldWithTable } from "../jobs/world.ts";
+import { appendEach, id, type MemoryWorld, noAnswer, noise, put, withObjects, worldWithTable } from "../jobs/world.ts";
 
 /** Small parts: several for a snapshot of some records. */
 export const request: CaptureRequest = { id, codec: "json", sizes: { partBytes: 4_096, partBytesMin: 4_096 } };
@@ -22,10 +21,6 @@ export async function worldWithLog(): Promise<MemoryWorld> {
   const world = await worldWithTable();
   for (let file = 0; file < 3; file++) await appendEach(world, [Array.from({ length: 40 }, (_, i) => put(`key-${file}-${i}`, noise(file * 40 + i, 300)))]);
   return world;
-}
-
-export async function current(world: MemoryWorld): Promise<readonly string[]> {
-  return contentOf(await recover(world, { id, codec: "json" }));
 }
 
 export async function checkpointIndex(world: MemoryWorld): Promise<number | undefined> {

@@ -7,8 +7,8 @@ import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
 import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { logBytesMaxFor } from "../../../lib/snapshot/load.ts";
-import { appendEach, id, keysOf, type MemoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
-import { checkpointIndex, current, killedAfter, request, worldWithLog } from "./captures.ts";
+import { appendEach, current, id, keysOf, type MemoryWorld, put, START_MS, withCheckpoints, withObjects, worldWithTable } from "../jobs/world.ts";
+import { checkpointIndex, killedAfter, request, worldWithLog } from "./captures.ts";
 
 const policy = { ...POLICY_DEFAULTS, keepSnapshots: 2, compactionOverhead: 0 };
 

@@ -8,8 +8,8 @@ import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import { completeAndVerify, type ReadingBack, type Sent, sent } from "../../../lib/snapshot/make.ts";
 import { openSnapshot, type Snapshot } from "../../../lib/snapshot/read.ts";
-import { appendEach, id, type MemoryWorld, memoryWorld, noAnswer, noise, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
-import { counting, current, killedAfter, request, small, worldWithLog } from "./captures.ts";
+import { appendEach, current, id, type MemoryWorld, memoryWorld, noAnswer, noise, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
+import { counting, killedAfter, request, small, worldWithLog } from "./captures.ts";
 import { description, encodeRecords, jsonRecords } from "./parquet/records.ts";
 import { load } from "./states.ts";
 

@@ -5,19 +5,18 @@ import { controlItem, partItem } from "../../../lib/checkpoint/items.ts";
 import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
 import { toEpoch } from "../../../lib/model/position.ts";
 import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
 import { encodeNote } from "../../../lib/snapshot/progress.ts";
 import { partsStart, sectionOf, sectionsFor, sectionStarts } from "../../../lib/snapshot/sections.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
+import { appendEach, current, id, type MemoryWorld, noAnswer, noise, put, remove, withObjects } from "../jobs/world.ts";
 import { withoutChecksums, worldWithLog } from "./captures.ts";
 import { isRight, scattered, spread, TAIL, wide, worldWithChanges } from "./spreads.ts";
 
 test.each([[[0, 1, 2]], [[2, 0, 1]], [[1, 1, 2, 0]]])("sections made in the order %j are one snapshot, the same as one made in one", async (order) => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const { epoch, sections } = await spread(world);
   expect(sections).toEqual([0, 1, 2]);
   const kinds: string[] = [];
@@ -29,7 +28,7 @@ test.each([[[0, 1, 2]], [[2, 0, 1]], [[1, 1, 2, 0]]])("sections made in the orde
 
 test("sections that are left are made by whoever captures next, and what was done of them is not done again", async () => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const { epoch } = await spread(world);
   await captureSection(world, { ...wide, epoch, section: 1 });
   world.clock.advance(LEASE_TTL_MS);
@@ -51,14 +50,14 @@ test("whoever makes a section comes to the base that the capture came to, past o
   const world = await worldWithChanges(keys.slice(1).map(remove));
   expect(await capture(world, { ...wide, sections: 1 })).toMatchObject({ kind: "completed" });
   await appendEach(world, [keys.map((key, i) => put(key, noise(i, 300)))]);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const [, newest] = await readHistory(world.checkpoints, id);
   world.objects.damage(newest.key, (body) => body.fill(0x5a, 4, 40));
   const { epoch, sections } = await spread(world);
   const kinds: string[] = [];
   for (const section of sections) kinds.push((await captureSection(world, { ...wide, epoch, section })).kind);
   expect(kinds).toEqual(["sectionDone", "sectionDone", "completed"]);
-  expect(await contentOf(await recover(world, { id, codec: "json" }))).toEqual(expected);
+  expect(await current(world)).toEqual(expected);
 });
 
 test("a section is not made by a program that cuts snapshots otherwise", async () => {
@@ -71,7 +70,7 @@ test("a section is not made by a program that cuts snapshots otherwise", async (
 test("a section whose records are gone ends the attempt, and the next capture makes the snapshot in one", async () => {
   const all = Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`));
   const world = await worldWithChanges([...all, put("key-2-1", 7)]);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const { epoch } = await spread(world);
   expect(await captureSection(world, { ...wide, epoch, section: 0 })).toMatchObject({ kind: "aborted", reason: expect.stringContaining("in one") });
   expect((await readControl(world.checkpoints, id))?.capture?.sections).toBeUndefined();
@@ -88,7 +87,7 @@ test.each([
   const world = await worldWithLog();
   expect(await capture(world, tiny)).toMatchObject({ kind: "completed" });
   await appendEach(world, [Array.from({ length: 400 }, (_, i) => put(`${prefix}${i}`, noise(i, 300)))]);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   expect(await capture(world, tiny)).toMatchObject({ kind: "aborted", reason: expect.stringMatching("more parts than it has numbers; .* in one") });
   expect(await capture(world, tiny)).toMatchObject({ kind: "completed" });
   await isRight(world, expected);
@@ -153,7 +152,7 @@ test("a section that is stored under a lease that was taken meanwhile does not c
 
 test("two workers who find the last section done make one snapshot, and both say so", async () => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const last = await lastSectionOf(world);
   let other: Promise<unknown> | undefined;
   const overtaken = withObjects(world, (objects) => ({
@@ -194,14 +193,14 @@ test.each<[string, (part: Attributes) => Attributes]>([
   const [first] = world.checkpoints.items.filter(({ attributes }) => attributes.uploadId === uploadId && attributes.note !== undefined);
   await world.checkpoints.write([{ item: first.key, when: [], put: change(first.attributes) }]);
   expect(await captureSection(world, { ...wide, ...last })).toMatchObject({ kind: "aborted", reason: expect.stringContaining("in one") });
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
   await isRight(world, expected);
 });
 
 test("a section under way whose parts do not hold what their notes say ends the attempt, and a later capture makes the snapshot", async () => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const full = { ...wide, full: true };
   const spreadOut = await spreadCapture(world, full);
   const epoch = spreadOut.kind === "spread" ? spreadOut.epoch : toEpoch(0);
@@ -225,7 +224,7 @@ test("a section under way whose parts do not hold what their notes say ends the 
 
 test("what another upload of the same epoch left counts for nothing", async () => {
   const world = await worldWithChanges(scattered);
-  const expected = await contentOf(await recover(world, { id, codec: "json" }));
+  const expected = await current(world);
   const { epoch } = await spread(world);
   const other = { uploadId: "another" };
   for (const section of [0, 1]) {

@@ -4,12 +4,11 @@ import { expect } from "vitest";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
 import type { Mutation } from "../../../lib/model/mutation.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
-import { recover } from "../../../lib/recovery/recover.ts";
 import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
 import { partsStart } from "../../../lib/snapshot/sections.ts";
-import { appendEach, contentOf, id, type MemoryWorld, noise, put, remove } from "../jobs/world.ts";
+import { appendEach, current, id, type MemoryWorld, noise, put, remove } from "../jobs/world.ts";
 import { request, worldWithLog } from "./captures.ts";
 
 /** Row groups and parts of a few records, three sections. */
@@ -30,7 +29,7 @@ export async function spread(world: MemoryWorld): Promise<Spread> {
 
 export async function isRight(world: MemoryWorld, expected: readonly string[]): Promise<void> {
   expect((await verifyShard(world, { id, codec: "json" })).findings).toEqual([]);
-  expect(await contentOf(await recover(world, { id, codec: "json" }))).toEqual(expected);
+  expect(await current(world)).toEqual(expected);
   await sweep(world, { id, policy: POLICY_DEFAULTS });
   expect(world.objects.uploads.size).toBe(0);
   expect(world.checkpoints.items.filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);

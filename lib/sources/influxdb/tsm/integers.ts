@@ -1,10 +1,9 @@
 // Integers of 64 bits, signed or not: differences of neighbours (which wrap), zigzagged, so that small ones of either sign are
 // small; either 8 bytes each (raw), or one difference and how often (run), or packed by simple-8b.
 
-import { countPacked, pack, packedBytesMax, TOO_WIDE, unpack } from "./simple8b.ts";
-import { fillFrom } from "./times.ts";
+import { countPacked, isTooWide, pack, packedBytesMax, unpack } from "./simple8b.ts";
 import { readLength, readWide, VARINT_BYTES_MAX, writeLength, writeWide } from "./varint.ts";
-import { addUp, areEqual, differences, HIGH, LOW, pairAt, pairsOf, readPair, writePair } from "./words.ts";
+import { addUp, areEqual, differences, fillFrom, HIGH, LOW, pairAt, pairsOf, readPair, writePair } from "./words.ts";
 
 const RAW = 0;
 const PACKED = 1;
@@ -84,17 +83,12 @@ export function encodeIntegers(integers: BigInt64Array | BigUint64Array, out: Bu
     at = writeWide(pairAt(deltas, 1), out, at);
     return writeLength(integers.length - 1, out, at);
   }
-  if (isWide(deltas)) {
+  // The first stands unpacked in every encoding.
+  if (isTooWide(deltas, 1)) {
     out[at++] = RAW << 4;
     for (let i = 0; i < integers.length; i++) at = writePair(deltas, i, out, at);
     return at;
   }
   out[at] = PACKED << 4;
   return pack(deltas, 1, integers.length, out, writePair(deltas, 0, out, at + 1));
-}
-
-/** The first stands unpacked in every encoding. */
-function isWide(deltas: Uint32Array): boolean {
-  for (let i = 2; i < deltas.length; i += 2) if (deltas[i + HIGH] >= TOO_WIDE) return true;
-  return false;
 }

@@ -10,7 +10,7 @@ const COUNTS = [240, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1];
 const WIDTHS = [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30, 60];
 const WORD_BYTES = 8;
 /** Where a pair is above 60 bits, its upper half is at least this. */
-export const TOO_WIDE = 0x1000_0000;
+const TOO_WIDE = 0x1000_0000;
 
 /** How many numbers the words of `bytes` from `at` on hold. */
 export function countPacked(bytes: Buffer, at: number): number {
@@ -45,6 +45,12 @@ export function unpack(bytes: Buffer, at: number, pairs: Uint32Array, to: number
     }
     to = end;
   }
+}
+
+/** Whether a number of `pairs`, from `from` on, has more than the 60 bits that can be packed. */
+export function isTooWide(pairs: Uint32Array, from: number): boolean {
+  for (let i = 2 * from; i < pairs.length; i += 2) if (pairs[i + HIGH] >= TOO_WIDE) return true;
+  return false;
 }
 
 /** Most bytes that `pack` writes. */

@@ -13,19 +13,6 @@ export interface Strings {
   readonly ends: Uint32Array;
 }
 
-export function stringsOf(texts: readonly Buffer[]): Strings {
-  const bytes = Buffer.concat(texts);
-  const starts = new Uint32Array(texts.length);
-  const ends = new Uint32Array(texts.length);
-  let at = 0;
-  for (const [i, text] of texts.entries()) {
-    starts[i] = at;
-    at += text.length;
-    ends[i] = at;
-  }
-  return { bytes, starts, ends };
-}
-
 /** Reads exactly `count` strings; throws RangeError for other bytes. */
 export function decodeStrings(packed: Buffer, count: number): Strings {
   if (packed[0] >>> 4 !== SNAPPY) throw new RangeError("strings have an unknown encoding");

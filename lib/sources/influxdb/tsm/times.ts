@@ -3,9 +3,9 @@
 // lets times of seconds or minutes take few bits. A time is a signed number of 64 bits; sums wrap as they do in InfluxDB.
 
 import { BLOCK_POINTS_MAX } from "./limits.ts";
-import { countPacked, pack, packedBytesMax, TOO_WIDE, unpack } from "./simple8b.ts";
+import { countPacked, isTooWide, pack, packedBytesMax, unpack } from "./simple8b.ts";
 import { readLength, readWide, VARINT_BYTES_MAX, writeLength, writeWide } from "./varint.ts";
-import { addUp, areEqual, differences, HIGH, LOW, pairAt, pairsOf, readPair, SAFE_UPPER, setPair, TWO_32, writePair } from "./words.ts";
+import { addUp, areEqual, differences, fillFrom, HIGH, LOW, pairAt, pairsOf, readPair, SAFE_UPPER, setPair, TWO_32, writePair } from "./words.ts";
 
 const RAW = 0;
 const PACKED = 1;
@@ -67,15 +67,6 @@ function room(count: number): { readonly times: BigInt64Array; readonly pairs: U
   return { times, pairs: pairsOf(times) };
 }
 
-export function fillFrom(pairs: Uint32Array, from: number, value: bigint): void {
-  const low = Number(value & 0xffff_ffffn);
-  const high = Number(value >> 32n);
-  for (let i = 2 * from; i < pairs.length; i += 2) {
-    pairs[i + LOW] = low;
-    pairs[i + HIGH] = high;
-  }
-}
-
 /** All but the first. Doubles are exact for what usual times have; bigints do the rest. */
 function multiply(pairs: Uint32Array, factor: number): void {
   for (let i = 1; 2 * i < pairs.length; i++) {
@@ -91,7 +82,7 @@ function multiply(pairs: Uint32Array, factor: number): void {
 export function encodeTimes(times: BigInt64Array, out: Buffer, at: number): number {
   const deltas = differences(times);
   if (times.length > 1 && areEqual(deltas)) return encodeRun(deltas, out, at);
-  if (isWide(deltas)) return encodeRaw(deltas, out, at);
+  if (isTooWide(deltas, 1)) return encodeRaw(deltas, out, at);
   const exponent = exponentOf(deltas);
   if (exponent > 0) divide(deltas, POWERS[exponent]);
   out[at] = (PACKED << 4) | exponent;
@@ -110,11 +101,6 @@ function encodeRaw(deltas: Uint32Array, out: Buffer, at: number): number {
   out[at++] = RAW << 4;
   for (let i = 0; 2 * i < deltas.length; i++) at = writePair(deltas, i, out, at);
   return at;
-}
-
-function isWide(deltas: Uint32Array): boolean {
-  for (let i = 2; i < deltas.length; i += 2) if (deltas[i + HIGH] >= TOO_WIDE) return true;
-  return false;
 }
 
 /** Of the largest power of ten that divides all differences. */

@@ -6,8 +6,7 @@
 //   4  (from 1.5)    00 00 15 04, then a gzip member with records for each DELETE
 //
 // From 1.4 on, InfluxDB misreads version 2: it overwrites a key before it looks for it, so that it deletes nothing. Such a server
-// shows points again that one before 1.4 had deleted. Here version 2 deletes what it says; whoever wants the server's answers looks
-// at `version`.
+// shows points again that one before 1.4 had deleted. Here version 2 deletes what it says.
 //
 // Guarantees: every record that a sum covers is read or an error; memory is bounded by what the caller allows unpacked. InfluxDB
 // itself takes a cut file as one that ends there, which would bring deleted points back: here it is damaged. A file of no bytes
@@ -34,16 +33,10 @@ const TIMES_BYTES = 2 * TIME_BYTES;
 /** The index of a TSM file has no longer ones. */
 const KEY_BYTES_MAX = 0xffff;
 
-/** One deletion: the points of `key` with min <= time <= max, in nanoseconds. */
-export interface Deletion extends TimeRange {
-  readonly key: Buffer;
-}
-
-export type TombstoneVersion = 1 | 2 | 3 | 4;
+type TombstoneVersion = 1 | 2 | 3 | 4;
 
 /** Deletions as records in the form of version 2, ordered by key. */
 export interface Tombstones {
-  readonly version: TombstoneVersion;
   readonly records: Buffer;
   /** Where each record begins. */
   readonly starts: Uint32Array;
@@ -51,23 +44,19 @@ export interface Tombstones {
 
 /** Parses a tombstone file; `name` names it in errors. */
 export function parseTombstones(name: string, bytes: Buffer, unpackedMax: number = TOMBSTONE_UNPACKED_BYTES_MAX): Tombstones {
-  if (bytes.length > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${bytes.length} bytes, above ${TOMBSTONE_BYTES_MAX}`);
-  const version = versionOf(name, bytes);
-  const records = recordsOf(name, bytes, version, unpackedMax);
+  checkTombstoneSize(name, bytes.length);
+  const records = recordsOf(name, bytes, unpackedMax);
   const starts = orDamaged(
     name,
     () => "its records",
     () => startsOf(records),
   );
-  return { version, records, starts: ordered(records, starts) };
+  return { records, starts: ordered(records, starts) };
 }
 
-/** All deletions, by key. */
-export function* deletionsOf(tombstones: Tombstones): Generator<Deletion> {
-  for (const start of tombstones.starts) {
-    const key = keyAt(tombstones.records, start);
-    yield { key, ...timesAt(tombstones.records, start) };
-  }
+/** @throws {TidemarkError} `call` "too-large" */
+export function checkTombstoneSize(name: string, bytes: number): void {
+  if (bytes > TOMBSTONE_BYTES_MAX) throw tooLarge(name, `it has ${bytes} bytes, above ${TOMBSTONE_BYTES_MAX}`);
 }
 
 /** What is deleted of a key; to be asked for ascending keys, so that one pass over the deletions answers all. */
@@ -81,7 +70,8 @@ export function deletedByKey({ records, starts }: Tombstones): (key: Buffer) => 
   };
 }
 
-function recordsOf(name: string, bytes: Buffer, version: TombstoneVersion, unpackedMax: number): Buffer {
+function recordsOf(name: string, bytes: Buffer, unpackedMax: number): Buffer {
+  const version = versionOf(name, bytes);
   switch (version) {
     case 1:
       return recordsOfLines(name, bytes, unpackedMax);

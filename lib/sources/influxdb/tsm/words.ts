@@ -40,6 +40,16 @@ export function addUp(pairs: Uint32Array, from: number, count: number): void {
   }
 }
 
+/** Each number from `from` on becomes the same one. */
+export function fillFrom(pairs: Uint32Array, from: number, value: bigint): void {
+  const low = Number(value & 0xffff_ffffn);
+  const high = Number(value >> 32n);
+  for (let i = 2 * from; i < pairs.length; i += 2) {
+    pairs[i + LOW] = low;
+    pairs[i + HIGH] = high;
+  }
+}
+
 /** The differences of neighbours, the first number before them as it is: what `addUp` undoes. */
 export function differences(numbers: Numbers64): Uint32Array {
   const pairs = pairsOf(numbers);

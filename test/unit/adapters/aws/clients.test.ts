@@ -1,9 +1,8 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
 import { ATTEMPTS_MAX, type AwsClients, type AwsClientsOptions, awsClients } from "../../../../lib/adapters/aws/clients.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 
 const opened: AwsClients[] = [];
 afterEach(() => {
@@ -49,9 +48,7 @@ test("a server that never says 100 Continue is sent a large body all the same", 
     });
     request.on("end", () => response.writeHead(200, { etag: `"e"` }).end());
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const endpoint = `http://127.0.0.1:${await listenAnywhere(server)}`;
   const { s3 } = open({ endpoint, region: "us-east-1", credentials: { accessKeyId: "a", secretAccessKey: "b" } });
   const body = Buffer.alloc(3 * 1024 * 1024);
   expect(await s3ObjectStore(s3, { bucket: "states" }).createIfAbsent("k", body)).toEqual({ kind: "created" });

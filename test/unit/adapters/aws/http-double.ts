@@ -3,11 +3,11 @@
 
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type OutgoingHttpHeaders, request as send, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import type { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { awsClients } from "../../../../lib/adapters/aws/clients.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 
 export interface Reply {
   readonly status: number;
@@ -70,9 +70,7 @@ export async function httpDouble(options: HttpDoubleOptions = {}): Promise<HttpD
     if (reply === "cut" || played === "lost") request.socket.destroy();
     else respond(response, reply);
   }
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const endpoint = `http://127.0.0.1:${await listenAnywhere(server)}`;
   const clients = awsClients({ region, endpoint, credentials, attemptsMax, ...(silenceMsMax !== undefined && { silenceMsMax }) });
   return {
     requests,

@@ -1,11 +1,11 @@
-import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
+import { createServer } from "node:net";
 import { crc32 } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { awsClients } from "../../../../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
 import { COPY_BY_HAND_BYTES_MAX } from "../../../../lib/model/limits.ts";
 import type { ObjectStore } from "../../../../lib/ports/object-store.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 import { type HttpDouble, httpDouble, type Reply, s3Error, xml } from "./http-double.ts";
 
 let double: HttpDouble;
@@ -324,8 +324,7 @@ describe("what S3's answers mean", () => {
 
 test("an answer that is no HTTP says retry: what was asked for may be done", async () => {
   const server = createServer((socket) => void socket.once("data", () => socket.end("HTTP/1.1 2\0 OK\r\n\r\n")));
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const endpoint = `http://127.0.0.1:${await listenAnywhere(server)}`;
   const clients = awsClients({ endpoint, region: "eu-central-1", credentials: { accessKeyId: "test", secretAccessKey: "test" } });
   await expect(s3ObjectStore(clients.s3, { bucket: "b" }).createIfAbsent("k", BODY)).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
   clients.close();

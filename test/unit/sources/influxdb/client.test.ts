@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { influxClient, type InfluxClient } from "../../../../lib/sources/influxdb/client.ts";
 import { idMapReply, metastoreReply } from "../../../../lib/sources/influxdb/wire.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 import { outcomeOf } from "./archives.ts";
 
 let server: Server | undefined;
@@ -27,10 +28,8 @@ async function clientOf(
       else socket.end(reply);
     });
   });
-  await new Promise<void>((done) => server?.listen(0, "127.0.0.1", done));
-  const bound = server.address();
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
-  return { client: influxClient({ address: { host: "127.0.0.1", port }, silentMs }), asked };
+  const address = { host: "127.0.0.1", port: await listenAnywhere(server) };
+  return { client: influxClient({ address, silentMs }), asked };
 }
 
 const metastore = metastoreReply({ meta: Buffer.alloc(0), node: Buffer.from("null\n") });

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { damagedObject } from "../../../../lib/model/errors.ts";
 import { addressInWords, exchange, exchangeAll, type Line, parseAddress, upload } from "../../../../lib/sources/influxdb/connection.ts";
+import { listenAnywhere } from "../../../loopback.ts";
 import { outcomeOf } from "./archives.ts";
 
 const REQUEST = Buffer.from("request\n");
@@ -24,9 +25,7 @@ async function serving(
     answer(socket);
   });
   servers.push({ server, sockets });
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const bound = server.address();
-  const port = typeof bound === "object" && bound !== null ? bound.port : 0;
+  const port = await listenAnywhere(server);
   return {
     line: { address: { host: "127.0.0.1", port }, silentMs: 5_000 },
     left: () => sockets.size,
@@ -192,7 +191,8 @@ describe("an exchange", () => {
     ["falls silent within its reply", (socket) => whenAsked(socket, () => socket.write("some")), "silent-server"],
   ])("a server that %s is a fault, and nothing stays open", async (_, answer, code) => {
     const { line, isAllClosed } = await serving(answer);
-    expect(await outcomeOf(all({ ...line, silentMs: 150 }))).toBe(code);
+    // A server that resets is waited for longer than a busy machine needs.
+    expect(await outcomeOf(all(code === "silent-server" ? { ...line, silentMs: 150 } : line))).toBe(code);
     expect(await isAllClosed()).toBe(true);
   });
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Metastore, PlacedShard } from "../../../../lib/sources/influxdb/meta.ts";
-import { checkSelection, isInside, nanosecondsOf, selectShards, type Selection, wholeRange } from "../../../../lib/sources/influxdb/select.ts";
+import { checkSelection, isInside, nanosecondsOf, selectShards, type Selection, type WholeRange, wholeRange } from "../../../../lib/sources/influxdb/select.ts";
 
 const HOUR_NS = 3_600_000_000_000n;
 const START = nanosecondsOf("2026-08-03T00:00:00Z");
@@ -30,8 +30,7 @@ const server: Metastore = {
   users: 0,
 };
 
-const chosen = (selection: Selection, range?: { readonly start: string; readonly end: string }) =>
-  selectShards(server, selection, range).map(({ shard }) => shard);
+const chosen = (selection: Selection, range?: WholeRange) => selectShards(server, selection, range).map(({ shard }) => shard);
 
 describe("a selection", () => {
   test.each<[string, Selection, readonly number[]]>([

@@ -8,9 +8,8 @@ import { decodeIntegers, encodeIntegers, integersBytesMax } from "../../../../..
 import { BOOLEAN, FLOAT, INTEGER, STRING, TIME_MAX, TIME_MIN, UNSIGNED } from "../../../../../lib/sources/influxdb/tsm/layout.ts";
 import { BLOCK_POINTS_MAX } from "../../../../../lib/sources/influxdb/tsm/limits.ts";
 import { packSnappy, snappyBytesMax, unpackSnappy } from "../../../../../lib/sources/influxdb/tsm/snappy.ts";
-import { stringsOf } from "../../../../../lib/sources/influxdb/tsm/strings.ts";
 import { decodeTimes, encodeTimes, timesBytesMax } from "../../../../../lib/sources/influxdb/tsm/times.ts";
-import { linesOf } from "./files.ts";
+import { linesOf, stringsOf } from "./files.ts";
 
 const [RAW, PACKED, RUN] = [0, 1, 2];
 

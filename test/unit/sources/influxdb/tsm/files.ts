@@ -5,6 +5,8 @@ import { type Points, decodeBlock, encodeBlock } from "../../../../../lib/source
 import { BOOLEAN, FLOAT, HEADER, INTEGER, STRING, type TsmSource } from "../../../../../lib/sources/influxdb/tsm/layout.ts";
 import { openTsm, readBlocks, readIndex } from "../../../../../lib/sources/influxdb/tsm/read.ts";
 import type { Rewrite } from "../../../../../lib/sources/influxdb/tsm/rewrite.ts";
+import type { Strings } from "../../../../../lib/sources/influxdb/tsm/strings.ts";
+import type { Tombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
 import { footer, indexKey, sealBlock } from "../../../../../lib/sources/influxdb/tsm/write.ts";
 
 export interface Reads {
@@ -50,6 +52,18 @@ export function integers(times: readonly bigint[], values: readonly bigint[] = t
   return { type: INTEGER, times: BigInt64Array.from(times), values: BigInt64Array.from(values) };
 }
 
+export function stringsOf(texts: readonly Buffer[]): Strings {
+  const starts = new Uint32Array(texts.length);
+  const ends = new Uint32Array(texts.length);
+  let at = 0;
+  for (const [i, text] of texts.entries()) {
+    starts[i] = at;
+    at += text.length;
+    ends[i] = at;
+  }
+  return { bytes: Buffer.concat(texts), starts, ends };
+}
+
 /** All points of a file by key, as text: `time value`. Floats are their bits. */
 export async function pointsOf(bytes: Buffer): Promise<ReadonlyMap<string, readonly string[]>> {
   const file = await openTsm(sourceOf(bytes));
@@ -83,6 +97,14 @@ export interface DeletionText {
   readonly key: string;
   readonly min: bigint;
   readonly max: bigint;
+}
+
+/** What a parsed tombstone file deletes, by key. */
+export function deletionsOf({ records, starts }: Tombstones): readonly DeletionText[] {
+  return Array.from(starts, (start) => {
+    const keyEnd = start + 4 + records.readUInt32BE(start);
+    return { key: records.toString("utf8", start + 4, keyEnd), min: records.readBigInt64BE(keyEnd), max: records.readBigInt64BE(keyEnd + 8) };
+  });
 }
 
 export function records(deletions: readonly DeletionText[]): Buffer {

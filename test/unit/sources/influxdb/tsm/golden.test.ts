@@ -9,8 +9,8 @@ import { decodeBlock, encodeBlock } from "../../../../../lib/sources/influxdb/ts
 import { FLOAT, STRING, TIME_MAX, TIME_MIN } from "../../../../../lib/sources/influxdb/tsm/layout.ts";
 import { openTsm, readBlocks, readIndex } from "../../../../../lib/sources/influxdb/tsm/read.ts";
 import { withoutDeleted } from "../../../../../lib/sources/influxdb/tsm/rewrite.ts";
-import { deletionsOf, parseTombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
-import { bytesOf, pointsOf, sourceOf } from "./files.ts";
+import { parseTombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
+import { bytesOf, deletionsOf, pointsOf, sourceOf } from "./files.ts";
 
 const golden = (name: string) => readFileSync(join(import.meta.dirname, "../../../../golden/influxdb", name));
 const tsm = golden("written.tsm");
@@ -61,10 +61,9 @@ describe("a file that InfluxDB wrote", () => {
 });
 
 describe("a tombstone file that InfluxDB wrote", () => {
-  const found = Array.from(deletionsOf(tombstones), ({ key, min, max }) => ({ key: key.toString(), min, max }));
+  const found = deletionsOf(tombstones);
 
-  test("is of version 4 and holds what each statement deleted, by key", () => {
-    expect(tombstones.version).toBe(4);
+  test("holds what each statement deleted, by key", () => {
     expect(found).toHaveLength(25);
     expect(found.map(({ key }) => key)).toEqual(found.map(({ key }) => key).toSorted());
     expect(found.filter(({ key }) => key.startsWith("gone"))).toEqual([

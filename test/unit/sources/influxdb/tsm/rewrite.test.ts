@@ -9,9 +9,8 @@ import type { TimeRange } from "../../../../../lib/sources/influxdb/tsm/ranges.t
 import { openTsm, readIndex } from "../../../../../lib/sources/influxdb/tsm/read.ts";
 import type { Removal } from "../../../../../lib/sources/influxdb/tsm/removal.ts";
 import { withoutDeleted } from "../../../../../lib/sources/influxdb/tsm/rewrite.ts";
-import { stringsOf } from "../../../../../lib/sources/influxdb/tsm/strings.ts";
 import { parseTombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
-import { bytesOf, type DeletionText, integers, pointsOf, type Series, sourceOf, tombstoneFile, tsmOf } from "./files.ts";
+import { bytesOf, type DeletionText, integers, pointsOf, type Series, sourceOf, stringsOf, tombstoneFile, tsmOf } from "./files.ts";
 
 const KEYS = ["a#!~#v", "b,t=1#!~#v", "b,t=1#!~#w", "ü#!~#v"];
 const time = fc.oneof({ weight: 9, arbitrary: fc.bigInt(-40n, 40n) }, { weight: 1, arbitrary: fc.constantFrom(TIME_MIN, TIME_MAX) });

@@ -3,15 +3,15 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isTidemarkError } from "../../../../../lib/model/errors.ts";
 import { TIME_MAX, TIME_MIN } from "../../../../../lib/sources/influxdb/tsm/layout.ts";
-import { deletedByKey, deletionsOf, parseTombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
-import { type DeletionText, records, tombstoneFile } from "./files.ts";
+import { deletedByKey, parseTombstones } from "../../../../../lib/sources/influxdb/tsm/tombstone.ts";
+import { type DeletionText, deletionsOf, records, tombstoneFile } from "./files.ts";
 
 const header = (version: number) => Buffer.of(0, 0, 0x15, version);
 const one = { key: "cpu,host=a#!~#v", min: 1n, max: 2n };
 const other = { key: "cpu,host=b#!~#v", min: TIME_MIN, max: -5n };
 
 function found(bytes: Buffer, unpackedMax?: number): readonly DeletionText[] {
-  return Array.from(deletionsOf(parseTombstones("a.tombstone", bytes, unpackedMax)), ({ key, min, max }) => ({ key: key.toString(), min, max }));
+  return deletionsOf(parseTombstones("a.tombstone", bytes, unpackedMax));
 }
 
 function fault(bytes: Buffer, unpackedMax?: number): string {
