@@ -38,7 +38,7 @@ export interface RecoverRequest {
   readonly codec: ValueCodec;
   /** An index or a time (ms since 1970); neither asks for the newest state. */
   readonly at?: Bound;
-  /** Hold the generation that is read until the view is closed. */
+  /** Hold the generation that is read until the view is closed, or not read for as long as a pin lasts. */
   readonly pinned?: boolean;
 }
 
@@ -72,7 +72,10 @@ export interface ShardView {
   /** The state as one snapshot file, Parquet, from its first byte to its last. Behind "restart" it begins anew: what came before is void. */
   snapshotFile(): AsyncGenerator<Buffer | "restart">;
   get(key: Buffer): Promise<Entry | undefined>;
-  /** Holds the generation anew, for as long as at first; for who reads what lies beside it. False where it is not, or no longer, held. */
+  /**
+   * Holds the generation anew, for as long as at first; for who reads what lies beside it, as reading it does so by itself. False where
+   * it is not, or no longer, held.
+   */
   keep(): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -101,6 +104,7 @@ interface Hold {
 }
 
 const NO_HOLD: Hold = { renew: async () => false, release: async () => undefined };
+const RENEW_AFTER_MS = PIN_TTL_MS / 3;
 
 async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlyMap<string, TidemarkError>): Promise<Loaded | "unopened"> {
   const { id, codec, at = {} } = request;
@@ -133,6 +137,11 @@ async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: Sh
   };
 }
 
+/** A hold lasts for longer than until the next renewal: a reading does not end by one that fails. */
+function heldStill(error: unknown): void {
+  if (!isTidemarkError(error) || (error.kind !== "retry" && error.kind !== "wait")) throw error;
+}
+
 function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardView {
   const { at = {} } = request;
   const passedOver: PassedOver[] = [...first.state.passedOver];
@@ -140,6 +149,15 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   const { incarnation } = first;
   let { state, held } = first;
   const { index, timeMs, position, mutations, base } = state;
+
+  let renewAtMs = deps.clock.now() + RENEW_AFTER_MS;
+
+  /** While it is read: all of it may take longer than a pin lasts. */
+  async function keepOn(): Promise<void> {
+    if (deps.clock.now() < renewAtMs) return;
+    renewAtMs = deps.clock.now() + RENEW_AFTER_MS;
+    await held.renew().catch(heldStill);
+  }
 
   /** What only the reading of records shows: the same state again, by the generation before where this one is damaged. */
   async function again(error: unknown): Promise<void> {
@@ -189,6 +207,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
             const last = lastKey(rows);
             yield rows;
             after = last;
+            await keepOn();
           }
           return;
         } catch (error) {
@@ -199,7 +218,10 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     async *snapshotFile() {
       for (;;) {
         try {
-          yield* snapshotFile(state, { id: request.id, incarnation, codec: request.codec });
+          for await (const bytes of snapshotFile(state, { id: request.id, incarnation, codec: request.codec })) {
+            yield bytes;
+            await keepOn();
+          }
           return;
         } catch (error) {
           await again(error);
@@ -208,6 +230,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
       }
     },
     async get(key) {
+      await keepOn();
       for (;;) {
         try {
           return await entryOf(state, key);

@@ -97,6 +97,27 @@ test("a table of several shards gives back every key, and all shards at one time
   await expect(recover(table, { at: 7 })).rejects.toMatchObject({ kind: "call", code: "index-of-shards" });
 });
 
+test("a view holds all shards while it is read, however long a reader takes over one record, or over those of one shard", async () => {
+  const clock = manualClock(1_000);
+  await using table = await openTable({ name: "players", codec: json<number>(), store: memory({ clock }), create: { shards: 2 } });
+  await using writer = table.writer();
+  const keys = Array.from({ length: 8 }, (_, n) => `k/${n}`);
+  const goOn = async (value: number): Promise<void> => {
+    clock.advance(10 * 60_000);
+    await writer.append(keys.map((key) => ({ kind: "put", key, value })));
+    await table.snapshot();
+  };
+  await goOn(1);
+  await using view = await recover(table);
+  const values: number[] = [];
+  for await (const { value } of view.entries()) {
+    values.push(value);
+    await goOn(2);
+  }
+  for (const key of keys) values.push((await view.get(key))?.value ?? 0);
+  expect(values).toEqual(Array(16).fill(1));
+});
+
 test("I3: a batch whose reply was lost applies once, with numbers of the caller's own over a restart, and is found by its number", async () => {
   const store = memory();
   await using table = await openTable({ name: "log", codec: json<{ n: number }>(), store, create: {} });
