@@ -151,6 +151,7 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   const { index, timeMs, position, mutations, base } = state;
 
   let renewAtMs = deps.clock.now() + RENEW_AFTER_MS;
+  let reloaded: Promise<void> = Promise.resolve();
 
   /** While it is read: all of it may take longer than a pin lasts. */
   async function keepOn(): Promise<void> {
@@ -159,8 +160,17 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     await held.renew().catch(heldStill);
   }
 
-  /** What only the reading of records shows: the same state again, by the generation before where this one is damaged. */
-  async function again(error: unknown): Promise<void> {
+  /**
+   * What only the reading of records shows: the same state again, by the generation before where this one is damaged. Of several readings
+   * that met it the first one looks for it, and the others go on with what that found.
+   */
+  function again(error: unknown, failed: ShardState): Promise<void> {
+    const turn = reloaded.then(() => (failed === state ? reload(error) : undefined));
+    reloaded = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async function reload(error: unknown): Promise<void> {
     const key = damagedBase(error, state);
     if (key === undefined && !isCleanedLog(error)) throw error;
     if (key !== undefined) damaged.set(key, error as TidemarkError);
@@ -199,8 +209,9 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
       let after: Buffer | undefined;
       for (;;) {
         const collector = rowsCollector();
+        const read = state;
         try {
-          for await (const _ of pour(state, collector, after)) {
+          for await (const _ of pour(read, collector, after)) {
             const rows = collector.take();
             if (rows.count === 0) continue;
             // The rows are the reader's from then on.
@@ -211,20 +222,21 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
           }
           return;
         } catch (error) {
-          await again(error);
+          await again(error, read);
         }
       }
     },
     async *snapshotFile() {
       for (;;) {
+        const read = state;
         try {
-          for await (const bytes of snapshotFile(state, { id: request.id, incarnation, codec: request.codec })) {
+          for await (const bytes of snapshotFile(read, { id: request.id, incarnation, codec: request.codec })) {
             yield bytes;
             await keepOn();
           }
           return;
         } catch (error) {
-          await again(error);
+          await again(error, read);
           yield "restart";
         }
       }
@@ -232,10 +244,11 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
     async get(key) {
       await keepOn();
       for (;;) {
+        const read = state;
         try {
-          return await entryOf(state, key);
+          return await entryOf(read, key);
         } catch (error) {
-          await again(error);
+          await again(error, read);
         }
       }
     },

@@ -223,3 +223,28 @@ test("generations that are passed over are told once each, whether the opening o
   // The generation that is no longer read is no longer held.
   expect([await pinsOf(world), (await readControl(world.checkpoints, id))?.lowWater]).toEqual([[[], []], 1]);
 });
+
+test("of several readings that meet damage together each goes on by the generation before, which is held once", async () => {
+  const world = await worldWithHistory();
+  const [, newer] = await readHistory(world.checkpoints, id);
+  const slow = Promise.withResolvers<void>();
+  let asked = 0;
+  const uneven = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      const got = await objects.getRange(key, range);
+      if (key === newer.key && asked++ === 1) await slow.promise;
+      return got;
+    },
+  }));
+  const view = await recover(uneven, { ...request, pinned: true });
+  world.objects.damage(newer.key, (body) => body.fill(0x5a, 4, 40));
+  asked = 0;
+  const get = async (key: string): Promise<string | undefined> => (await view.get(Buffer.from(key)))?.value.toString();
+  const [one, other, late] = [get("k1"), contentOf(view), get("k2")];
+  expect(await one).toBe("1");
+  slow.resolve();
+  expect(await late).toBe("2");
+  expect(await other).toEqual([1, 2, 3, 4, 5].map((index) => `k${index}=${index}@${index}`));
+  await view.close();
+  expect(await pinsOf(world)).toEqual([[], []]);
+});
