@@ -51,7 +51,7 @@ export interface Writer<Value> {
   patch(key: string, value: unknown): Promise<ChangeOutcome>;
   /** All or nothing in each shard that a key falls to; one outcome for each of those. */
   append(changes: readonly Change<Value>[], options?: AppendOptions): Promise<readonly ChangeOutcome[]>;
-  /** Settles when all that waits is settled; nothing is taken any more. */
+  /** Settles when all that waits is settled; nothing is taken any more, and what gets no answer now is not repeated. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -72,13 +72,19 @@ export function openWriter<Value>(
     const mutations = changes.map((change) => mutationOf(change, codec));
     const mine = run;
     const mark = sequence === undefined ? { producer: mine.producer, sequence: ++mine.counted } : { producer, sequence };
+    let unanswered: unknown;
     for (let attempt = 1; ; attempt++) {
       try {
         const outcomes = await inner.append({ mutations, mark });
         return outcomes.map(({ shard, outcome }) => ({ shard, ...outcome }));
       } catch (error) {
         const kind = isTidemarkError(error) ? error.kind : undefined;
-        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) continue;
+        // It is no longer sent again, and may be in the log all the same.
+        if (unanswered !== undefined && isTidemarkError(error) && error.code === "closed-writer") throw unanswered;
+        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) {
+          unanswered = error;
+          continue;
+        }
         // The writer takes no batch behind one in doubt, and this one will not come again: later ones go under another name. One that
         // the call itself is wrong about was not sent, as a rule.
         if (run === mine && kind !== "call") run = newRun();

@@ -155,6 +155,31 @@ test("I3: a writer repeats what got no answer, and each of its changes applies o
   ]);
 });
 
+test("a writer that is closed takes nothing more, and tells who waits for an answer that none came: the change may be in the log", async () => {
+  const store = memory();
+  const { world } = await store.open();
+  const create = world.objects.createIfAbsent.bind(world.objects);
+  await using table = await openTable({ name: "log", codec: json<number>(), store, create: { shards: 4 } });
+  const writer = table.writer();
+  await writer.put("a", 1);
+  const answer = Promise.withResolvers<void>();
+  world.objects.createIfAbsent = async (key, body) => {
+    await create(key, body);
+    await answer.promise;
+    throw new TidemarkError("retry", "lost-reply", "no answer came");
+  };
+  const waiting = writer.put("a", 2);
+  const told = expect(waiting).rejects.toMatchObject({ kind: "retry", code: "lost-reply" });
+  const closing = writer.close();
+  answer.resolve();
+  await closing;
+  await told;
+  world.objects.createIfAbsent = create;
+  for (const key of ["a", "b", "c", "d", "e"]) await expect(writer.put(key, 3)).rejects.toMatchObject({ kind: "call", code: "closed-writer" });
+  await using view = await recover(table);
+  expect((await all(view.entries())).map(({ key, value }) => [key, value])).toEqual([["a", 2]]);
+});
+
 test("a writer goes on once there is room again: a change that found none is not waited for", async () => {
   const store = memory();
   const { world } = await store.open();
