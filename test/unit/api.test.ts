@@ -155,6 +155,13 @@ test("I3: a writer repeats what got no answer, and each of its changes applies o
   ]);
 });
 
+test("numbers of the caller's own are those of a producer that is named: two programs that name none would take their batches for each other's", async () => {
+  await using table = await openTable({ name: "log", codec: json<number>(), store: memory(), create: {} });
+  await using writer = table.writer();
+  const batch = writer.append([{ kind: "put", key: "a", value: 1 }], { sequence: 1n });
+  await expect(batch).rejects.toMatchObject({ kind: "call", code: "bad-producer" });
+});
+
 test("a writer that is closed takes nothing more, and tells who waits for an answer that none came: the change may be in the log", async () => {
   const store = memory();
   const { world } = await store.open();
