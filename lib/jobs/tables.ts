@@ -30,17 +30,24 @@ export async function createTable(world: StoreWorld, { name, shards = 1, codec =
   checkTable(table);
   await pairStore(world);
   const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
-  if (written.kind === "refused") throw callError("table-exists", `table ${name} exists: choose another name, or change it with "table update"`);
+  if (written.kind === "refused") {
+    const isGoing = written.item?.attributes.state === "deleting";
+    throw callError("table-exists", isGoing ? beingDeletedInWords(name) : `table ${name} exists: choose another name, or change it with "table update"`);
+  }
   return table;
 }
 
 /** @throws {TidemarkError} `call` "unknown-table" */
 export async function getTable(world: ItemWorld, name: string): Promise<Table> {
   const table = await findTable(world, name);
-  if (table === undefined || table.state === "deleting") {
-    throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
-  }
+  if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
+  if (table.state === "deleting") throw callError("unknown-table", beingDeletedInWords(name));
   return table;
+}
+
+/** Until then there is neither a table of the name nor can one be made. */
+function beingDeletedInWords(name: string): string {
+  return `table ${name} is being deleted: wait for the next cleanup to finish that, or call "table delete" again`;
 }
 
 /**
