@@ -132,12 +132,12 @@ async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: Sh
   return {
     renew,
     async release() {
-      await unpin(deps, request);
+      await unpin(deps, request).catch(heldStill);
     },
   };
 }
 
-/** A hold lasts for longer than until the next renewal: a reading does not end by one that fails. */
+/** A hold lasts for longer than until its next renewal, and lapses by itself: what was read is not lost where either could not be written. */
 function heldStill(error: unknown): void {
   if (!isTidemarkError(error) || (error.kind !== "retry" && error.kind !== "wait")) throw error;
 }

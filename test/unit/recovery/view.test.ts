@@ -127,6 +127,18 @@ describe("a hold", () => {
     expect(await pinsOf(world)).toEqual([[world.clock.now() + PIN_TTL_MS], []]);
   });
 
+  test.each(["retry", "wait"] as const)("that cannot be dropped lapses: what was read counts all the same (%s)", async (kind) => {
+    const world = await worldWithHistory();
+    let failing = false;
+    const faulty = withCheckpoints(world, (checkpoints) => ({
+      write: async (changes) => (failing ? Promise.reject(new TidemarkError(kind, "fault", "it cannot be written")) : checkpoints.write(changes)),
+    }));
+    const view = await recover(faulty, { ...at(3), pinned: true });
+    failing = true;
+    await view.close();
+    expect((await pinsOf(world)).flat()).toHaveLength(1);
+  });
+
   test("lasts while single records are looked up now and then", async () => {
     const world = await worldWithTable();
     await appendEach(world, [[put("a", 1)]]);
