@@ -3,6 +3,7 @@
 import { checkSame } from "../jobs/tables.ts";
 import { utf8 } from "../model/bytes.ts";
 import { callError } from "../model/errors.ts";
+import { PIN_TTL_MS } from "../model/limits.ts";
 import { type Index, toIndex } from "../model/position.ts";
 import { shardOf } from "../model/table.ts";
 import { releaseRows, type Rows } from "../model/rows.ts";
@@ -22,7 +23,10 @@ export interface ViewEntry<Value> {
   readonly timeMs: number;
 }
 
-/** Stays what it is, whatever is appended or cleaned meanwhile. Close it: until then, the snapshots it rests on are held for up to 15 minutes. */
+/**
+ * Stays what it is, whatever is appended or cleaned meanwhile. Close it: until then, the snapshots it rests on are held while it is
+ * read, and for 15 minutes beyond.
+ */
 export interface TableView<Value> {
   /** By shard: which index the state is at, what it was rebuilt from, which damaged snapshots were passed over. */
   readonly shards: readonly ShardView[];
@@ -44,12 +48,20 @@ export async function recover<Value>({ world, settings, codec }: OpenTable<Value
   }
   const bound = typeof at === "number" ? { index: toIndex(at) } : at && { timeMs: timeOf(at) };
   const shards: ShardView[] = [];
+  let keepAtMs = world.clock.now() + PIN_TTL_MS / 3;
+  /** All shards, while one is read or is being recovered. Where that fails they are held still, until the next time. */
+  const keep = async (): Promise<void> => {
+    if (world.clock.now() < keepAtMs) return;
+    keepAtMs = world.clock.now() + PIN_TTL_MS / 3;
+    await Promise.allSettled(shards.map((shard) => shard.keep()));
+  };
   const close = async (): Promise<void> => {
     await Promise.all(shards.map((shard) => shard.close()));
   };
   try {
     for (let shard = 0; shard < settings.shards; shard++) {
       const id = { table: settings.name, shard };
+      await keep();
       shards.push(await recoverShard(world, { id, codec: codec.kind, pinned: true, ...(bound && { at: bound }) }));
     }
     await checkSame(world, settings);
@@ -61,10 +73,11 @@ export async function recover<Value>({ world, settings, codec }: OpenTable<Value
     shards,
     async *entries({ prefix = "" } = {}) {
       const wanted = Buffer.from(prefix);
-      for (const shard of shards) yield* entriesOf(shard, wanted, codec.decode);
+      for (const shard of shards) yield* entriesOf(shard, { prefix: wanted, decode: codec.decode, keep });
     },
     async get(key) {
       const bytes = utf8(key, "the key");
+      await keep();
       const entry = await shards[shardOf(bytes, settings.shards)].get(bytes);
       return entry && { key, value: codec.decode(entry.value), index: entry.index, timeMs: entry.timeMs };
     },
@@ -80,13 +93,23 @@ function timeOf(at: Date): number {
   return timeMs;
 }
 
-async function* entriesOf<Value>(shard: ShardView, prefix: Buffer, decode: (bytes: Buffer) => Value): AsyncGenerator<ViewEntry<Value>> {
+interface EntriesRequest<Value> {
+  readonly prefix: Buffer;
+  readonly decode: (bytes: Buffer) => Value;
+  readonly keep: () => Promise<void>;
+}
+
+async function* entriesOf<Value>(shard: ShardView, { prefix, decode, keep }: EntriesRequest<Value>): AsyncGenerator<ViewEntry<Value>> {
   for await (const rows of shard.rows()) {
+    await keep();
     for (let row = 0; row < rows.count; row++) {
       const key = slice(rows.keys, rows.keyEnds, row);
       const order = Buffer.compare(key.subarray(0, prefix.length), prefix);
       if (order > 0) return;
-      if (order === 0) yield { key: key.toString("utf8"), value: decode(Buffer.from(slice(rows.values, rows.valueEnds, row))), ...momentOf(rows, row) };
+      if (order < 0) continue;
+      // A reader may take longer over these rows than a pin lasts.
+      await keep();
+      yield { key: key.toString("utf8"), value: decode(Buffer.from(slice(rows.values, rows.valueEnds, row))), ...momentOf(rows, row) };
     }
     releaseRows(rows);
   }

@@ -29,14 +29,14 @@ export type ChangeOutcome =
   | { readonly kind: "forgotten"; readonly shard: number };
 
 export interface WriterOptions {
-  /** Names who writes, 1 to 128 bytes of text (95 if the writer does the counting). Default: "writer". */
+  /** Names who writes, 1 to 128 bytes of text (95 if the writer does the counting). Default: "writer", for who has no sequences of its own. */
   readonly producer?: string;
   /** How long a batch waits for company in one redo file, in ms; 0, the default, does not wait. */
   readonly lingerMs?: number;
 }
 
 export interface AppendOptions {
-  /** The batch's number in its producer's order, at most 192 bits: a batch with a number that was passed is not applied again. */
+  /** The batch's number in the order of its producer, which must be named, at most 192 bits: a batch with a number that was passed is not applied again. */
   readonly sequence?: bigint;
 }
 
@@ -51,7 +51,7 @@ export interface Writer<Value> {
   patch(key: string, value: unknown): Promise<ChangeOutcome>;
   /** All or nothing in each shard that a key falls to; one outcome for each of those. */
   append(changes: readonly Change<Value>[], options?: AppendOptions): Promise<readonly ChangeOutcome[]>;
-  /** Settles when all that waits is settled; nothing is taken any more. */
+  /** Settles when all that waits is settled; nothing is taken any more, and what gets no answer now is not repeated. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -59,26 +59,31 @@ export interface Writer<Value> {
 const DEFAULT_PRODUCER = "writer";
 const RUN_DIGITS = 32;
 
-export function openWriter<Value>(
-  world: World,
-  table: Table,
-  codec: Codec<Value>,
-  { producer = DEFAULT_PRODUCER, lingerMs = 0 }: WriterOptions,
-): Writer<Value> {
+export function openWriter<Value>(world: World, table: Table, codec: Codec<Value>, { producer: named, lingerMs = 0 }: WriterOptions): Writer<Value> {
   const inner = tableWriter(world, table, { lingerMs });
+  const producer = named ?? DEFAULT_PRODUCER;
   let run = newRun();
 
   async function append(changes: readonly Change<Value>[], { sequence }: AppendOptions = {}): Promise<readonly ChangeOutcome[]> {
+    // Under the name that all others have too, one's first batch would be taken for a repetition of another's.
+    if (sequence !== undefined && named === undefined)
+      throw callError("bad-producer", "a sequence is a batch's number in its producer's order: name the producer when the writer is made");
     const mutations = changes.map((change) => mutationOf(change, codec));
     const mine = run;
     const mark = sequence === undefined ? { producer: mine.producer, sequence: ++mine.counted } : { producer, sequence };
+    let unanswered: unknown;
     for (let attempt = 1; ; attempt++) {
       try {
         const outcomes = await inner.append({ mutations, mark });
         return outcomes.map(({ shard, outcome }) => ({ shard, ...outcome }));
       } catch (error) {
         const kind = isTidemarkError(error) ? error.kind : undefined;
-        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) continue;
+        // It is no longer sent again, and may be in the log all the same.
+        if (unanswered !== undefined && isTidemarkError(error) && error.code === "closed-writer") throw unanswered;
+        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) {
+          unanswered = error;
+          continue;
+        }
         // The writer takes no batch behind one in doubt, and this one will not come again: later ones go under another name. One that
         // the call itself is wrong about was not sent, as a rule.
         if (run === mine && kind !== "call") run = newRun();

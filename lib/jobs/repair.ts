@@ -16,7 +16,7 @@ import { type Index, toIndex } from "../model/position.ts";
 import type { Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
 import { mendItems } from "../recovery/mend-items.ts";
-import { quarantine } from "../recovery/quarantine.ts";
+import { endCopies, quarantine } from "../recovery/quarantine.ts";
 import { type IndexRange, isRecoverable, planRepair, type RepairPlan } from "../recovery/repair-plan.ts";
 import { type Finding, verifyShard } from "../recovery/verify.ts";
 import { decodeRedoHeader } from "../redo-log/codec.ts";
@@ -59,6 +59,7 @@ export interface RepairReport {
 
 export async function repairShard(world: World, { table, shard, dryRun = false, signal }: RepairRequest): Promise<RepairReport> {
   const id = { table: table.name, shard };
+  if (!dryRun) await endCopies(world, id);
   const items = await mendItems(world, id, { dryRun });
   const none = { doubted: [], quarantined: [], letGo: [], recoverable: [], lost: [] };
   if (items.unreadable.length > 0) return { kind: "broken", ...items, ...none };

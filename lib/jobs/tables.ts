@@ -6,12 +6,13 @@ import { pairStore } from "../checkpoint/pairing.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
 import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
-import { checkTableName, quarantineKey, type ShardId, shardName } from "../model/names.ts";
+import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
 import type { Condition, Item, ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
 import { pages } from "../ports/pages.ts";
 import type { ItemWorld, StoreWorld, World } from "../ports/world.ts";
 import { listObjects, sweep } from "../cleanup/sweep.ts";
+import { endCopies, quarantineOf } from "../recovery/quarantine.ts";
 
 export interface CreateTableRequest extends Partial<TablePolicy> {
   readonly name: string;
@@ -29,17 +30,24 @@ export async function createTable(world: StoreWorld, { name, shards = 1, codec =
   checkTable(table);
   await pairStore(world);
   const written = await world.checkpoints.write([{ item: tableItem(name), when: [{ kind: "absent" }], put: tableAttributes(table) }]);
-  if (written.kind === "refused") throw callError("table-exists", `table ${name} exists: choose another name, or change it with "table update"`);
+  if (written.kind === "refused") {
+    const isGoing = written.item?.attributes.state === "deleting";
+    throw callError("table-exists", isGoing ? beingDeletedInWords(name) : `table ${name} exists: choose another name, or change it with "table update"`);
+  }
   return table;
 }
 
 /** @throws {TidemarkError} `call` "unknown-table" */
 export async function getTable(world: ItemWorld, name: string): Promise<Table> {
   const table = await findTable(world, name);
-  if (table === undefined || table.state === "deleting") {
-    throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
-  }
+  if (table === undefined) throw callError("unknown-table", `there is no table ${name}: "table list" shows those there are, "table create" makes one`);
+  if (table.state === "deleting") throw callError("unknown-table", beingDeletedInWords(name));
   return table;
+}
+
+/** Until then there is neither a table of the name nor can one be made. */
+function beingDeletedInWords(name: string): string {
+  return `table ${name} is being deleted: wait for the next cleanup to finish that, or call "table delete" again`;
 }
 
 /**
@@ -181,8 +189,8 @@ function isReadable(row: Item): boolean {
 
 /** Copies of damaged objects are the table's like the rest; before the last items, so that who is killed here comes again. */
 async function deleteQuarantine({ objects }: World, id: ShardId): Promise<void> {
-  const prefix = `${quarantineKey(shardName(id))}/`;
-  const copies = (await listObjects(objects, prefix)).map(({ key }) => key);
+  await endCopies({ objects }, id);
+  const copies = (await listObjects(objects, quarantineOf(id))).map(({ key }) => key);
   for (const some of groupsOf(copies, S3_DELETE_MANY_MAX)) {
     const [failed] = (await objects.deleteMany(some)).failed;
     if (failed !== undefined) throw new TidemarkError("retry", "undeleted-objects", `${failed.key} was not deleted: ${failed.reason}; delete the table again`);

@@ -1,9 +1,10 @@
 // Copies of damaged objects, kept apart from what cleanup looks at: for a person to look into, and to delete. The object
 // itself stays where it is, until cleanup lets it go as it would have (rule 5).
 
+import { listUploads } from "../cleanup/sweep.ts";
 import { TidemarkError } from "../model/errors.ts";
 import { COPY_BY_HAND_BYTES_MAX, COPY_PART_BYTES } from "../model/limits.ts";
-import { quarantineKey } from "../model/names.ts";
+import { quarantineKey, type ShardId, shardName } from "../model/names.ts";
 import type { ObjectStore, UploadedPart } from "../ports/object-store.ts";
 
 export interface QuarantineDeps {
@@ -24,6 +25,16 @@ export async function quarantine({ objects }: QuarantineDeps, key: string, byHan
   if (found.kind === "absent") return undefined;
   await objects.createIfAbsent(to, found.body);
   return to;
+}
+
+/** Where the copies of a shard's damaged objects lie. */
+export function quarantineOf(id: ShardId): string {
+  return quarantineKey(`${shardName(id)}/`);
+}
+
+/** Ends copies that were begun and whose run was killed: not every store has a rule that does. One that is still under way is made again. */
+export async function endCopies({ objects }: { readonly objects: Pick<ObjectStore, "listUploads" | "abortUpload"> }, id: ShardId): Promise<void> {
+  for (const upload of await listUploads(objects, quarantineOf(id))) await objects.abortUpload(upload);
 }
 
 interface Copy {
@@ -48,7 +59,7 @@ async function copyByParts(objects: QuarantineDeps["objects"], { key, to, size, 
     else if (completed.kind !== "completed") throw changed(key);
     return to;
   } catch (error) {
-    // What even this leaves open, the bucket's lifecycle rule ends.
+    // What even this leaves open, the next repair ends.
     await objects.abortUpload({ key: to, uploadId }).catch(() => undefined);
     throw error;
   }

@@ -38,7 +38,7 @@ export interface RecoverRequest {
   readonly codec: ValueCodec;
   /** An index or a time (ms since 1970); neither asks for the newest state. */
   readonly at?: Bound;
-  /** Hold the generation that is read until the view is closed. */
+  /** Hold the generation that is read until the view is closed, or not read for as long as a pin lasts. */
   readonly pinned?: boolean;
 }
 
@@ -72,7 +72,10 @@ export interface ShardView {
   /** The state as one snapshot file, Parquet, from its first byte to its last. Behind "restart" it begins anew: what came before is void. */
   snapshotFile(): AsyncGenerator<Buffer | "restart">;
   get(key: Buffer): Promise<Entry | undefined>;
-  /** Holds the generation anew, for as long as at first; for who reads what lies beside it. False where it is not, or no longer, held. */
+  /**
+   * Holds the generation anew, for as long as at first; for who reads what lies beside it, as reading it does so by itself. False where
+   * it is not, or no longer, held.
+   */
   keep(): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -101,6 +104,7 @@ interface Hold {
 }
 
 const NO_HOLD: Hold = { renew: async () => false, release: async () => undefined };
+const RENEW_AFTER_MS = PIN_TTL_MS / 3;
 
 async function load(deps: RecoverDeps, request: RecoverRequest, damaged: ReadonlyMap<string, TidemarkError>): Promise<Loaded | "unopened"> {
   const { id, codec, at = {} } = request;
@@ -128,9 +132,14 @@ async function hold(deps: RecoverDeps, { id, pinned }: RecoverRequest, state: Sh
   return {
     renew,
     async release() {
-      await unpin(deps, request);
+      await unpin(deps, request).catch(heldStill);
     },
   };
+}
+
+/** A hold lasts for longer than until its next renewal, and lapses by itself: what was read is not lost where either could not be written. */
+function heldStill(error: unknown): void {
+  if (!isTidemarkError(error) || (error.kind !== "retry" && error.kind !== "wait")) throw error;
 }
 
 function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardView {
@@ -141,8 +150,27 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
   let { state, held } = first;
   const { index, timeMs, position, mutations, base } = state;
 
-  /** What only the reading of records shows: the same state again, by the generation before where this one is damaged. */
-  async function again(error: unknown): Promise<void> {
+  let renewAtMs = deps.clock.now() + RENEW_AFTER_MS;
+  let reloaded: Promise<void> = Promise.resolve();
+
+  /** While it is read: all of it may take longer than a pin lasts. */
+  async function keepOn(): Promise<void> {
+    if (deps.clock.now() < renewAtMs) return;
+    renewAtMs = deps.clock.now() + RENEW_AFTER_MS;
+    await held.renew().catch(heldStill);
+  }
+
+  /**
+   * What only the reading of records shows: the same state again, by the generation before where this one is damaged. Of several readings
+   * that met it the first one looks for it, and the others go on with what that found.
+   */
+  function again(error: unknown, failed: ShardState): Promise<void> {
+    const turn = reloaded.then(() => (failed === state ? reload(error) : undefined));
+    reloaded = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async function reload(error: unknown): Promise<void> {
     const key = damagedBase(error, state);
     if (key === undefined && !isCleanedLog(error)) throw error;
     if (key !== undefined) damaged.set(key, error as TidemarkError);
@@ -181,38 +209,46 @@ function view(deps: RecoverDeps, request: RecoverRequest, first: Loaded): ShardV
       let after: Buffer | undefined;
       for (;;) {
         const collector = rowsCollector();
+        const read = state;
         try {
-          for await (const _ of pour(state, collector, after)) {
+          for await (const _ of pour(read, collector, after)) {
             const rows = collector.take();
             if (rows.count === 0) continue;
             // The rows are the reader's from then on.
             const last = lastKey(rows);
             yield rows;
             after = last;
+            await keepOn();
           }
           return;
         } catch (error) {
-          await again(error);
+          await again(error, read);
         }
       }
     },
     async *snapshotFile() {
       for (;;) {
+        const read = state;
         try {
-          yield* snapshotFile(state, { id: request.id, incarnation, codec: request.codec });
+          for await (const bytes of snapshotFile(read, { id: request.id, incarnation, codec: request.codec })) {
+            yield bytes;
+            await keepOn();
+          }
           return;
         } catch (error) {
-          await again(error);
+          await again(error, read);
           yield "restart";
         }
       }
     },
     async get(key) {
+      await keepOn();
       for (;;) {
+        const read = state;
         try {
-          return await entryOf(state, key);
+          return await entryOf(read, key);
         } catch (error) {
-          await again(error);
+          await again(error, read);
         }
       }
     },

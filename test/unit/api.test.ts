@@ -97,6 +97,27 @@ test("a table of several shards gives back every key, and all shards at one time
   await expect(recover(table, { at: 7 })).rejects.toMatchObject({ kind: "call", code: "index-of-shards" });
 });
 
+test("a view holds all shards while it is read, however long a reader takes over one record, or over those of one shard", async () => {
+  const clock = manualClock(1_000);
+  await using table = await openTable({ name: "players", codec: json<number>(), store: memory({ clock }), create: { shards: 2 } });
+  await using writer = table.writer();
+  const keys = Array.from({ length: 8 }, (_, n) => `k/${n}`);
+  const goOn = async (value: number): Promise<void> => {
+    clock.advance(10 * 60_000);
+    await writer.append(keys.map((key) => ({ kind: "put", key, value })));
+    await table.snapshot();
+  };
+  await goOn(1);
+  await using view = await recover(table);
+  const values: number[] = [];
+  for await (const { value } of view.entries()) {
+    values.push(value);
+    await goOn(2);
+  }
+  for (const key of keys) values.push((await view.get(key))?.value ?? 0);
+  expect(values).toEqual(Array(16).fill(1));
+});
+
 test("I3: a batch whose reply was lost applies once, with numbers of the caller's own over a restart, and is found by its number", async () => {
   const store = memory();
   await using table = await openTable({ name: "log", codec: json<{ n: number }>(), store, create: {} });
@@ -132,6 +153,38 @@ test("I3: a writer repeats what got no answer, and each of its changes applies o
     ["k/2", 2],
     ["k/3", 3],
   ]);
+});
+
+test("numbers of the caller's own are those of a producer that is named: two programs that name none would take their batches for each other's", async () => {
+  await using table = await openTable({ name: "log", codec: json<number>(), store: memory(), create: {} });
+  await using writer = table.writer();
+  const batch = writer.append([{ kind: "put", key: "a", value: 1 }], { sequence: 1n });
+  await expect(batch).rejects.toMatchObject({ kind: "call", code: "bad-producer" });
+});
+
+test("a writer that is closed takes nothing more, and tells who waits for an answer that none came: the change may be in the log", async () => {
+  const store = memory();
+  const { world } = await store.open();
+  const create = world.objects.createIfAbsent.bind(world.objects);
+  await using table = await openTable({ name: "log", codec: json<number>(), store, create: { shards: 4 } });
+  const writer = table.writer();
+  await writer.put("a", 1);
+  const answer = Promise.withResolvers<void>();
+  world.objects.createIfAbsent = async (key, body) => {
+    await create(key, body);
+    await answer.promise;
+    throw new TidemarkError("retry", "lost-reply", "no answer came");
+  };
+  const waiting = writer.put("a", 2);
+  const told = expect(waiting).rejects.toMatchObject({ kind: "retry", code: "lost-reply" });
+  const closing = writer.close();
+  answer.resolve();
+  await closing;
+  await told;
+  world.objects.createIfAbsent = create;
+  for (const key of ["a", "b", "c", "d", "e"]) await expect(writer.put(key, 3)).rejects.toMatchObject({ kind: "call", code: "closed-writer" });
+  await using view = await recover(table);
+  expect((await all(view.entries())).map(({ key, value }) => [key, value])).toEqual([["a", 2]]);
 });
 
 test("a writer goes on once there is room again: a change that found none is not waited for", async () => {

@@ -371,6 +371,15 @@ test("what is in quarantine goes with its table", async () => {
   expect(world.checkpoints.items.filter(({ key }) => key.partition !== "store")).toEqual([]);
 });
 
+test("a copy that a killed repair had begun is ended by the next, or goes with its table", async () => {
+  await world.objects.createUpload(quarantineKey(shard.newer.key));
+  expect((await repair()).kind).toBe("sound");
+  expect([...world.objects.uploads]).toEqual([]);
+  await world.objects.createUpload(quarantineKey(shard.newer.key));
+  await deleteTable(world, "trees");
+  expect([...world.objects.uploads]).toEqual([]);
+});
+
 test("the control item is written by stamp alone", async () => {
   flip(shard.newer.key);
   const unconditional: string[] = [];

@@ -20,6 +20,14 @@ test("a name is taken once", async () => {
   expect((await getTable(world, "players")).shards).toBe(1);
 });
 
+test("a table that is being deleted is told as that to who would make or use it: there is none, and none can be made", async () => {
+  const world = await worldWithTable();
+  await world.checkpoints.write([{ item: tableItem("players"), when: [], set: { state: "deleting" } }]);
+  const message = expect.stringContaining("table players is being deleted");
+  await expect(createTable(world, { name: "players" })).rejects.toMatchObject({ kind: "call", code: "table-exists", message });
+  await expect(getTable(world, "players")).rejects.toMatchObject({ kind: "call", code: "unknown-table", message });
+});
+
 test("settings that cannot be kept make no table and change none", async () => {
   const world = await worldWithTable();
   await expect(createTable(world, { name: "../x" })).rejects.toMatchObject({ code: "bad-table-name" });

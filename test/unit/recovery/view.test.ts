@@ -3,9 +3,11 @@
 import { describe, expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
 import { controlItem, historyItem } from "../../../lib/checkpoint/items.ts";
+import { TidemarkError } from "../../../lib/model/errors.ts";
 import { PIN_TTL_MS, RECOVER_ATTEMPTS_MAX } from "../../../lib/model/limits.ts";
+import { snapshotShard } from "../../../lib/jobs/snapshot.ts";
 import { toIndex } from "../../../lib/model/position.ts";
-import { recover, type RecoverRequest } from "../../../lib/recovery/recover.ts";
+import { recover, type RecoverRequest, type ShardView } from "../../../lib/recovery/recover.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import {
   appendEach,
@@ -83,6 +85,69 @@ describe("a hold", () => {
     expect(await pinsOf(world)).toEqual([[world.clock.now() + PIN_TTL_MS], []]);
     await view.close();
     expect(await pinsOf(world)).toEqual([[], []]);
+  });
+
+  /** Captures what is appended meanwhile, and lets go of what nobody holds: the generation that is read as well, but for its pin. */
+  async function goOn(world: MemoryWorld): Promise<void> {
+    world.clock.advance(PIN_TTL_MS / 2);
+    await appendEach(world, [[put("later", world.clock.now())]]);
+    await snapshotShard(world, { id });
+  }
+
+  test.each<readonly [string, (view: ShardView) => AsyncIterable<unknown>]>([
+    ["records", (view) => view.rows()],
+    ["the bytes of a file", (view) => view.snapshotFile()],
+  ])("lasts while %s are read, however long that takes", async (_, read) => {
+    const world = await worldWithTable();
+    await appendEach(world, [Array.from({ length: 3_000 }, (_, n) => put(`k${n}`, n))]);
+    await capture(world, { id, codec: "json" });
+    const [{ key }] = await readHistory(world.checkpoints, id);
+    const view = await recover(world, { ...request, pinned: true });
+    for await (const _ of read(view)) await goOn(world);
+    await view.close();
+    expect((await world.objects.head(key)).kind).toBe("found");
+    for (let more = 0; more < 2; more++) await goOn(world);
+    expect((await world.objects.head(key)).kind).toBe("absent");
+  });
+
+  test("that could not be renewed once is renewed the next time: the reading goes on meanwhile", async () => {
+    const world = await worldWithHistory();
+    let full = false;
+    const filling = withCheckpoints(world, (checkpoints) => ({
+      write: async (changes) => (full ? Promise.reject(new TidemarkError("wait", "no-space", "no space is left")) : checkpoints.write(changes)),
+    }));
+    const view = await recover(filling, { ...at(3), pinned: true });
+    const held = await pinsOf(world);
+    full = true;
+    world.clock.advance(PIN_TTL_MS / 3);
+    expect([await contentOf(view), await pinsOf(world)]).toEqual([["k1=1@1", "k2=2@2", "k3=3@3"], held]);
+    full = false;
+    world.clock.advance(PIN_TTL_MS / 3);
+    expect((await view.get(Buffer.from("k1")))?.value.toString()).toBe("1");
+    expect(await pinsOf(world)).toEqual([[world.clock.now() + PIN_TTL_MS], []]);
+  });
+
+  test.each(["retry", "wait"] as const)("that cannot be dropped lapses: what was read counts all the same (%s)", async (kind) => {
+    const world = await worldWithHistory();
+    let failing = false;
+    const faulty = withCheckpoints(world, (checkpoints) => ({
+      write: async (changes) => (failing ? Promise.reject(new TidemarkError(kind, "fault", "it cannot be written")) : checkpoints.write(changes)),
+    }));
+    const view = await recover(faulty, { ...at(3), pinned: true });
+    failing = true;
+    await view.close();
+    expect((await pinsOf(world)).flat()).toHaveLength(1);
+  });
+
+  test("lasts while single records are looked up now and then", async () => {
+    const world = await worldWithTable();
+    await appendEach(world, [[put("a", 1)]]);
+    await capture(world, { id, codec: "json" });
+    const view = await recover(world, { ...request, pinned: true });
+    for (let times = 0; times < 4; times++) {
+      await goOn(world);
+      expect((await view.get(Buffer.from("a")))?.value.toString()).toBe("1");
+    }
   });
 
   test("is taken where it is asked for, and where there is a generation", async () => {
@@ -169,4 +234,29 @@ test("generations that are passed over are told once each, whether the opening o
   expect(view.passedOver.map(({ key }) => key)).toEqual([newer.key, older.key]);
   // The generation that is no longer read is no longer held.
   expect([await pinsOf(world), (await readControl(world.checkpoints, id))?.lowWater]).toEqual([[[], []], 1]);
+});
+
+test("of several readings that meet damage together each goes on by the generation before, which is held once", async () => {
+  const world = await worldWithHistory();
+  const [, newer] = await readHistory(world.checkpoints, id);
+  const slow = Promise.withResolvers<void>();
+  let asked = 0;
+  const uneven = withObjects(world, (objects) => ({
+    async getRange(key, range) {
+      const got = await objects.getRange(key, range);
+      if (key === newer.key && asked++ === 1) await slow.promise;
+      return got;
+    },
+  }));
+  const view = await recover(uneven, { ...request, pinned: true });
+  world.objects.damage(newer.key, (body) => body.fill(0x5a, 4, 40));
+  asked = 0;
+  const get = async (key: string): Promise<string | undefined> => (await view.get(Buffer.from(key)))?.value.toString();
+  const [one, other, late] = [get("k1"), contentOf(view), get("k2")];
+  expect(await one).toBe("1");
+  slow.resolve();
+  expect(await late).toBe("2");
+  expect(await other).toEqual([1, 2, 3, 4, 5].map((index) => `k${index}=${index}@${index}`));
+  await view.close();
+  expect(await pinsOf(world)).toEqual([[], []]);
 });
