@@ -1,7 +1,7 @@
 // Each bad call is told clearly, with an exit code, and leaves nothing half-written.
 
 import { execFile } from "node:child_process";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -115,6 +115,17 @@ test("a file that is recovered to is as it was when the recovery fails", async (
   expect((await readdir(place.directory)).sort()).toEqual([".tidemark", "kept.ndjson"]);
   expect(await place.run(["recover", "t", "-o", "/dev/null"])).toMatchObject({ code: 2, stderr: expect.stringMatching(/\/dev\/null is no regular file/) });
   expect(await place.run(["recover", "t", "-o", "no/such/file"])).toMatchObject({ code: 2 });
+});
+
+test("a link is not replaced by the file that is recovered to", async () => {
+  await writeFile(join(place.directory, "kept.ndjson"), "as it was\n");
+  const link = join(place.directory, "link.ndjson");
+  await symlink("kept.ndjson", link);
+  const { code, stderr } = await place.run(["recover", "t", "-o", "link.ndjson"]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/link\.ndjson is a symbolic link: name a file/) });
+  expect(await readlink(link)).toBe("kept.ndjson");
+  expect(await readFile(link, "utf8")).toBe("as it was\n");
+  await rm(link);
 });
 
 test("a store of a newer format version is left alone", async () => {
