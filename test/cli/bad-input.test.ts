@@ -151,3 +151,9 @@ test("a reader that has enough is no fault", async () => {
   expect(stderr).toBe("");
   expect(stdout.split("\n").slice(1)).toEqual(["0", ""]);
 });
+
+test("who no longer reads what is said on stderr is no fault", async () => {
+  const shell = `exec 3>&1; { ${JSON.stringify(process.execPath)} ${JSON.stringify(MAIN)} recover t >/dev/null; echo "$?" >&3; } 2>&1 | exec 0<&-`;
+  const { stdout } = await promisify(execFile)("bash", ["-c", shell], { cwd: place.directory });
+  expect(stdout).toBe("0\n");
+});
