@@ -38,8 +38,11 @@ export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }:
     throw callError("sourced-table", `table ${table.name} holds what is backed up of ${table.source}: ${remedy}`);
   }
   const writers = new Map<number, Writer>();
+  let closed = false;
   return {
     async append({ mutations, mark }) {
+      // A shard that was not written to has no writer that could say so.
+      if (closed) throw callError("closed-writer", `the writer of table ${table.name} is closed: make a new one`);
       // As a whole, before any shard has its share: a batch that is refused has written nothing. One shard's writer checks it itself.
       if (table.shards > 1) checkMutations(mutations, table.codec);
       const shares = split(mutations, table.shards);
@@ -51,6 +54,7 @@ export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }:
       );
     },
     async close() {
+      closed = true;
       await Promise.all([...writers.values()].map((writer) => writer.close()));
     },
   };
