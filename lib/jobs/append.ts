@@ -5,8 +5,9 @@ import { checkMutations, type Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
-import { sessionsAt } from "../recovery/sessions.ts";
+import { lastSequence, sessionsAt } from "../recovery/sessions.ts";
 import { type BatchOutcome, type BatchRequest, shardWriter, type Writer, type WriterOptions } from "../redo-log/writer.ts";
+import { shardsOf } from "./tables.ts";
 
 export interface TableWriterOptions {
   /** How long a batch waits for company, in ms; 0 by default. */
@@ -66,6 +67,16 @@ export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }:
     writers.set(shard, writer);
     return writer;
   }
+}
+
+/** The highest sequence of the producer that any shard applied; absent if none knows it. */
+export async function lastSequenceOf(world: World, table: Table, producer: string): Promise<bigint | undefined> {
+  let highest: bigint | undefined;
+  for (const id of shardsOf(table)) {
+    const last = await lastSequence(world, id, producer, world.clock.now());
+    if (last !== undefined && (highest === undefined || last > highest)) highest = last;
+  }
+  return highest;
 }
 
 /** A writer of one shard, wired to the world. */
