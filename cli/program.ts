@@ -27,6 +27,8 @@ import { fileFault } from "./whole-file.ts";
 /** Runs one command line, without the program's own name. */
 export async function main(words: readonly string[]): Promise<ExitCode> {
   const stdoutFault = watchStdout();
+  // There is nowhere left to tell it, and the work goes on.
+  process.stderr.on("error", () => undefined);
   let exit: ExitCode = EXIT.complete;
   const run: Run = async (command, action) => {
     const { store, json = false, quiet = false } = command.optsWithGlobals<GlobalFlags>();

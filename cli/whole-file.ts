@@ -1,7 +1,7 @@
 // A file that is there whole or not at all: written beside its place under another name, synced, and renamed.
 
 import { randomUUID } from "node:crypto";
-import { type FileHandle, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, lstat, rename, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { syncDirectory } from "../lib/adapters/local/directories.ts";
 import { writeAll, writeDurably } from "../lib/adapters/local/temporary-files.ts";
@@ -52,11 +52,12 @@ export function fileFault(error: unknown, path: string): Error {
   }
 }
 
-/** A rename would put a file in the place of a device or a pipe. */
+/** A rename would put a file in the place of a device, a pipe, or a link such as /dev/stdout. */
 async function refuseOtherThanFile(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
+  const found = await lstat(path).catch(() => undefined);
   if (found === undefined || found.isFile()) return;
-  throw callError("bad-file", `${path} is ${found.isDirectory() ? "a directory" : "no regular file"}: name a file, or leave -o away and redirect the output`);
+  const what = found.isDirectory() ? "a directory" : found.isSymbolicLink() ? "a symbolic link" : "no regular file";
+  throw callError("bad-file", `${path} is ${what}: name a file, or leave -o away and redirect the output`);
 }
 
 function wholeFile(file: FileHandle, place: string): WholeFile {

@@ -2,12 +2,14 @@ import { addAbortSignal, type Readable } from "node:stream";
 import { createReadStream, ReadStream, statSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
-import { tableWriter } from "../../lib/jobs/append.ts";
+import { lastSequenceOf, tableWriter } from "../../lib/jobs/append.ts";
 import { getTable } from "../../lib/jobs/tables.ts";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
 import { BATCH_MUTATIONS_MAX } from "../../lib/model/limits.ts";
 import { checkProducer } from "../../lib/model/mutation.ts";
 import { checkTableName, shardName } from "../../lib/model/names.ts";
+import type { Table } from "../../lib/model/table.ts";
+import type { World } from "../../lib/ports/world.ts";
 import { type AppendReport, appendStream } from "../append-stream.ts";
 import { readBatches } from "../../lib/ndjson/batches.ts";
 import { type Context, interrupted, type Run, withWorld } from "../context.ts";
@@ -29,6 +31,7 @@ export function appendCommand(run: Run): Command {
 }
 
 const BATCH_LINES_DEFAULT = 1_000;
+const FIRST_SEQUENCE_DEFAULT = 1n;
 
 const EXAMPLES = `A line is {"op":"put"|"delete"|"patch","key":…,"value":…}; no op means put; "k" and "v" do for key and value; a table of
 bytes takes values as base64. An empty line ends a batch. A batch is all or nothing in each shard.
@@ -49,14 +52,15 @@ const FLAGS = z.strictObject({
 });
 
 async function append(context: Context, { name, file, flags }: { readonly name: string; readonly file: string; readonly flags: unknown }): Promise<ExitCode> {
-  const { producer: producerName, firstSequence = 1n, batch: linesMax } = parseFlags(FLAGS, flags);
+  const { producer: producerName, firstSequence = FIRST_SEQUENCE_DEFAULT, batch: linesMax } = parseFlags(FLAGS, flags);
   const producer = producerName === undefined ? undefined : { name: producerName, firstSequence };
   if (producer !== undefined) checkProducer(producer.name, producer.firstSequence);
-  else if ("firstSequence" in Object(flags)) throw callError("bad-flag", "--first-sequence numbers the batches of a producer: name it with --producer");
+  else if (isNumbered(flags)) throw callError("bad-flag", "--first-sequence numbers the batches of a producer: name it with --producer");
   checkTableName(name);
   const { output, signal } = context;
   return withWorld(context, async (world) => {
     const table = await getTable(world, name);
+    if (producer !== undefined && !isNumbered(flags)) await warnOfPassed(context, world, { table, producer: producer.name });
     const failed = new AbortController();
     const source = addAbortSignal(AbortSignal.any([signal, failed.signal]), openSource(file));
     const size = file === "-" ? undefined : statSync(file, { throwIfNoEntry: false })?.size;
@@ -71,6 +75,29 @@ async function append(context: Context, { name, file, flags }: { readonly name: 
     if (report.stopped === undefined) return EXIT.complete;
     throw stopError(report, sourceFault(report.stopped.error, { file, aborted: signal.aborted }));
   });
+}
+
+function isNumbered(flags: unknown): boolean {
+  return "firstSequence" in Object(flags);
+}
+
+/** A producer that has appended before, and begins at 1 without having said so, may mean new changes: they would go nowhere, and nobody would hear of it. */
+async function warnOfPassed({ output }: Context, world: World, { table, producer }: { readonly table: Table; readonly producer: string }): Promise<void> {
+  const last = await lastOf(world, table, producer);
+  if (last === undefined || last < FIRST_SEQUENCE_DEFAULT) return;
+  output.warning(
+    `producer ${producer} has come to sequence ${last} before: batches up to that may be taken for ones sent again, and change nothing; if they are new changes, append them again with --first-sequence ${last + 1n}`,
+  );
+}
+
+/** What is damaged in the log is no matter of an append. */
+async function lastOf(world: World, table: Table, producer: string): Promise<bigint | undefined> {
+  try {
+    return await lastSequenceOf(world, table, producer);
+  } catch (error) {
+    if (isTidemarkError(error) && (error.kind === "repair" || error.kind === "retry")) return undefined;
+    throw error;
+  }
 }
 
 function openSource(file: string): Readable {

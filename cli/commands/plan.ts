@@ -57,7 +57,7 @@ function document(shard: ExplainedShard): object {
     ...rest,
     ...(qualification.kind === "qualifies" && { by: qualification.by }),
     ...figures,
-    capturedAt: timeText(capturedAtMs),
+    ...(isCaptured(shard) && { capturedAt: timeText(capturedAtMs) }),
     dueAt: timeText(dueAtMs),
     ...(askedAtMs !== undefined && { askedAt: timeText(askedAtMs) }),
     capture: { bytes: newBytes(shard), dollars: dollars(shard), savesMs: outlook.recovery.replayMs },
@@ -99,11 +99,20 @@ function explained(shard: ExplainedShard): string {
   const lines = [
     `log: ${bytesInWords(outlook.log.bytes)} in ${count(outlook.log.files, "redo file")}, ${count(outlook.mutations, "mutation")}; ${logLimit(shard)}`,
     `recovery: ${recovery(shard)}`,
-    `limits: ${grouped(outlook.mutations)} of ${count(table.captureAfterMutations, "mutation")}; last captured ${timeText(shard.capturedAtMs)}, due ${timeText(outlook.dueAtMs)}`,
+    `limits: ${grouped(outlook.mutations)} of ${count(table.captureAfterMutations, "mutation")}; ${lastCaptured(shard)}, due ${timeText(outlook.dueAtMs)}`,
     `a capture: writes about ${bytesInWords(newBytes(shard))}, on AWS for about ${dollars(shard).toPrecision(2)} dollars; each recovery is then ${secondsInWords(outlook.recovery.replayMs)} shorter`,
     ...(amplification === undefined ? [] : [`write amplification: ${amplification.toFixed(2)} bytes stored for each byte appended`]),
   ];
   return [`${shardName(shard.id)} ${shard.decision}: ${why(shard)}`, ...lines.map((line) => `  ${line}`)].join("\n");
+}
+
+function lastCaptured(shard: ExplainedShard): string {
+  return isCaptured(shard) ? `last captured ${timeText(shard.capturedAtMs)}` : `never captured, written since ${timeText(shard.capturedAtMs)}`;
+}
+
+/** Of a snapshot that an older version made, the size is not known. */
+function isCaptured({ outlook: { logDueBytes }, snapshotBytes }: ExplainedShard): boolean {
+  return snapshotBytes !== undefined || logDueBytes === undefined;
 }
 
 function logLimit({ outlook: { logDueBytes }, snapshotBytes, table }: ExplainedShard): string {

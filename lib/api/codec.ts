@@ -7,6 +7,7 @@ import type { ValueCodec } from "../model/mutation.ts";
 export interface Codec<Value> {
   /** What the table must have been made with. */
   readonly kind: ValueCodec;
+  /** Of the kind "json" one JSON text, nested at most 512 levels deep: another is refused. */
   encode(value: Value): Uint8Array;
   decode(bytes: Buffer): Value;
 }

@@ -1,11 +1,11 @@
 // A table as a program holds it.
 
+import { lastSequenceOf } from "../jobs/append.ts";
 import { type SnapshotReport, snapshotShard } from "../jobs/snapshot.ts";
 import { type CreateTableRequest, createTable, findTable, getTable, shardsOf } from "../jobs/tables.ts";
 import { callError, isTidemarkError } from "../model/errors.ts";
 import type { Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
-import { lastSequence } from "../recovery/sessions.ts";
 import type { Codec } from "./codec.ts";
 import type { Store } from "./store.ts";
 import { openWriter, type Writer, type WriterOptions } from "./writer.ts";
@@ -64,14 +64,7 @@ function tableOf<Value>(world: World, settings: Table, codec: Codec<Value>, clos
       for (const id of shardsOf(settings)) reports.push(await snapshotShard(world, { id }));
       return reports;
     },
-    async lastSequence(producer) {
-      let highest: bigint | undefined;
-      for (const id of shardsOf(settings)) {
-        const last = await lastSequence(world, id, producer, world.clock.now());
-        if (last !== undefined && (highest === undefined || last > highest)) highest = last;
-      }
-      return highest;
-    },
+    lastSequence: (producer) => lastSequenceOf(world, settings, producer),
     close,
     [Symbol.asyncDispose]: close,
   };

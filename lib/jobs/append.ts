@@ -5,8 +5,9 @@ import { checkMutations, type Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
 import { shardOf, type Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
-import { sessionsAt } from "../recovery/sessions.ts";
+import { lastSequence, sessionsAt } from "../recovery/sessions.ts";
 import { type BatchOutcome, type BatchRequest, shardWriter, type Writer, type WriterOptions } from "../redo-log/writer.ts";
+import { shardsOf } from "./tables.ts";
 
 export interface TableWriterOptions {
   /** How long a batch waits for company, in ms; 0 by default. */
@@ -41,8 +42,8 @@ export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }:
   let closed = false;
   return {
     async append({ mutations, mark }) {
-      // Also for a shard that nothing was written to yet.
-      if (closed) throw callError("closed-writer", `the writer of ${table.name} is closed: make a new one`);
+      // A shard that was not written to has no writer that could say so.
+      if (closed) throw callError("closed-writer", `the writer of table ${table.name} is closed: make a new one`);
       // As a whole, before any shard has its share: a batch that is refused has written nothing. One shard's writer checks it itself.
       if (table.shards > 1) checkMutations(mutations, table.codec);
       const shares = split(mutations, table.shards);
@@ -66,6 +67,16 @@ export function tableWriter(world: World, table: WrittenTable, { lingerMs = 0 }:
     writers.set(shard, writer);
     return writer;
   }
+}
+
+/** The highest sequence of the producer that any shard applied; absent if none knows it. */
+export async function lastSequenceOf(world: World, table: Table, producer: string): Promise<bigint | undefined> {
+  let highest: bigint | undefined;
+  for (const id of shardsOf(table)) {
+    const last = await lastSequence(world, id, producer, world.clock.now());
+    if (last !== undefined && (highest === undefined || last > highest)) highest = last;
+  }
+  return highest;
 }
 
 /** A writer of one shard, wired to the world. */

@@ -1,7 +1,7 @@
 // Each bad call is told clearly, with an exit code, and leaves nothing half-written.
 
 import { execFile } from "node:child_process";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -117,6 +117,17 @@ test("a file that is recovered to is as it was when the recovery fails", async (
   expect(await place.run(["recover", "t", "-o", "no/such/file"])).toMatchObject({ code: 2 });
 });
 
+test("a link is not replaced by the file that is recovered to", async () => {
+  await writeFile(join(place.directory, "kept.ndjson"), "as it was\n");
+  const link = join(place.directory, "link.ndjson");
+  await symlink("kept.ndjson", link);
+  const { code, stderr } = await place.run(["recover", "t", "-o", "link.ndjson"]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/link\.ndjson is a symbolic link: name a file/) });
+  expect(await readlink(link)).toBe("kept.ndjson");
+  expect(await readFile(link, "utf8")).toBe("as it was\n");
+  await rm(link);
+});
+
 test("a store of a newer format version is left alone", async () => {
   const marker = join(place.directory, ".tidemark", "tidemark-store.json");
   const before = await readFile(marker);
@@ -139,4 +150,10 @@ test("a reader that has enough is no fault", async () => {
   const { stdout, stderr } = await promisify(execFile)("bash", ["-c", shell], { cwd: place.directory });
   expect(stderr).toBe("");
   expect(stdout.split("\n").slice(1)).toEqual(["0", ""]);
+});
+
+test("who no longer reads what is said on stderr is no fault", async () => {
+  const shell = `exec 3>&1; { ${JSON.stringify(process.execPath)} ${JSON.stringify(MAIN)} recover t >/dev/null; echo "$?" >&3; } 2>&1 | exec 0<&-`;
+  const { stdout } = await promisify(execFile)("bash", ["-c", shell], { cwd: place.directory });
+  expect(stdout).toBe("0\n");
 });

@@ -50,12 +50,17 @@ test("a table's whole life on the command line", { timeout: 180_000 }, async () 
   // The same batches again take indexes, and change nothing.
   await place.run(["append", "players", "more.ndjson", "--producer", "loader", "--first-sequence", "2"]);
 
+  const again = await place.json(["append", "players", "more.ndjson", "--producer", "loader"]);
+  expect(JSON.parse(again.stderr)).toEqual({
+    warning: { message: expect.stringMatching(/^producer loader has come to sequence 3 before: .* --first-sequence 4$/) },
+  });
+
   const head = await place.run(["recover", "players"]);
   expect(lines(head.stdout)).toEqual([
     { key: "bob", value: 3, index: 3, time: expect.stringMatching(/^20.*Z$/) },
     { key: "cy", value: null, index: 5, time: expect.any(String) },
   ]);
-  expect(head.stderr).toMatch(/^players\/0: 2 records, \d+ bytes, at index 8 of 20\S+Z, from the snapshot at index 2 and 6 mutations behind it\n$/);
+  expect(head.stderr).toMatch(/^players\/0: 2 records, \d+ bytes, at index 11 of 20\S+Z, from the snapshot at index 2 and 9 mutations behind it\n$/);
 
   const past = await place.run(["--quiet", "recover", "players/0", "--at", "3"]);
   expect(past).toMatchObject({ code: 0, stderr: "" });
@@ -66,7 +71,7 @@ test("a table's whole life on the command line", { timeout: 180_000 }, async () 
   const written = await place.json(["recover", "players", "-o", "state.ndjson"]);
   expect(written).toMatchObject({
     code: 0,
-    document: { table: "players", file: "state.ndjson", shards: [{ shard: 0, index: 8, from: 2, replayed: 6, records: 2, final: true, passedOver: [] }] },
+    document: { table: "players", file: "state.ndjson", shards: [{ shard: 0, index: 11, from: 2, replayed: 9, records: 2, final: true, passedOver: [] }] },
   });
   expect(await readFile(join(place.directory, "state.ndjson"), "utf8")).toBe(head.stdout);
   const firstTime = (lines(past.stdout)[0] as { time: string }).time;
@@ -84,9 +89,9 @@ test("a table's whole life on the command line", { timeout: 180_000 }, async () 
   const status = await place.json(["status", "players/0"]);
   expect(status).toMatchObject({
     code: 0,
-    document: { tables: [{ table: "players", shards: [{ shard: 0, tail: 10, checkpoint: { index: 10 }, qualification: { kind: "idle" } }] }] },
+    document: { tables: [{ table: "players", shards: [{ shard: 0, tail: 13, checkpoint: { index: 13 }, qualification: { kind: "idle" } }] }] },
   });
-  expect((await place.run(["status"])).stdout).toMatch(/players\/0 {2}10 {4}10 .* nothing new/);
+  expect((await place.run(["status"])).stdout).toMatch(/players\/0 {2}13 {4}13 .* nothing new/);
 
   const dry = await place.json(["cleanup", "players", "--dry-run"]);
   expect(dry).toMatchObject({ code: 0, document: { shards: [{ shard: 0, kind: "planned", failed: [] }] } });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { manualClock } from "../../lib/adapters/memory/clock.ts";
 import { createTable, deleteTable } from "../../lib/jobs/tables.ts";
-import { bytes, json, openTable, recover, runRound, type Store, TidemarkError } from "../../lib/index.ts";
+import { bytes, type Codec, json, openTable, recover, runRound, type Store, TidemarkError } from "../../lib/index.ts";
 import { local } from "../../lib/local.ts";
 import { memory } from "../../lib/memory.ts";
 
@@ -205,6 +205,27 @@ test("a writer goes on once there is room again: a change that found none is not
   expect(await writer.put("c", 3)).toMatchObject({ kind: "appended" });
   await using view = await recover(table);
   expect((await all(view.entries())).map(({ key }) => key)).toEqual(["a", "c"]);
+});
+
+test("a value or a patch that no patch could be applied to is refused, whoever wrote it as JSON", async () => {
+  const nested = (levels: number): unknown => JSON.parse(`${`{"a":`.repeat(levels)}1${"}".repeat(levels)}`);
+  const store = memory();
+  await using table = await openTable({ name: "deep", codec: json<unknown>(), store, create: {} });
+  await using writer = table.writer();
+  await writer.put("k", nested(512));
+  await writer.patch("k", { b: 2 });
+  await expect(writer.put("k", nested(513))).rejects.toMatchObject({ kind: "call", code: "json-too-deep" });
+  await expect(writer.patch("other", nested(513))).rejects.toMatchObject({ kind: "call", code: "json-too-deep" });
+  const own: Codec<string> = { kind: "json", encode: (text) => Buffer.from(text), decode: (stored) => stored.toString() };
+  await using opened = await openTable({ name: "deep", codec: own, store });
+  await using ownWriter = opened.writer();
+  await expect(ownWriter.put("k", "no JSON")).rejects.toMatchObject({ kind: "call", code: "bad-json" });
+  await ownWriter.put("k2", "  [1.0] ");
+  await writer.patch("k", { c: 3 });
+  await table.snapshot();
+  await using view = await recover(table);
+  expect(await view.get("k")).toMatchObject({ index: 4, value: { b: 2, c: 3 } });
+  expect(await all(view.entries())).toHaveLength(2);
 });
 
 test("what cannot be written is refused, and nothing is written", async () => {

@@ -20,6 +20,8 @@ const FORMAT_VERSION = 1;
 const MARKER = "tidemark-store.json";
 const CHECKPOINTS = "checkpoints.sqlite";
 const PARTS: readonly string[] = [OBJECTS, UPLOADS, TEMPORARY, CHECKPOINTS];
+/** What was stored is in these alone. */
+const KEPT_PARTS: readonly string[] = [OBJECTS, CHECKPOINTS];
 /** What may stand in a directory that is to become a store: an init that was cut short, and the root of a disk. */
 const TOLERATED = new Set([...PARTS, `${CHECKPOINTS}-wal`, `${CHECKPOINTS}-shm`, `${CHECKPOINTS}-journal`, "lost+found"]);
 
@@ -31,14 +33,16 @@ export interface LocalStore {
 
 /**
  * Makes the directory a store, or adds what a store in it lacks. Safe to repeat, and for several processes at once;
- * the marker comes last, so a store that has one is whole. Refuses a directory that holds something else.
+ * the marker comes last, so a store that has one is whole. Refuses a directory that holds something else, and a store
+ * that has lost what was stored.
  */
 export async function initLocalStore(path: string): Promise<{ readonly kind: "created" } | { readonly kind: "exists" }> {
   const directory = resolve(path);
   return orFault(directory, async () => {
     await makeDurablePath(directory);
     const isMarked = await readMarker(directory);
-    if (!isMarked) await refuseOtherContent(directory);
+    if (isMarked) await refuseLoss(directory);
+    else await refuseOtherContent(directory);
     for (const part of [TEMPORARY, UPLOADS, OBJECTS]) await makeDirectory(join(directory, part));
     localCheckpointStore(join(directory, CHECKPOINTS)).close();
     const isNew = !isMarked && (await writeMarker(directory));
@@ -53,15 +57,29 @@ export async function openLocalStore(path: string): Promise<LocalStore> {
   return orFault(directory, async () => {
     if (!(await readMarker(directory)))
       throw callError("no-store", `there is no store in ${directory}: make one with \`tidemark init\`, or name the directory of one`);
-    const present = new Set(await readdir(directory));
-    const missing = PARTS.find((part) => !present.has(part));
-    if (missing !== undefined) {
-      throw callError("incomplete-store", `the store in ${directory} lacks ${missing}: restore it from a copy, or make an empty one with \`tidemark init\``);
-    }
+    await refuseLoss(directory);
+    const missing = await missingOf(directory, PARTS);
+    if (missing !== undefined)
+      throw callError("incomplete-store", `the store in ${directory} lacks ${missing}, which holds nothing that is stored: \`tidemark init\` makes it anew`);
     await sweepObjectStore(directory);
     const checkpoints = localCheckpointStore(join(directory, CHECKPOINTS));
     return { objects: localObjectStore(directory), checkpoints, close: async () => checkpoints.close() };
   });
+}
+
+/** A marked store has had all its parts: an empty one in the place of one that was lost would be taken for what was stored. */
+async function refuseLoss(directory: string): Promise<void> {
+  const missing = await missingOf(directory, KEPT_PARTS);
+  if (missing === undefined) return;
+  throw callError(
+    "incomplete-store",
+    `the store in ${directory} has lost its ${missing}: restore the whole of it from a copy, or name another directory for an empty store`,
+  );
+}
+
+async function missingOf(directory: string, parts: readonly string[]): Promise<string | undefined> {
+  const present = new Set(await readdir(directory));
+  return parts.find((part) => !present.has(part));
 }
 
 /** Makes the directory and those above it; what was made survives a power cut. */

@@ -59,6 +59,16 @@ test("a writer that is closed has published where each of its shards ends", asyn
   await expect(writer.append({ mutations: [put("a", 1)] })).rejects.toThrow();
 });
 
+test("a writer that is closed takes nothing more, for shards that it has not written to either", async () => {
+  for (const shards of [1, 2]) {
+    const world = await worldWithTable({ shards });
+    const writer = tableWriter(world, await getTable(world, "players"));
+    await writer.close();
+    await expect(writer.append({ mutations: [put("a", 1)] })).rejects.toMatchObject({ kind: "call", code: "closed-writer" });
+    expect(keysOf(world)).toEqual([]);
+  }
+});
+
 test("a table of one shard has its batches checked by the shard's writer, and nothing is written of one that is refused", async () => {
   const world = await worldWithTable();
   let puts = 0;

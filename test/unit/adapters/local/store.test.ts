@@ -7,6 +7,7 @@ import { localCheckpointStore } from "../../../../lib/adapters/local/checkpoint-
 import { fileFault } from "../../../../lib/adapters/local/faults.ts";
 import { initLocalStore, type LocalStore, openLocalStore } from "../../../../lib/adapters/local/store.ts";
 import { isOrphan, temporaryName } from "../../../../lib/adapters/local/temporary-files.ts";
+import { local } from "../../../../lib/local.ts";
 
 const SOURCE = { key: "s", etag: "e", offset: 0, length: 1 };
 
@@ -105,12 +106,26 @@ describe("making and opening a store", () => {
     });
   });
 
-  test("a store that lost its objects or checkpoints is not taken for an empty one", async () => {
-    for (const part of ["objects", "checkpoints.sqlite"]) {
-      await initLocalStore(directory);
-      await rm(join(directory, part), { recursive: true });
-      await expect(openLocalStore(directory)).rejects.toMatchObject({ kind: "call", code: "incomplete-store", message: expect.stringContaining(part) });
+  test.each(["objects", "checkpoints.sqlite"])("a store that lost its %s is not taken for an empty one, nor made anew", async (part) => {
+    await initLocalStore(directory);
+    await rm(join(directory, part), { recursive: true });
+    const calls = [openLocalStore, initLocalStore, (path: string) => local({ directory: path }).open()];
+    for (const call of calls) {
+      await expect(call(directory)).rejects.toMatchObject({ kind: "call", code: "incomplete-store", message: expect.stringContaining(`lost its ${part}`) });
     }
+    expect(await readdir(directory)).not.toContain(part);
+  });
+
+  test.each(["tmp", "uploads"])("a store without %s, which holds nothing that is stored, is made whole by init", async (part) => {
+    await initLocalStore(directory);
+    await rm(join(directory, part), { recursive: true });
+    await expect(openLocalStore(directory)).rejects.toMatchObject({
+      kind: "call",
+      code: "incomplete-store",
+      message: expect.stringContaining("tidemark init"),
+    });
+    expect(await initLocalStore(directory)).toEqual({ kind: "exists" });
+    await (await openLocalStore(directory)).close();
   });
 
   test("a database that another connection holds for too long says retry", async () => {
