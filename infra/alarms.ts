@@ -64,7 +64,8 @@ function requests(watched: Watched, checkpointLag: Duration): Readonly<Record<st
 function captureAlarms({ pipelineName, planEvery }: Watched, checkpointLag: Duration): Readonly<Record<string, AlarmRequest>> {
   return {
     CheckpointLag: {
-      metric: pipelineMetric(pipelineName, "CheckpointLag"),
+      // Of a planner that runs less often most shorter periods would have no figure, and one that has none counts as not above.
+      metric: pipelineMetric(pipelineName, "CheckpointLag", { period: plannerPeriod(planEvery) }),
       when: "above",
       threshold: checkpointLag.toSeconds(),
       periods: 2,

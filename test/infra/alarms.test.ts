@@ -55,6 +55,11 @@ describe("what is watched", () => {
     });
   });
 
+  test.each([1, 5, 10, 60])("with a planner that runs every %i minutes each period of the lag has a figure: two in a row can be above", (minutes) => {
+    const every = Duration.minutes(minutes);
+    expect(alarmsOf(synthesize({ plan: { every } })).CheckpointLag.Period).toBe(Math.max(300, 2 * every.toSeconds()));
+  });
+
   test("the lag that is allowed can be set", () => {
     expect(alarmsOf(synthesize({ alarms: { checkpointLag: Duration.hours(1) } })).CheckpointLag.Threshold).toBe(3_600);
   });
