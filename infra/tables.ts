@@ -1,7 +1,7 @@
 // The pipeline's tables as a custom resource: its function makes those that lack and changes those that differ. Taking a
 // table off the list, or the whole stack away, deletes nothing.
 
-import { CustomResource, Duration } from "aws-cdk-lib";
+import { CustomResource, Duration, Token } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import { POLICY_DEFAULTS, type TablePolicy } from "../lib/model/table.ts";
 import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./functions.ts";
@@ -50,7 +50,7 @@ export function tablesOf(scope: Construct, settings: FunctionSettings, { tables 
   if (all.length === 0) return undefined;
   const permissions = tablesPermissions(settings.storage);
   const handler = pipelineFunction(scope, settings, { name: "tables", timeout: TIMEOUT.work, memorySize: MEMORY_MIB.small, permissions });
-  const resource = new CustomResource(scope, "Tables", {
+  const resource = new CustomResource(scope, resourceId(settings), {
     resourceType: "Custom::TidemarkTables",
     serviceToken: handler.functionArn,
     serviceTimeout: Duration.minutes(5),
@@ -58,4 +58,9 @@ export function tablesOf(scope: Construct, settings: FunctionSettings, { tables 
     properties: { Tables: JSON.stringify(all) },
   });
   return { functions: { tables: handler }, resource };
+}
+
+/** CloudFormation refuses to give a resource another function: where that has another name, there is another resource, and the old one goes without a trace. */
+function resourceId({ namePrefix }: FunctionSettings): string {
+  return namePrefix === undefined || Token.isUnresolved(namePrefix) ? "Tables" : `Tables-${namePrefix}`;
 }

@@ -194,6 +194,15 @@ describe("tables", () => {
     ]);
   });
 
+  test("with another name for their function they are another resource: CloudFormation would refuse to change the one that is there", () => {
+    const ids = [undefined, "game", "play"].map((functionNamePrefix) => {
+      const { template } = synthesize({ tables: [{ name: "players" }], ...(functionNamePrefix && { functionNamePrefix }) });
+      return Object.keys(template.findResources("Custom::TidemarkTables"));
+    });
+    expect(ids[0]).toEqual(["PipelineTables491B6AB1"]);
+    expect(new Set(ids.flat()).size).toBe(3);
+  });
+
   test("where none is named there is neither resource nor function", () => {
     const { pipeline, template } = synthesize();
     expect([pipeline.functions.tables, template.findResources("Custom::TidemarkTables")]).toEqual([undefined, {}]);
