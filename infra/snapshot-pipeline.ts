@@ -201,6 +201,7 @@ export class SnapshotPipeline extends Construct {
       cleanupEvery: props.cleanup?.every ?? CLEANUP_EVERY,
       ingest: this.functions.ingest,
       deadLetters: {
+      ingestQueue: ingest,
         Snapshot: snapshot.deadLetters,
         Cleanup: cleanup.deadLetters,
         ...(ingest && { Ingest: ingest.deadLetters }),
