@@ -226,11 +226,11 @@ export class SnapshotPipeline extends Construct {
   }
 }
 
-/** Cleanup believes the table: beside an empty one it takes every object for what a deleted table left. */
+/** Beside an empty table what an earlier pipeline left belongs to another store. */
 function warnOfLoneBucket(scope: Construct, { bucket, table }: SnapshotPipelineProps): void {
   if (bucket === undefined || table !== undefined) return;
   Annotations.of(scope).addWarningV2(
     "tidemark:bucket-without-table",
-    "bucket is given and table is not: what an earlier pipeline left below this prefix would be deleted by the first cleanup. Give its table, too; acknowledge this where there is nothing.",
+    "bucket is given and table is not: beside what an earlier pipeline left below this prefix the deployment is refused. Give its table, too; acknowledge this where there is nothing.",
   );
 }
