@@ -145,7 +145,7 @@ export function monthlyCost(workload: Workload, prices: Prices): Cost {
 }
 
 export function alarmCount({ alarms, ingestQueue, events }: Pick<Workload, "alarms" | "ingestQueue" | "events">): number {
-  return alarms ? ALARMS + Number(ingestQueue) + Number(events) : 0;
+  return alarms ? ALARMS + 2 * Number(ingestQueue) + Number(events) : 0;
 }
 
 /** How often what happens. Counts are of a month. */

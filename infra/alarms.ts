@@ -8,12 +8,15 @@ import type { IQueue } from "aws-cdk-lib/aws-sqs";
 import { Construct } from "constructs";
 import { pipelineMetric, tableMetric } from "./metrics.ts";
 import type { AlarmsProps } from "./props.ts";
+import type { QueueWithDeadLetters } from "./queues.ts";
 
 export interface Watched {
   readonly pipelineName: string;
   readonly planEvery: Duration;
   readonly cleanupEvery: Duration;
   readonly ingest: LambdaFunction;
+  /** Absent where there is none. */
+  readonly ingestQueue: QueueWithDeadLetters | undefined;
   /** By what they hold, as in `Snapshot`. */
   readonly deadLetters: Readonly<Record<string, IQueue>>;
   /** By their names. */
@@ -64,7 +67,8 @@ function requests(watched: Watched, checkpointLag: Duration): Readonly<Record<st
 function captureAlarms({ pipelineName, planEvery }: Watched, checkpointLag: Duration): Readonly<Record<string, AlarmRequest>> {
   return {
     CheckpointLag: {
-      metric: pipelineMetric(pipelineName, "CheckpointLag"),
+      // Of a planner that runs less often most shorter periods would have no figure, and one that has none counts as not above.
+      metric: pipelineMetric(pipelineName, "CheckpointLag", { period: plannerPeriod(planEvery) }),
       when: "above",
       threshold: checkpointLag.toSeconds(),
       periods: 2,
@@ -110,8 +114,9 @@ function cleanupAlarms({ pipelineName, cleanupEvery }: Watched): Readonly<Record
   };
 }
 
-function ingestAlarms({ ingest }: Watched): Readonly<Record<string, AlarmRequest>> {
+function ingestAlarms({ ingest, ingestQueue }: Watched): Readonly<Record<string, AlarmRequest>> {
   return {
+    ...(ingestQueue && { IngestWaits: waitingAlarm(ingestQueue) }),
     IngestFaults: {
       metric: ingest.metric("Url5xxCount", { statistic: "Sum" }),
       when: "above",
@@ -127,6 +132,19 @@ function ingestAlarms({ ingest }: Watched): Readonly<Record<string, AlarmRequest
       description:
         "Calls of the ingest URL are throttled: the callers' batches are not appended. Look first at the account's and the function's limits of concurrency.",
     },
+  };
+}
+
+/**
+ * One message that fails is gone by then, to the dead letters, which have an alarm of their own: what is older stands in a queue that
+ * nobody takes from, or not as fast as it grows. SQS itself lets go of it after its retention.
+ */
+function waitingAlarm({ queue, triedFor }: QueueWithDeadLetters): AlarmRequest {
+  return {
+    metric: queue.metricApproximateAgeOfOldestMessage(),
+    when: "above",
+    threshold: triedFor.toSeconds(),
+    description: `A message has waited in the ingest queue for more than ${triedFor.toHumanString()}, longer than one that fails is tried: its batch is not appended. Look first at the ingest-queue function's log and throttles, and whether its event source is enabled.`,
   };
 }
 

@@ -29,13 +29,13 @@ export interface PipelineSource extends QueueWithDeadLetters {
 export function influxdbSources(
   scope: Construct,
   settings: FunctionSettings,
-  { props, captures, tables }: { readonly props: SnapshotPipelineProps; readonly captures: Queue; readonly tables: IDependable | undefined },
+  { props, captures, tables }: { readonly props: SnapshotPipelineProps; readonly captures: Queue; readonly tables: IDependable },
 ): Readonly<Record<string, PipelineSource>> {
   const { influxdb = [] } = props;
   if (influxdb.length === 0) return {};
   const folder = new Construct(scope, "Influxdb");
   // The first schedule fires as soon as it is there, and the backup wants its table.
-  if (tables !== undefined) folder.node.addDependency(tables);
+  folder.node.addDependency(tables);
   return Object.fromEntries(influxdb.map((source) => [source.name, pipelineSource(new Construct(folder, source.name), settings, { source, captures })]));
 }
 

@@ -13,7 +13,7 @@ import type { IBucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
 export interface SnapshotPipelineProps {
   /** Where redo files and snapshots go. With objects of an earlier pipeline only beside that one's `table`: cleanup deletes what no item accounts for. Versioning off, TLS only, no lifecycle rule that deletes or archives objects. Default: a bucket of its own. */
   readonly bucket?: IBucket;
-  /** Goes before the key of every object; ends with a slash. Two prefixes of one bucket need two DynamoDB tables. Default: none. */
+  /** Goes before the key of every object; ends with a slash. Cannot be changed: a deployment with another one is refused. Two prefixes of one bucket need two DynamoDB tables. Default: none. */
   readonly prefix?: string;
   /**
    * Where control items go. Keys `partition` (S, hash) and `sort` (S, range); global index `dirty` with hash key `dirty` (S), range key
@@ -22,7 +22,7 @@ export interface SnapshotPipelineProps {
   readonly table?: ITable;
   /** Encrypts the bucket, the table and the ingest queues that the pipeline makes, and is taken for the key of a given bucket or table that names none. Default: S3's, DynamoDB's and SQS's own keys. */
   readonly encryptionKey?: IKey;
-  /** Locks each object of the pipeline's own bucket for so long; versioning is then on, and what cleanup deletes is billed until its lock lapses. Default: no lock. */
+  /** Locks each object of the pipeline's own bucket for so long; versioning is then on, and what cleanup deletes is billed until its lock lapses. Cannot be put on later, nor taken off: CloudFormation would make a new bucket, and the deployment is refused. Default: no lock. */
   readonly objectLock?: ObjectLockRetention;
   /** Where the functions run; it needs ways to S3, DynamoDB, SQS, X-Ray and, with events, EventBridge. Default: no VPC. */
   readonly vpc?: IVpc;

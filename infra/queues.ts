@@ -19,6 +19,8 @@ const LEASE_MARGIN_SECONDS = 10;
 export interface QueueWithDeadLetters {
   readonly queue: Queue;
   readonly deadLetters: Queue;
+  /** How long a message that fails each time is tried, until it is set aside. */
+  readonly triedFor: Duration;
 }
 
 /** A standard queue, one message a shard, whose consumer holds a lease of so long. `id` is a word, as in `Snapshot`. */
@@ -66,7 +68,7 @@ const SETTINGS: QueueProps = { enforceSSL: true, retentionPeriod: RETENTION, rem
 function withDeadLetters(scope: Construct, id: string, props: QueueProps, visibilityTimeout: Duration): QueueWithDeadLetters {
   const deadLetters = new Queue(scope, `${id}DeadLetterQueue`, props);
   const queue = new Queue(scope, `${id}Queue`, { ...props, visibilityTimeout, deadLetterQueue: { queue: deadLetters, maxReceiveCount: RECEIVES_MAX } });
-  return { queue, deadLetters };
+  return { queue, deadLetters, triedFor: Duration.seconds(RECEIVES_MAX * visibilityTimeout.toSeconds()) };
 }
 
 /** Work that was killed at its timeout has renewed its lease until then: a delivery before that lapses is rejected and wasted. */

@@ -40,16 +40,16 @@ export type {
   SnapshotProps,
 } from "./props.ts";
 
-/** `ingestQueue`, `events` and `tables` are there where the props ask for them. */
+/** `ingestQueue` and `events` are there where the props ask for them. */
 export interface PipelineFunctions {
   readonly plan: LambdaFunction;
   readonly snapshot: LambdaFunction;
   readonly cleanup: LambdaFunction;
   readonly ingest: LambdaFunction;
   readonly requests: LambdaFunction;
+  readonly tables: LambdaFunction;
   readonly ingestQueue?: LambdaFunction;
   readonly events?: LambdaFunction;
-  readonly tables?: LambdaFunction;
 }
 
 /** The queues with their dead letters; `ingest` and `eventsDeadLetters` are there where the props ask for them. */
@@ -97,9 +97,10 @@ export class SnapshotPipeline extends Construct {
     const events = eventsOf(this, settings, props);
     const tables = tablesOf(this, settings, props);
 
-    this.functions = { ...capturing.functions, ...ingest.functions, ...requests.functions, ...events?.functions, ...tables?.functions };
+    this.functions = { ...capturing.functions, ...ingest.functions, ...requests.functions, ...events?.functions, ...tables.functions };
+    for (const one of Object.values(this.functions)) if (one !== tables.functions.tables) one?.node.addDependency(tables.resource);
     this.queues = { ...capturing.queues, ...ingest.queues, ...events?.queues };
-    this.influxdb = influxdbSources(this, settings, { props, captures: this.queues.snapshot.queue, tables: tables?.resource });
+    this.influxdb = influxdbSources(this, settings, { props, captures: this.queues.snapshot.queue, tables: tables.resource });
     this.ingestUrl = ingest.url;
     this.requestsUrl = requests.url;
     this.eventBus = events?.bus;
@@ -200,6 +201,7 @@ export class SnapshotPipeline extends Construct {
       planEvery: props.plan?.every ?? PLAN_EVERY,
       cleanupEvery: props.cleanup?.every ?? CLEANUP_EVERY,
       ingest: this.functions.ingest,
+      ingestQueue: ingest,
       deadLetters: {
         Snapshot: snapshot.deadLetters,
         Cleanup: cleanup.deadLetters,
@@ -224,11 +226,11 @@ export class SnapshotPipeline extends Construct {
   }
 }
 
-/** Cleanup believes the table: beside an empty one it takes every object for what a deleted table left. */
+/** Beside an empty table what an earlier pipeline left belongs to another store. */
 function warnOfLoneBucket(scope: Construct, { bucket, table }: SnapshotPipelineProps): void {
   if (bucket === undefined || table !== undefined) return;
   Annotations.of(scope).addWarningV2(
     "tidemark:bucket-without-table",
-    "bucket is given and table is not: what an earlier pipeline left below this prefix would be deleted by the first cleanup. Give its table, too; acknowledge this where there is nothing.",
+    "bucket is given and table is not: beside what an earlier pipeline left below this prefix the deployment is refused. Give its table, too; acknowledge this where there is nothing.",
   );
 }

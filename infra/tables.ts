@@ -1,7 +1,12 @@
 // The pipeline's tables as a custom resource: its function makes those that lack and changes those that differ. Taking a
 // table off the list, or the whole stack away, deletes nothing.
+//
+// It comes before all other functions, also where there is no table to make, for it looks whether bucket, prefix and DynamoDB
+// table belong together. CloudFormation makes a new bucket where the lock on its objects is put on or taken off, and a setting
+// that is left away goes back to its default: functions that went on there with the old items would acknowledge what no
+// recovery finds.
 
-import { CustomResource, Duration } from "aws-cdk-lib";
+import { CustomResource, Duration, Token } from "aws-cdk-lib";
 import type { Construct } from "constructs";
 import { POLICY_DEFAULTS, type TablePolicy } from "../lib/model/table.ts";
 import { type FunctionSettings, MEMORY_MIB, pipelineFunction, TIMEOUT } from "./functions.ts";
@@ -46,16 +51,25 @@ function percentOf(share: number | undefined): number | undefined {
 }
 
 export function tablesOf(scope: Construct, settings: FunctionSettings, { tables = [], influxdb = [] }: SnapshotPipelineProps) {
+  const { storage } = settings;
   const all = [...tables.map(tableSettings), ...influxdb.map(sourceTableSettings)];
-  if (all.length === 0) return undefined;
-  const permissions = tablesPermissions(settings.storage);
+  const permissions = tablesPermissions(storage);
   const handler = pipelineFunction(scope, settings, { name: "tables", timeout: TIMEOUT.work, memorySize: MEMORY_MIB.small, permissions });
-  const resource = new CustomResource(scope, "Tables", {
+  const resource = new CustomResource(scope, resourceId(settings), {
     resourceType: "Custom::TidemarkTables",
     serviceToken: handler.functionArn,
     serviceTimeout: Duration.minutes(5),
-    // One JSON text, for CloudFormation makes texts of the numbers in properties.
-    properties: { Tables: JSON.stringify(all) },
+    properties: {
+      // One JSON text, for CloudFormation makes texts of the numbers in properties.
+      Tables: JSON.stringify(all),
+      // Without a change CloudFormation does not ask.
+      Store: `s3://${storage.bucket.bucketName}/${storage.prefix}?table=${storage.table.tableName}`,
+    },
   });
   return { functions: { tables: handler }, resource };
+}
+
+/** CloudFormation refuses to give a resource another function: where that has another name, there is another resource, and the old one goes without a trace. */
+function resourceId({ namePrefix }: FunctionSettings): string {
+  return namePrefix === undefined || Token.isUnresolved(namePrefix) ? "Tables" : `Tables-${namePrefix}`;
 }

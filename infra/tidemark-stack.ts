@@ -6,6 +6,7 @@ import { SnsAction } from "aws-cdk-lib/aws-cloudwatch-actions";
 import { type CfnTable, Table } from "aws-cdk-lib/aws-dynamodb";
 import { SecurityGroup, Subnet, Vpc } from "aws-cdk-lib/aws-ec2";
 import { EventBus } from "aws-cdk-lib/aws-events";
+import { ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import { Alias, type IKey, Key } from "aws-cdk-lib/aws-kms";
 import { Bucket, type CfnBucket, ObjectLockRetention } from "aws-cdk-lib/aws-s3";
 import { Topic } from "aws-cdk-lib/aws-sns";
@@ -118,6 +119,8 @@ function alarmActions(stack: Stack, { alarmTopicArn, alarmEmail }: Settings): re
   if (alarmEmail === undefined) return [];
   const topic = new Topic(stack, "AlarmTopic", { enforceSSL: true });
   topic.addSubscription(new EmailSubscription(alarmEmail));
+  // The policy that asks for TLS stands in for SNS's own, by which the alarms of the account might publish.
+  topic.grantPublish(new ServicePrincipal("cloudwatch.amazonaws.com", { conditions: { StringEquals: { "aws:SourceAccount": stack.account } } }));
   return [new SnsAction(topic)];
 }
 

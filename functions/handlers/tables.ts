@@ -1,8 +1,10 @@
-// Makes and changes tables for CloudFormation. It waits for an answer, an hour long if none comes: so there is always one,
-// also where the time runs out. A stack that is deleted, or a table that leaves the list, leaves the tables as they are.
+// Makes and changes tables for CloudFormation, and ends a deployment whose bucket, prefix and DynamoDB table do not belong
+// together. It waits for an answer, an hour long if none comes: so there is always one, also where the time runs out. A stack
+// that is deleted, or a table that leaves the list, leaves the tables as they are.
 
 import * as z from "zod/mini";
 import { ensureTables } from "../../lib/jobs/ensure-tables.ts";
+import { checkPair } from "../../lib/jobs/pair.ts";
 import { callError, isTidemarkError, TidemarkError } from "../../lib/model/errors.ts";
 import { SOURCES } from "../../lib/model/table.ts";
 import type { StoreWorld } from "../../lib/ports/world.ts";
@@ -81,6 +83,8 @@ async function ensure({ world, logger }: TablesDeps, properties: unknown): Promi
   if (!parsed.success) throw callError("malformed-properties", `the resource's properties are not as they must be: ${faultsOf(parsed.error)}`);
   const tables = TABLES.safeParse(parseJson(parsed.data.Tables));
   if (!tables.success) throw callError("malformed-properties", `the resource's tables are not as they must be: ${faultsOf(tables.error)}`);
+  // The functions that follow would acknowledge appends beside a log that is not theirs.
+  await checkPair(world);
   logger.info("tables", { tables: await ensureTables(world, tables.data) });
 }
 

@@ -125,6 +125,17 @@ describe("refused with the reason, before anything is written, is", () => {
   });
 });
 
+test("a deployment onto a bucket or a prefix that the items do not belong to ends there, whether tables are named or not", async () => {
+  const world = await worldWithTable();
+  const elsewhere = { ...world, objects: memoryWorld().objects };
+  for (const tables of [[PLAYERS], []])
+    expect(await deployment(elsewhere).deploy("Update", tables)).toMatchObject({ Status: "FAILED", Reason: expect.stringContaining("_store.json is missing") });
+  const another = { ...world, objects: (await worldWithTable({}, 2)).objects };
+  expect(await deployment(another).deploy("Update", [])).toMatchObject({ Status: "FAILED", Reason: expect.stringContaining("of different stores") });
+  expect(await deployment(elsewhere).deploy("Delete", [])).toMatchObject({ Status: "SUCCESS" });
+  expect(await deployment(world).deploy("Update", [])).toMatchObject({ Status: "SUCCESS" });
+});
+
 describe("an answer comes", () => {
   test("where the store gives none", async () => {
     const world = withCheckpoints(memoryWorld(), () => ({ get: () => Promise.reject(noAnswer()) }));

@@ -32,6 +32,7 @@ describe("what is watched", () => {
       "SnapshotsFailed",
       "CleanupStalled",
       "CleanupsFailed",
+      "IngestWaits",
       "IngestFaults",
       "IngestThrottles",
       "SnapshotDeadLetters",
@@ -53,6 +54,11 @@ describe("what is watched", () => {
       ComparisonOperator: "GreaterThanThreshold",
       TreatMissingData: "notBreaching",
     });
+  });
+
+  test.each([1, 5, 10, 60])("with a planner that runs every %i minutes each period of the lag has a figure: two in a row can be above", (minutes) => {
+    const every = Duration.minutes(minutes);
+    expect(alarmsOf(synthesize({ plan: { every } })).CheckpointLag.Period).toBe(Math.max(300, 2 * every.toSeconds()));
   });
 
   test("the lag that is allowed can be set", () => {
@@ -84,6 +90,25 @@ describe("what is watched", () => {
     expect(Period % 60).toBe(0);
     expect(Period * EvaluationPeriods).toBeGreaterThanOrEqual(2.5 * every.toSeconds());
     expect(Period * EvaluationPeriods).toBeLessThanOrEqual(SEVEN_DAYS_SECONDS);
+  });
+
+  test.each([30, 1, 900])("a message of the ingest queue that is older than one that fails is tried, where a try may take %i s", (seconds) => {
+    const scene = synthesize({ ingest: { timeout: Duration.seconds(seconds) } });
+    const { VisibilityTimeout, RedrivePolicy } = Object(propertiesOf(scene, "AWS::SQS::Queue", "IngestQueue"));
+    expect(alarmsOf(scene).IngestWaits).toMatchObject({
+      Namespace: "AWS/SQS",
+      MetricName: "ApproximateAgeOfOldestMessage",
+      Dimensions: [{ Name: "QueueName", Value: { "Fn::GetAtt": [expect.stringContaining("PipelineIngestQueue"), "QueueName"] } }],
+      Statistic: "Maximum",
+      EvaluationPeriods: 1,
+      Threshold: RedrivePolicy.maxReceiveCount * VisibilityTimeout,
+      ComparisonOperator: "GreaterThanThreshold",
+      TreatMissingData: "notBreaching",
+    });
+  });
+
+  test("no age of a queue that is not there", () => {
+    expect(alarmsOf(synthesize({ ingest: { queue: false } })).IngestWaits).toBeUndefined();
   });
 
   test("one message among the dead letters", () => {

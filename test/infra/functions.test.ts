@@ -8,6 +8,7 @@ import { propertiesOf, synthesize } from "./scene.ts";
 
 const FUNCTION = "AWS::Lambda::Function";
 const SOURCE = { name: "metrics", host: "10.0.0.5", every: Duration.hours(1) };
+const bare = synthesize();
 const EVERYTHING = { tables: [{ name: "players" }], influxdb: [SOURCE] };
 const plain = synthesize(EVERYTHING);
 
@@ -81,7 +82,7 @@ describe("every function", () => {
     const retentions = [plain, synthesize({ logRetention: RetentionDays.ONE_WEEK })].map(({ template }) =>
       Object.values(template.findResources("AWS::Logs::LogGroup")).map(({ Properties }) => Properties.RetentionInDays),
     );
-    expect(retentions).toEqual([Array(9).fill(30), Array(7).fill(7)]);
+    expect(retentions).toEqual([Array(9).fill(30), Array(8).fill(7)]);
   });
 
   test("has the time and memory that it is given", () => {
@@ -194,8 +195,29 @@ describe("tables", () => {
     ]);
   });
 
-  test("where none is named there is neither resource nor function", () => {
-    const { pipeline, template } = synthesize();
-    expect([pipeline.functions.tables, template.findResources("Custom::TidemarkTables")]).toEqual([undefined, {}]);
+  test("with another name for their function they are another resource: CloudFormation would refuse to change the one that is there", () => {
+    const ids = [undefined, "game", "play"].map((functionNamePrefix) => {
+      const { template } = synthesize({ tables: [{ name: "players" }], ...(functionNamePrefix && { functionNamePrefix }) });
+      return Object.keys(template.findResources("Custom::TidemarkTables"));
+    });
+    expect(ids[0]).toEqual(["PipelineTables491B6AB1"]);
+    expect(new Set(ids.flat()).size).toBe(3);
+  });
+
+  test("come before all that works on them; none is named, and the store is looked at all the same", () => {
+    const [[id, { Properties }]] = Object.entries(bare.template.findResources("Custom::TidemarkTables"));
+    expect(Properties.Tables).toBe("[]");
+    const waiting = Object.entries(bare.template.findResources(FUNCTION)).filter(([, { DependsOn }]) => DependsOn?.includes(id));
+    expect(waiting.length).toBe(Object.keys(bare.pipeline.functions).length - 1);
+    expect(waiting.map(([name]) => name).join()).not.toContain("TablesFunction");
+  });
+
+  test("are looked at again where the bucket is another, or the prefix", () => {
+    const stores = [bare, synthesize({ prefix: "states/" })].map(
+      ({ template }) => Object.values(template.findResources("Custom::TidemarkTables"))[0].Properties.Store,
+    );
+    const bucket = { Ref: "PipelineBucket5BC3F8EA" };
+    const table = { Ref: "PipelineTable0C1A5F45" };
+    expect(stores).toEqual([{ "Fn::Join": ["", ["s3://", bucket, "/?table=", table]] }, { "Fn::Join": ["", ["s3://", bucket, "/states/?table=", table]] }]);
   });
 });

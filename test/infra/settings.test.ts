@@ -180,4 +180,16 @@ describe("the stack", () => {
     template.hasResourceProperties("AWS::SNS::Subscription", { Protocol: "email", Endpoint: "ops@example.com" });
     template.allResourcesProperties("AWS::CloudWatch::Alarm", { AlarmActions: [{ Ref: "AlarmTopicD01E77F9" }] });
   });
+
+  test("the topic that is made lets the alarms of this account publish: a policy of its own takes the place of SNS's, which would", () => {
+    const [{ Properties }] = Object.values(synthesizeApp({ alarmEmail: "ops@example.com" }).template.findResources("AWS::SNS::TopicPolicy"));
+    expect(Properties.PolicyDocument.Statement.filter(({ Effect }: { Effect: string }) => Effect === "Allow")).toMatchObject([
+      {
+        Action: "sns:Publish",
+        Principal: { Service: "cloudwatch.amazonaws.com" },
+        Condition: { StringEquals: { "aws:SourceAccount": { Ref: "AWS::AccountId" } } },
+        Resource: { Ref: "AlarmTopicD01E77F9" },
+      },
+    ]);
+  });
 });

@@ -118,7 +118,7 @@ describe("storage that is given", () => {
     expect(["AWS::S3::Bucket", "AWS::DynamoDB::Table"].map((type) => template.findResources(type))).toEqual([{}, {}]);
   });
 
-  test("a bucket without its table is warned of, for cleanup would empty it", () => {
+  test("a bucket without its table is warned of, for what is in it could not be reached", () => {
     const { stack } = synthesize((around) => ({ bucket: Bucket.fromBucketName(around, "Own", "own-bucket") }));
     const warnings = Annotations.fromStack(stack).findWarning("*", Match.stringLikeRegexp("^bucket is given and table is not"));
     expect(warnings.map(({ id }) => id)).toEqual(["/Test/Pipeline"]);
