@@ -6,6 +6,7 @@
 import { tableWriter } from "../jobs/append.ts";
 import { utf8 } from "../model/bytes.ts";
 import { callError, isTidemarkError } from "../model/errors.ts";
+import { checkJson } from "../model/json.ts";
 import { PUT_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
@@ -110,11 +111,17 @@ function mutationOf<Value>(change: Change<Value>, codec: Codec<Value>): Mutation
   const key = utf8(change.key, "the key");
   switch (change.kind) {
     case "put":
-      return { kind: "put", key, value: codec.encode(change.value) };
+      return { kind: "put", key, value: checked(codec.encode(change.value), codec) };
     case "delete":
       return { kind: "delete", key };
     case "patch":
       if (codec.kind === "bytes") throw callError("patch-of-bytes", "the table's values are bytes, which cannot be patched: send a put");
-      return { kind: "patch", key, value: jsonBytes(change.value) };
+      return { kind: "patch", key, value: checked(jsonBytes(change.value), codec) };
   }
+}
+
+/** What replay cannot patch, as it is nested too deeply, or a codec of the program's own made no JSON of it, would keep its shard from ever being recovered. */
+function checked<Value>(value: Uint8Array, { kind }: Codec<Value>): Uint8Array {
+  if (kind === "json") checkJson(value, "the value");
+  return value;
 }

@@ -6,6 +6,7 @@ import { manualClock } from "../../lib/adapters/memory/clock.ts";
 import { createTable, deleteTable } from "../../lib/jobs/tables.ts";
 import { bytes, json, openTable, recover, runRound, type Store, TidemarkError } from "../../lib/index.ts";
 import { local } from "../../lib/local.ts";
+import { JSON_DEPTH_MAX } from "../../lib/model/json.ts";
 import { memory } from "../../lib/memory.ts";
 
 interface Player {
@@ -164,6 +165,11 @@ test("what cannot be written is refused, and nothing is written", async () => {
   await expect(writer.put("\ud800", 1)).rejects.toMatchObject({ kind: "call", code: "ill-formed-text" });
   await expect(writer.put("k", undefined)).rejects.toMatchObject({ kind: "call", code: "no-json" });
   await expect(writer.put("k", 1n)).rejects.toMatchObject({ kind: "call", code: "no-json" });
+  const deep: unknown = JSON.parse(`${'{"a":'.repeat(JSON_DEPTH_MAX + 1)}1${"}".repeat(JSON_DEPTH_MAX + 1)}`);
+  await expect(writer.put("k", deep)).rejects.toMatchObject({ kind: "call", code: "json-too-deep" });
+  await expect(writer.patch("k", deep)).rejects.toMatchObject({ kind: "call", code: "json-too-deep" });
+  const own = await openTable({ name: "players", codec: { ...json<string>(), encode: (text) => Buffer.from(text) }, store });
+  await expect(own.writer().put("k", "{hp:1}")).rejects.toMatchObject({ kind: "call", code: "bad-json" });
   await expect(recover(table, { at: 1 })).rejects.toMatchObject({ kind: "call", code: "out-of-range" });
   await expect(recover(table, { at: new Date("2026-02-31T25:00Z") })).rejects.toMatchObject({ kind: "call", code: "bad-time" });
   await using blobs = await openTable({ name: "blobs", codec: bytes(), store, create: {} });
