@@ -7,7 +7,7 @@ import { toEpoch } from "../../lib/model/position.ts";
 import type { World } from "../../lib/ports/world.ts";
 import { SNAPSHOT_MESSAGE, type SnapshotMessage, type TakenMessage } from "../runtime/messages.ts";
 import { type DeadLetters, handleRecords, QUEUE_EVENT, type Queue, sendAll } from "../runtime/queue.ts";
-import { lambdaHandler } from "../runtime/stack.ts";
+import { type Invocation, lambdaHandler } from "../runtime/stack.ts";
 import { type Instruments, publish } from "../runtime/telemetry.ts";
 
 export interface SnapshotDeps extends Instruments {
@@ -19,9 +19,11 @@ export interface SnapshotDeps extends Instruments {
 
 export function snapshotHandler(deps: SnapshotDeps) {
   const { world, captures, cleanups, logger, metrics } = deps;
-  return lambdaHandler(deps, QUEUE_EVENT, ({ Records }, { signal }) => handleRecords(deps, Records, SNAPSHOT_MESSAGE, (message) => carryOut(message, signal)));
+  return lambdaHandler(deps, QUEUE_EVENT, ({ Records }, invocation) =>
+    handleRecords(deps, Records, SNAPSHOT_MESSAGE, (message) => carryOut(message, invocation)),
+  );
 
-  async function carryOut({ table, shard, request, section, turn }: TakenMessage, signal: AbortSignal): Promise<void> {
+  async function carryOut({ table, shard, request, section, turn }: TakenMessage, invocation: Invocation): Promise<void> {
     logger.appendKeys({ shard: `${table}/${shard}` });
     try {
       const made = section && { epoch: toEpoch(section.epoch), number: section.number };
@@ -30,7 +32,7 @@ export function snapshotHandler(deps: SnapshotDeps) {
         spread: true,
         ...(request !== undefined && { request }),
         ...(made && { section: made }),
-        signal,
+        ...invocation,
       });
       logger.info("capture", { ...report, turn });
       const next = { table, shard, request, turn: turn + 1 };

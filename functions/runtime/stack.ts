@@ -13,6 +13,8 @@ import type { Instruments } from "./telemetry.ts";
 export interface Invocation {
   /** Aborts in time to end in order before Lambda ends the process. */
   readonly signal: AbortSignal;
+  /** How long that is, in ms. */
+  readonly timeMs: number;
 }
 
 export type LambdaHandler<Result> = (event: unknown, context: Context) => Promise<Result>;
@@ -34,10 +36,10 @@ export function lambdaHandler<Event, Result>(
     .use(injectLambdaContext(logger, { resetKeys: true, logEvent: false }))
     .handler(async (event: unknown, context: Context) => {
       const leftMs = context.getRemainingTimeInMillis();
-      const workMs = Math.floor(leftMs - Math.min(ENDING_MS_MAX, leftMs * ENDING_SHARE));
-      const signal = workMs > 0 ? AbortSignal.timeout(workMs) : AbortSignal.abort();
+      const timeMs = Math.floor(leftMs - Math.min(ENDING_MS_MAX, leftMs * ENDING_SHARE));
+      const signal = timeMs > 0 ? AbortSignal.timeout(timeMs) : AbortSignal.abort();
       try {
-        return await work(parseEvent(schema, event), { signal });
+        return await work(parseEvent(schema, event), { signal, timeMs });
       } catch (error) {
         logger.error("the invocation failed", { fault: loggable(error) });
         throw presentable(error);

@@ -8,7 +8,7 @@ import { utf8 } from "../model/bytes.ts";
 import { callError, isTidemarkError } from "../model/errors.ts";
 import { checkJson } from "../model/json.ts";
 import { PUT_ATTEMPTS_MAX } from "../model/limits.ts";
-import type { Mutation, ValueCodec } from "../model/mutation.ts";
+import type { Mutation } from "../model/mutation.ts";
 import type { Index } from "../model/position.ts";
 import type { Table } from "../model/table.ts";
 import type { World } from "../ports/world.ts";
@@ -116,17 +116,17 @@ function mutationOf<Value>(change: Change<Value>, codec: Codec<Value>): Mutation
   const key = utf8(change.key, "the key");
   switch (change.kind) {
     case "put":
-      return { kind: "put", key, value: checked(codec.encode(change.value), codec.kind) };
+      return { kind: "put", key, value: checked(codec.encode(change.value), codec) };
     case "delete":
       return { kind: "delete", key };
     case "patch":
       if (codec.kind === "bytes") throw callError("patch-of-bytes", "the table's values are bytes, which cannot be patched: send a put");
-      return { kind: "patch", key, value: checked(jsonBytes(change.value), codec.kind) };
+      return { kind: "patch", key, value: checked(jsonBytes(change.value), codec) };
   }
 }
 
-/** What replay does not take for JSON, as a text that is nested too deep, would keep its shard from ever being recovered, once a patch meets it. */
-function checked(value: Uint8Array, kind: ValueCodec): Uint8Array {
+/** What replay cannot patch, as it is nested too deeply, or a codec of the program's own made no JSON of it, would keep its shard from ever being recovered. */
+function checked<Value>(value: Uint8Array, { kind }: Codec<Value>): Uint8Array {
   if (kind === "json") checkJson(value, "the value");
   return value;
 }

@@ -6,7 +6,7 @@
 
 import { keyedFold, type KeyedFold, releaseFold, type SortedFold } from "../machines/keyed/fold.ts";
 import { compareBytes } from "../model/bytes.ts";
-import { TidemarkError } from "../model/errors.ts";
+import { isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { release } from "../model/memory.ts";
 import type { ValueCodec } from "../model/mutation.ts";
 import { shardName } from "../model/names.ts";
@@ -19,7 +19,7 @@ import { type Bound, replay } from "../redo-log/replay.ts";
 export interface Changes {
   /**
    * The fold of the keys at or above `from` (default: all), up to its `end`, if it has one: go on from there.
-   * @throws {TidemarkError} `retry` "cleaned-log" where cleanup passed while the log was read
+   * @throws {TidemarkError} `retry` "cleaned-log" where cleanup passed while the log was read, "stopped" where who reads is to stop
    */
   part(from?: Buffer): Promise<SortedFold>;
   /** Frees what it holds, where nobody else reads; no part is asked for behind that. */
@@ -75,7 +75,6 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest, first: Keyed
       const fold = request.oneReader === true ? again(from) : keyedFold({ codec, ...(from && { from }), ...(above && { end: above }), bytesMax: foldBytesMax });
       for (const stretch of stretches) {
         if (stretch.keys !== undefined && !meet(stretch.keys, from, fold.end)) continue;
-        await request.goOn?.();
         await readStretch(stretch, fold);
       }
       if (!(await covers(deps, life, request.from.next))) throw cleaned(life);
@@ -100,6 +99,7 @@ export function logChanges(deps: ReadDeps, request: ChangesRequest, first: Keyed
         await settle(deps, life, { step, from: request.from.next, border });
         throw cleaned(life);
       }
+      await goOnOrStop(request.goOn);
       replay(step.file, { applies: (_, first) => !refused.has(first), fold }, bound);
       if (stretch.keys === undefined) keys = widened(keys, step.file.records);
       border = step.border;
@@ -130,6 +130,17 @@ export function widened(range: KeyRange | undefined, { count, bytes, keyStarts, 
   const [first, last] = [low, high].map((record) => Buffer.from(bytes.subarray(keyStarts[record], keyStarts[record] + keyLengths[record])));
   if (range === undefined) return { first, last };
   return { first: Buffer.compare(first, range.first) < 0 ? first : range.first, last: Buffer.compare(last, range.last) > 0 ? last : range.last };
+}
+
+const STOPPED = "stopped";
+
+/** @throws {TidemarkError} `retry` "stopped" where `goOn` says no */
+export async function goOnOrStop(goOn: (() => Promise<boolean>) | undefined): Promise<void> {
+  if (goOn !== undefined && !(await goOn())) throw new TidemarkError("retry", STOPPED, "the work was told to stop: the next run goes on with it");
+}
+
+export function isStop(error: unknown): boolean {
+  return isTidemarkError(error) && error.code === STOPPED;
 }
 
 function cleaned({ id }: Life): TidemarkError {

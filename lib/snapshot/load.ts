@@ -38,6 +38,9 @@ export async function loadForCapture(
   const start = adopted && startBehind(adopted.progress);
   const firstFrom = start === undefined ? section?.fromKey : successor(start.after);
   const startedAtMs = deps.clock.now();
+  const logMsMax = LOG_TIME_SHARE * (request.timeMs ?? Number.POSITIVE_INFINITY);
+  // Who is to stop begins no upload.
+  const isLong = (readings: number): boolean => request.signal?.aborted !== true && (deps.clock.now() - startedAtMs) * readings >= logMsMax;
   const outcome = await loadState(deps, {
     life,
     codec: request.codec,
@@ -46,7 +49,7 @@ export async function loadForCapture(
     damaged,
     past: checkpointIndex,
     foldBytesMax: request.foldBytesMax ?? FOLD_BYTES_MAX,
-    ...(adopted === undefined ? { logBytesMax } : { bound: { index: toIndex(adopted.record.target.next - 1) } }),
+    ...(adopted === undefined ? { logBytesMax, isLong } : { bound: { index: toIndex(adopted.record.target.next - 1) } }),
     ...(firstFrom && { firstFrom }),
     ...(section?.aboveKey && { above: section.aboveKey }),
     oneReader: true,
@@ -67,6 +70,12 @@ export async function loadForCapture(
       return { kind: "loaded", state: atCut(outcome.state), replayMs: deps.clock.now() - startedAtMs };
   }
 }
+
+/**
+ * Of the time that a capture has, reading its log may take so much. Until it is read nothing is made that another could go on
+ * behind, and who goes on reads it again: a log that took all of the time would be read for ever.
+ */
+const LOG_TIME_SHARE = 1 / 3;
 
 /** Bytes of keys and values in the log that one capture takes, by the bytes of its base; 0 for none. */
 export function logBytesMaxFor(baseBytes: number): number {

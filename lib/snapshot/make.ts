@@ -12,13 +12,14 @@ import type { SnapshotDescription } from "../model/snapshot.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import type { ObjectStore } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
+import { goOnOrStop, isStop } from "./changes.ts";
 import { carryOver, type Draft, openDraft, placedBytes } from "./draft.ts";
 import type { EncodedSnapshot } from "./parquet/encode.ts";
 import { type Progress, startBehind, type StoredPart } from "./progress.ts";
 import { openSnapshot, type Snapshot } from "./read.ts";
 import { carriedHold, dueForReading, groupsBetween } from "./recheck.ts";
 import type { SnapshotSizes } from "./sizes.ts";
-import { NO_BASE, type Piece, splice } from "./splice.ts";
+import { NO_BASE, type Piece, type SpliceBase, splice } from "./splice.ts";
 import { isDamageOf, type ShardState } from "./state.ts";
 import { type PartNumbers, type PartUploader, partUploader, type Uploaded, type UploadStop } from "./upload.ts";
 
@@ -71,7 +72,7 @@ export async function encodeAndSend(deps: MakeDeps, request: MakeRequest): Promi
   const uploader = await openUploader(deps, request, draft);
   if (uploader === undefined) return { kind: "wrongProgress" };
   try {
-    const pieces = splice({ base: snapshot ?? NO_BASE, changes: state.changes, full: record.full, sizes, ...(start && { start }) });
+    const pieces = splice({ base: stoppable(snapshot ?? NO_BASE, request), changes: state.changes, full: record.full, sizes, ...(start && { start }) });
     const stop = await sendPieces(request, { draft, uploader, pieces });
     if (stop !== undefined) return stop;
     const read = dueForReading(draft.assembly.groups.map(({ group }) => group));
@@ -124,6 +125,9 @@ export async function sendPieces(
       if (!(await goOn())) return { kind: "stopped" };
     }
     return undefined;
+  } catch (error) {
+    if (isStop(error)) return { kind: "stopped" };
+    throw error;
   } finally {
     changes.free();
   }
@@ -142,6 +146,19 @@ export async function sendPieces(
     const sourceOffset = isFirst ? 0 : snapshot.groups[from].offset;
     return uploader.carried(sourceOffset, last.offset + last.byteLength - sourceOffset);
   }
+}
+
+/** Asks before each page whether to go on: rows that are all deleted make no piece behind which that is asked. */
+export function stoppable(base: SpliceBase, { goOn }: Pick<MakeRequest, "goOn">): SpliceBase {
+  return {
+    groups: base.groups,
+    async *rowsOfGroups(from, to, lowest) {
+      for await (const rows of base.rowsOfGroups(from, to, lowest)) {
+        await goOnOrStop(goOn);
+        yield rows;
+      }
+    },
+  };
 }
 
 interface AllSent {

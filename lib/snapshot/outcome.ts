@@ -35,6 +35,8 @@ export interface CaptureRequest {
   readonly leaseTtlMs?: number;
   /** Stop early, leaving what is done to be adopted by the next capture. */
   readonly signal?: AbortSignal;
+  /** Time there is, in ms, until `signal` tells to stop: where reading the log would take too much of it, the log is cut. Default: no end. */
+  readonly timeMs?: number;
 }
 
 /** What one capture did, for its report. `rows` and `bytes` are those of the whole snapshot. */

@@ -14,7 +14,7 @@ import { S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../model/limits.ts";
 import type { ShardId } from "../model/names.ts";
 import type { CheckpointStore } from "../ports/checkpoint-store.ts";
 import { carriedGroups, openDraft } from "./draft.ts";
-import { describe, type MakeDeps, type MakeRequest, type MakeStop, openUploader, type Sent, sendPieces, sent } from "./make.ts";
+import { describe, type MakeDeps, type MakeRequest, type MakeStop, openUploader, type Sent, sendPieces, sent, stoppable } from "./make.ts";
 import { snapshotAssembly } from "./parquet/encode.ts";
 import type { RowGroup } from "./parquet/layout.ts";
 import { pagesOfIndex } from "./parquet/page-index.ts";
@@ -91,7 +91,7 @@ export async function sendSection(deps: MakeDeps, request: MakeRequest, section:
   if (uploader === undefined) return { kind: "wrongProgress" };
   try {
     const pieces = splice({
-      base: baseOf(snapshot, section),
+      base: stoppable(baseOf(snapshot, section), request),
       changes: state.changes,
       full: record.full,
       sizes,

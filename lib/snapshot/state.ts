@@ -45,6 +45,8 @@ export interface StateRequest {
   /** Stop at the first redo file's end where so many raw bytes of the log were read and `past` is passed. */
   readonly logBytesMax?: number;
   readonly past?: Index;
+  /** The same where this says so. It is told how many times the log so far will be read, about. */
+  readonly isLong?: (readings: number) => boolean;
   /** What was found of snapshots, by key, when their records were read. */
   readonly damaged?: ReadonlyMap<string, TidemarkError>;
   /** Whether the changes are read once, by one reader, in key order: then memory is freed on the way. */
@@ -185,7 +187,8 @@ async function replayBehind(
     if (reached.index >= (bound.index ?? Number.POSITIVE_INFINITY)) return true;
     // A log too long for one capture is cut, and so is one that memory cannot fold, however few of its keys are taken at a time.
     const isLong = log.rawBytes >= (request.logBytesMax ?? Number.POSITIVE_INFINITY) || (fold.bytes > foldBytesMax && request.logBytesMax !== undefined);
-    return isLong && reached.index > (request.past ?? 0);
+    const readings = fold.end === undefined ? 1 : 1 + log.rawBytes / foldBytesMax;
+    return (isLong || request.isLong?.(readings) === true) && reached.index > (request.past ?? 0);
   }
 
   /** Replays file after file. `moved`: the log went on while its end was looked at, read again. */

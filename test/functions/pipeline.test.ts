@@ -173,6 +173,21 @@ describe("a capture", () => {
     expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(1);
   });
 
+  test("reads no more of a log than its time allows, and goes on by a message", async () => {
+    const world = await worldWithTable();
+    await appendEach(world, [[put("a", 1)], [put("b", 1)], [put("c", 1)], [put("d", 1)]]);
+    const slow = withObjects(world, ({ get }) => ({
+      async get(key) {
+        world.clock.advance(10_000);
+        return get(key);
+      },
+    }));
+    const { snapshot, captures } = functions(slow);
+    expect(await snapshot(PLAYERS.body, { leftMs: 100_000 })).toEqual(DONE);
+    expect((await readControl(world.checkpoints, id))?.checkpoint?.index).toBe(2);
+    expect(captures.sent).toEqual([{ group: "players", body: { table: "players", shard: 0, turn: 1 } }]);
+  });
+
   test("does not go on without end", async () => {
     const world = await worldWithTable();
     await appendEach(world, [[put("a", 1)]]);

@@ -41,6 +41,12 @@ export interface SortedFold extends FoldEntries {
   readonly end?: Buffer;
 }
 
+/** A view. */
+export function keyOf({ words, bytes }: FoldEntries, entry: number): Buffer {
+  const start = words[entry * ENTRY_WORDS + KEY_START];
+  return bytes.subarray(start, start + words[entry * ENTRY_WORDS + KEY_LENGTH]);
+}
+
 /** Views of the entry's patches, in their order. */
 export function* patchesOf({ words, bytes, patches }: FoldEntries, word: number): Generator<Buffer> {
   for (let patch = words[word + FIRST_PATCH]; patch !== 0; patch = patches[patch + NEXT_PATCH]) {

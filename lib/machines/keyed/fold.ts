@@ -14,7 +14,7 @@ import { assert } from "../../model/assert.ts";
 import { release } from "../../model/memory.ts";
 import type { ValueCodec } from "../../model/mutation.ts";
 import { type LogRecords, RECORD_DELETE, RECORD_PATCH, RECORD_PUT } from "../../model/rows.ts";
-import { compareBytes, copyBytes } from "../../model/bytes.ts";
+import { compareBytes, copyBytes, successor } from "../../model/bytes.ts";
 import {
   ENTRY_WORDS,
   FIRST_PATCH,
@@ -22,6 +22,7 @@ import {
   HASH,
   KEY_LENGTH,
   KEY_START,
+  keyOf,
   LAST_PATCH,
   NEXT_PATCH,
   PATCH_LENGTH,
@@ -136,8 +137,7 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     for (const entry of waiting.keys()) patchByAll(entry);
     const order = keyOrder(entries());
     const half = count >>> 1;
-    const first = order[half] * ENTRY_WORDS;
-    end = Buffer.from(arena.subarray(words[first + KEY_START], words[first + KEY_START] + words[first + KEY_LENGTH]));
+    end = Buffer.from(keyOf(entries(), order[half]));
     for (const entry of order.subarray(half)) words[entry * ENTRY_WORDS + STATE] = DROPPED;
     release(order);
     let kept = 0;
@@ -153,6 +153,8 @@ export function keyedFold({ codec, from, end: above, bytesMax = Number.POSITIVE_
     fillSlots();
     compactPatches();
     compact();
+    // Beside a key that alone takes more there is room for no other: each that came would have all of it packed again.
+    if (count === 1 && bytesInUse() > bytesMax) end = successor(keyOf(entries(), 0));
   }
 
   /** The key's entry; a new one starts as patches, none yet, of an unknown base. */

@@ -29,40 +29,41 @@ export function mergePatch(target: Buffer | undefined, patch: Buffer): Buffer {
 }
 
 /** As replay applies a patch: one whose result would be larger than a value may be leaves the value as it is. */
-export function patchValue(target: Buffer | undefined, patch: Buffer): Buffer {
+export function patchValue(target: Buffer | undefined, patch: Buffer, bytesMax = VALUE_BYTES_MAX): Buffer {
   const result = mergePatch(target, patch);
-  return target !== undefined && result.length > VALUE_BYTES_MAX ? target : result;
+  return target !== undefined && result.length > bytesMax ? target : result;
 }
 
 /** As `patchValue` by each of the patches, in their order. */
-export function patchValueByEach(target: Buffer | undefined, patches: Iterable<Buffer>): Buffer | undefined {
+export function patchValueByEach(target: Buffer | undefined, patches: Iterable<Buffer>, bytesMax = VALUE_BYTES_MAX): Buffer | undefined {
   let value = target;
+  let isFirst = true;
   let apart: ObjectApart | undefined;
-  /** No more than these has the value, were it put together. */
-  let bytesMax = target?.length ?? 0;
+  let isChanged = false;
 
   function together(): Buffer | undefined {
-    if (apart === undefined) return value;
-    const result = Buffer.allocUnsafe(bytesMax);
+    if (apart === undefined || !isChanged) return value;
+    const result = Buffer.allocUnsafe(bytesOf(apart));
     const length = writeApart({ bytes: result, length: 0 }, apart);
-    assert(length <= bytesMax, "a patched text is not longer than all of its parts");
-    apart = undefined;
-    value = result.subarray(0, length);
-    bytesMax = length;
-    return value;
+    assert(length === result.length, "a patched text is as long as was reckoned");
+    return result;
   }
 
   for (const patch of patches) {
-    // One that may make the value too large is looked at by itself. So is the first: often there is no other.
-    const isAlone = (apart === undefined && value === target) || bytesMax + patch.length > VALUE_BYTES_MAX;
-    if (isAlone || replacesValue(patch, 0, patch.length)) {
-      value = patchValue(together(), patch);
-      bytesMax = value.length;
+    // The first by itself: often there is no other.
+    if (value === undefined || isFirst || replacesValue(patch, 0, patch.length)) {
+      value = patchValue(together(), patch, bytesMax);
+      apart = undefined;
+      isChanged = false;
     } else {
-      apart ??= value === undefined ? emptyApart() : takenApart(wholeText(value));
-      patchApart(apart, wholeText(patch));
-      bytesMax += patch.length;
+      apart ??= takenApart(wholeText(value));
+      const change = patchOf(apart, wholeText(patch));
+      if (bytesOf(apart, change.growsBy) <= bytesMax) {
+        change.apply();
+        isChanged = true;
+      }
     }
+    isFirst = false;
   }
   return together();
 }
@@ -145,20 +146,27 @@ interface ObjectApart {
   readonly places: Map<string, number>;
   /** Places of members whose name comes again: they stay until the name is patched. */
   readonly earlier: Map<string, number[]>;
+  /** Bytes of the members, each with a comma. */
+  membersBytes: number;
 }
 
 interface MemberApart {
   readonly named: Member;
   /** What it is now; nothing where it is still as it was, white space around its colon included. */
   value?: Text | ObjectApart;
+  /** The same, taken apart for a patch that had no effect. */
+  taken?: ObjectApart;
 }
 
-function emptyApart(): ObjectApart {
-  return { members: [], places: new Map(), earlier: new Map() };
+/** What a patch does to an object: known before it is done, as one that would make the value too large is not. */
+interface ObjectChange {
+  /** Bytes of the object's members, with their commas. */
+  readonly growsBy: number;
+  readonly apply: () => void;
 }
 
 function takenApart(text: Text): ObjectApart {
-  const apart = emptyApart();
+  const apart: ObjectApart = { members: [], places: new Map(), earlier: new Map(), membersBytes: 0 };
   if (!isObject(text)) return apart;
   for (const named of members(text)) {
     const before = apart.places.get(named.name);
@@ -166,36 +174,98 @@ function takenApart(text: Text): ObjectApart {
     if (earlier !== undefined && before !== undefined) earlier.push(before);
     else if (before !== undefined) apart.earlier.set(named.name, [before]);
     apart.places.set(named.name, apart.members.push({ named }) - 1);
+    apart.membersBytes += bytesOfMember({ named });
   }
   return apart;
+}
+
+/** Of the object as it is written, once its members have grown by so many. */
+function bytesOf({ membersBytes }: ObjectApart, growsBy = 0): number {
+  return 2 + Math.max(0, membersBytes + growsBy - 1);
+}
+
+/** With a comma. */
+function bytesOfMember({ named, value }: MemberApart): number {
+  if (value === undefined) return named.value.end - named.nameStart + 1;
+  return bytesOfNamed(named, "members" in value ? bytesOf(value) : value.end - value.start);
+}
+
+function bytesOfNamed({ nameStart, nameEnd }: Member, valueBytes: number): number {
+  return nameEnd - nameStart + 1 + valueBytes + 1;
 }
 
 /** MergePatch by a patch that is an object; as `writeMerged`. */
-function patchApart(apart: ObjectApart, patch: Text): void {
+function patchOf(apart: ObjectApart, patch: Text): ObjectChange {
   const patchMembers = members(patch);
   const lastPatches = lastByName(patchMembers);
+  const changes: ObjectChange[] = [];
   for (const [at, named] of patchMembers.entries()) {
     if (lastPatches.get(named.name) !== at) continue;
-    for (const earlier of apart.earlier.get(named.name) ?? []) apart.members[earlier] = undefined;
-    apart.earlier.delete(named.name);
+    for (const earlier of apart.earlier.get(named.name) ?? []) changes.push(removalOf(apart, earlier));
     const place = apart.places.get(named.name);
     const member = place === undefined ? undefined : apart.members[place];
     if (named.value.bytes[named.value.start] === LETTER_N) {
-      if (place !== undefined) apart.members[place] = undefined;
-      apart.places.delete(named.name);
-    } else if (member === undefined) {
-      apart.places.set(named.name, apart.members.push({ named, value: patchedApart(undefined, named.value) }) - 1);
-    } else member.value = patchedApart(member.value ?? member.named.value, named.value);
+      if (place !== undefined) changes.push(removalOf(apart, place));
+    } else changes.push(member === undefined ? additionOf(apart, named) : changeOf(member, named.value));
   }
+  const growsBy = changes.reduce((sum, change) => sum + change.growsBy, 0);
+  return {
+    growsBy,
+    apply() {
+      for (const change of changes) change.apply();
+      apart.membersBytes += growsBy;
+    },
+  };
 }
 
-function patchedApart(value: Text | ObjectApart | undefined, patch: Text): Text | ObjectApart {
-  if (!isObject(patch)) return patch;
+function removalOf(apart: ObjectApart, place: number): ObjectChange {
+  const member = apart.members[place];
+  assert(member !== undefined, "what is taken away is there");
+  const { name } = member.named;
+  return {
+    growsBy: -bytesOfMember(member),
+    apply() {
+      apart.members[place] = undefined;
+      apart.earlier.delete(name);
+      if (apart.places.get(name) === place) apart.places.delete(name);
+    },
+  };
+}
+
+function additionOf({ members: all, places }: ObjectApart, named: Member): ObjectChange {
+  const { bytes, start, end } = named.value;
   // Most members that are new are not patched again.
-  if (value === undefined) return wholeText(mergePatch(undefined, patch.bytes.subarray(patch.start, patch.end)));
-  const apart = "members" in value ? value : takenApart(value);
-  patchApart(apart, patch);
-  return apart;
+  const value = isObject(named.value) ? wholeText(mergePatch(undefined, bytes.subarray(start, end))) : named.value;
+  return {
+    growsBy: bytesOfNamed(named, value.end - value.start),
+    apply() {
+      places.set(named.name, all.push({ named, value }) - 1);
+    },
+  };
+}
+
+function changeOf(member: MemberApart, patch: Text): ObjectChange {
+  const before = bytesOfMember(member);
+  if (!isObject(patch)) {
+    return {
+      growsBy: bytesOfNamed(member.named, patch.end - patch.start) - before,
+      apply() {
+        member.value = patch;
+        delete member.taken;
+      },
+    };
+  }
+  const { value = member.named.value } = member;
+  const inner = "members" in value ? value : (member.taken ?? takenApart(value));
+  member.taken = inner;
+  const change = patchOf(inner, patch);
+  return {
+    growsBy: bytesOfNamed(member.named, bytesOf(inner, change.growsBy)) - before,
+    apply() {
+      change.apply();
+      member.value = inner;
+    },
+  };
 }
 
 function writeApart(output: Output, apart: ObjectApart): number {

@@ -330,7 +330,15 @@ describe("a fold of a range of keys", () => {
     expect(count).toBeGreaterThan(250);
     expect(end).toBe(`k${10_000 + Number(count)}`);
     expect(held(10_000_000)).toEqual([1_000, undefined]);
-    expect(held(0)).toEqual([1, "k10001"]);
+    expect(held(0)).toEqual([1, "k10000\u0000"]);
+  });
+
+  test("takes no other key beside one that fills its limit alone: each that came would have all of it packed again", () => {
+    const fold = keyedFold({ codec: "json", bytesMax: 8_000 });
+    const patches = Array.from({ length: 100 }, (_, place): Change => ({ kind: "patch", key: "k", value: `{"a":${place},"b":"${"x".repeat(40)}"}` }));
+    const changes = [...patches, ...["m", "l", "k1", "k0"].map((key): Change => ({ kind: "put", key, value: "1" }))];
+    fold.apply(logRecords(changes), 0, changes.length, 1, 0);
+    expect([fold.count, fold.end?.toString()]).toEqual([1, "k\u0000"]);
   });
 
   test("keeps the patches of the keys that it keeps, in their order, and the memory of no others", () => {

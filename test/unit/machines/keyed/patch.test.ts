@@ -235,7 +235,8 @@ function isObject(value: unknown): value is object {
 }
 
 describe("patchValueByEach", () => {
-  const oneByOne = (target: Buffer | undefined, patches: readonly Buffer[]) => patches.reduce<Buffer | undefined>(patchValue, target);
+  const oneByOne = (target: Buffer | undefined, patches: readonly Buffer[], bytesMax?: number) =>
+    patches.reduce<Buffer | undefined>((value, patch) => patchValue(value, patch, bytesMax), target);
   const space = fc.constantFrom("", "", " ", "\n\t");
   const name = fc.constantFrom('"a"', '"b"', '"\\u0061"', '"__proto__"', '"c d"', '""');
   const { value } = fc.letrec<{ value: string; object: string }>((tie) => ({
@@ -255,6 +256,22 @@ describe("patchValueByEach", () => {
       }),
       { numRuns: 5_000 },
     );
+  });
+
+  test("passes over those whose result would be too large, to the byte", () => {
+    fc.assert(
+      fc.property(fc.option(json, { nil: undefined }), fc.array(json, { maxLength: 6 }), fc.nat(60), (target, patches, bytesMax) => {
+        expect(patchValueByEach(target, patches, bytesMax)?.toString()).toBe(oneByOne(target, patches, bytesMax)?.toString());
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  test("walks over a document that has no more room once, however many patches it does not take", () => {
+    const members = Array.from({ length: 100_000 }, (_, place) => `"member-${100_000 + place}":{"at":${place}}`);
+    const target = text(`{${members.join(",")}}`);
+    const patches = Array.from({ length: 5_000 }, (_, place) => text(`{"member-${place}":{"at":${place}}}`));
+    expect(patchValueByEach(target, [...patches, text('{"member-100000":7}')], target.length)?.length).toBe(target.length - 7);
   });
 
   test("passes over those whose result would be too large alone, wherever they come", () => {
