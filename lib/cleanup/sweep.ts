@@ -9,7 +9,7 @@ import { cleaned } from "../checkpoint/transitions.ts";
 import type { Control, HistoryRow } from "../model/control.ts";
 import { isTidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
-import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
+import { DELETES_TOGETHER, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { incarnationPrefix, type ShardId, shardName } from "../model/names.ts";
 import type { TablePolicy } from "../model/table.ts";
 import type { CheckpointStore, ItemKey } from "../ports/checkpoint-store.ts";
@@ -165,7 +165,7 @@ async function letGo(deps: SweepDeps, id: ShardId, control: Control | undefined,
 }
 
 async function forget({ checkpoints }: SweepDeps, items: readonly ItemKey[]): Promise<void> {
-  for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX)) {
+  for (const some of groupsOf(items, DELETES_TOGETHER)) {
     await checkpoints.write(some.map((item) => ({ item, when: [], delete: true as const })));
   }
 }

@@ -5,7 +5,7 @@ import { controlItem, HISTORY_SORT, parseHistoryRow, parseTable, tableAttributes
 import { pairStore } from "../checkpoint/pairing.ts";
 import { callError, isTidemarkError, TidemarkError } from "../model/errors.ts";
 import { groupsOf } from "../model/groups.ts";
-import { DYNAMODB_TRANSACTION_ITEMS_MAX, S3_DELETE_MANY_MAX } from "../model/limits.ts";
+import { DELETES_TOGETHER, S3_DELETE_MANY_MAX } from "../model/limits.ts";
 import { checkTableName, type ShardId, shardName } from "../model/names.ts";
 import { checkTable, POLICY_DEFAULTS, type Table, type TablePolicy } from "../model/table.ts";
 import type { Condition, Item, ItemChange, ItemKey, ItemPage } from "../ports/checkpoint-store.ts";
@@ -200,7 +200,7 @@ async function deleteQuarantine({ objects }: World, id: ShardId): Promise<void> 
 /** Deletes items of a table that is being deleted; false if it no longer is, or is another one by now. */
 async function deleteOf({ checkpoints }: World, table: Table, items: readonly ItemKey[]): Promise<boolean> {
   const check: ItemChange = { item: tableItem(table.name), when: beingDeleted(table), check: true };
-  for (const some of groupsOf(items, DYNAMODB_TRANSACTION_ITEMS_MAX - 1)) {
+  for (const some of groupsOf(items, DELETES_TOGETHER)) {
     const written = await checkpoints.write([check, ...some.map((item) => ({ item, when: [], delete: true as const }))]);
     if (written.kind === "refused") return false;
   }

@@ -21,6 +21,10 @@ const S3_KEY_BYTES_MAX = 1_024;
 export const DYNAMODB_ITEM_BYTES_MAX = 400 * KIB;
 export const DYNAMODB_TRANSACTION_ITEMS_MAX = 100;
 export const DYNAMODB_PAGE_ITEMS_MAX = 1_000;
+/** Of all items of a transaction, those that it deletes among them. */
+const DYNAMODB_TRANSACTION_BYTES_MAX = 4_000_000;
+/** Items of any size that are deleted together. */
+export const DELETES_TOGETHER = 9;
 
 // Lambda
 const LAMBDA_CALL_BYTES_MAX = 6 * MIB;
@@ -133,6 +137,7 @@ assert(
 assert(REDO_FILE_BYTES_MAX <= FOLD_BYTES_MAX, "one redo file fits the memory of a capture");
 assert(COPY_PART_BYTES + S3_PART_BYTES_MIN <= COPY_BY_HAND_BYTES_MAX, "a part that is copied can be sent where a server cannot copy");
 assert(3 * PARTS_EXPECTED_MAX < S3_PARTS_MAX, "a snapshot has no more parts than S3 takes");
+assert(DELETES_TOGETHER * DYNAMODB_ITEM_BYTES_MAX <= DYNAMODB_TRANSACTION_BYTES_MAX, "what is deleted together fits a transaction");
 assert(PART_NOTE_BYTES_MAX < DYNAMODB_ITEM_BYTES_MAX, "a part's note fits its item");
 assert(PART_BYTES >= S3_PART_BYTES_MIN && PART_BYTES <= S3_PART_BYTES_MAX, "a part has a size that S3 takes");
 assert(COPY_BY_HAND_BYTES_MAX >= PART_BYTES && COPY_BY_HAND_BYTES_MAX <= S3_PART_BYTES_MAX, "what S3 does not copy is sent as a part like others");

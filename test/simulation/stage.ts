@@ -208,7 +208,7 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
         head: (key) => step("head", [key], () => objects.head(key)),
         list: (request) => step("list", [request], () => objects.list(request)),
         deleteMany: (keys) => step("deleteMany", [keys], () => objects.deleteMany(keys)),
-        createUpload: (key) => step("createUpload", [key], () => objects.createUpload(key)),
+        createUpload: (key, numbers) => step("createUpload", [key, numbers], () => objects.createUpload(key, numbers)),
         uploadPart: (request) => step("uploadPart", [request], () => objects.uploadPart(request)),
         copyPart: (request) => step("copyPart", [request], () => objects.copyPart(request)),
         completeUpload: (request) => step("completeUpload", [request], () => objects.completeUpload(request)),

@@ -4,7 +4,12 @@
 // A change of one item is one plain write, at half the price of a transaction. The SDK repeats requests by itself: a
 // plain write that it sent twice and that was refused may have been refused by its own first sending. That is a write
 // without an answer, so it is told as "retry". Transactions bear a token by which DynamoDB knows a repetition again.
+//
+// DynamoDB refuses a write of an item that a transaction under way names, and of two transactions that name one item, if only to
+// check it, the second. Parts that are stored at the same moment, each with a check of the one lease, meet so all the time. What is
+// refused so had no effect, and the SDK does not repeat it: it is sent again here.
 
+import { setTimeout as pause } from "node:timers/promises";
 import {
   ConditionalCheckFailedException,
   DeleteItemCommand,
@@ -15,9 +20,10 @@ import {
   type TransactWriteItem,
   TransactWriteItemsCommand,
   TransactionCanceledException,
+  TransactionConflictException,
   UpdateItemCommand,
 } from "@aws-sdk/client-dynamodb";
-import { callError, TidemarkError } from "../../model/errors.ts";
+import { callError, isTidemarkError, TidemarkError } from "../../model/errors.ts";
 import { DYNAMODB_ITEM_BYTES_MAX, DYNAMODB_PAGE_ITEMS_MAX } from "../../model/limits.ts";
 import type { CheckpointStore, ItemChange, ItemKey, WriteOutcome } from "../../ports/checkpoint-store.ts";
 import { compareByBytes } from "../byte-order.ts";
@@ -32,7 +38,18 @@ const LOSER = { ReturnValuesOnConditionCheckFailure: "ALL_OLD" } as const;
 const WRITING = "dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem and dynamodb:ConditionCheckItem";
 const WRITTEN: WriteOutcome = { kind: "written" };
 
-export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { readonly table: string }): CheckpointStore {
+/** How often a write is sent that meets others; the pauses between are random, and may be twice as long each time. */
+const MEETINGS_MAX = 12;
+const PAUSE_MS = 20;
+const PAUSE_MS_MAX = 1_000;
+
+export interface DynamodbCheckpointStoreOptions {
+  readonly table: string;
+  /** How often a write is sent that meets others. Default: MEETINGS_MAX. */
+  readonly meetingsMax?: number;
+}
+
+export function dynamodbCheckpointStore(client: DynamoDBClient, { table, meetingsMax = MEETINGS_MAX }: DynamodbCheckpointStoreOptions): CheckpointStore {
   const resource = `DynamoDB table ${JSON.stringify(table)}`;
   const TableName = table;
 
@@ -127,9 +144,27 @@ export function dynamodbCheckpointStore(client: DynamoDBClient, { table }: { rea
       checkChanges(changes);
       const [first] = changes;
       const isPlain = changes.length === 1 && !("check" in first);
-      return orAwsFault(resource, () => (isPlain ? writeOne(first) : writeTogether(changes)), WRITING);
+      const send = (): Promise<WriteOutcome> => (isPlain ? writeOne(first) : writeTogether(changes));
+      return orAwsFault(resource, () => pastOthers(send, meetingsMax), WRITING);
     },
   };
+}
+
+async function pastOthers(send: () => Promise<WriteOutcome>, meetingsMax: number): Promise<WriteOutcome> {
+  for (let meeting = 1; ; meeting++) {
+    try {
+      return await send();
+    } catch (error) {
+      if (meeting >= meetingsMax || !metOthers(error)) throw error;
+      await pause(Math.random() * Math.min(PAUSE_MS_MAX, PAUSE_MS * 2 ** meeting));
+    }
+  }
+}
+
+/** Of a write that the SDK had repeated only the last sending is known to have had no effect. */
+function metOthers(error: unknown): boolean {
+  const refusal = isTidemarkError(error) && error.code === CONFLICT ? error.cause : error;
+  return (refusal instanceof TransactionCanceledException || refusal instanceof TransactionConflictException) && awsAttempts(refusal) === 1;
 }
 
 /**
@@ -180,13 +215,15 @@ function cancelled(
   const { Code = "", Item, Message } = reasons[first];
   if (Code === "ConditionalCheckFailed") return refused(places[first], Item);
   if (PASSING_REASONS.has(Code)) {
-    throw new TidemarkError("retry", "transaction-conflict", `${resource}: another write or throttling came in between (${Code}); call again`, {
+    throw new TidemarkError("retry", CONFLICT, `${resource}: another write or throttling came in between (${Code}); call again`, {
       cause: error,
     });
   }
   if (Code === "ValidationError" && TOO_LARGE.test(Message ?? "")) throw itemTooLarge([changes[places[first]]], error);
   throw new TidemarkError("bug", "refused-request", `${resource}: the transaction was refused (${Code}: ${Message})`, { cause: error });
 }
+
+const CONFLICT = "transaction-conflict";
 
 /** "Item size has exceeded …" of a put, "Item size to update has exceeded …" of a set. */
 const TOO_LARGE = /^Item size .*exceeded/;

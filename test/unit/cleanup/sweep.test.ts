@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { readControl, readHistory } from "../../../lib/checkpoint/control.ts";
-import { controlItem, historyAttributes, historyItem, partItem } from "../../../lib/checkpoint/items.ts";
+import { controlItem, historyAttributes, historyItem, partItem, requestItem } from "../../../lib/checkpoint/items.ts";
 import { sweep } from "../../../lib/cleanup/sweep.ts";
+import { deleteTable } from "../../../lib/jobs/tables.ts";
+import { PART_NOTE_BYTES_MAX } from "../../../lib/model/limits.ts";
 import { STORE_KEY } from "../../../lib/model/names.ts";
 import { toEpoch, toIndex } from "../../../lib/model/position.ts";
 import { POLICY_DEFAULTS } from "../../../lib/model/table.ts";
@@ -247,6 +249,32 @@ test("a name that cannot be read is told and left", async () => {
   await sweep(world, request);
   expect(world.objects.objects.has("players/0/README")).toBe(true);
   expect(world.events.filter(({ kind }) => kind === "unparseable-name")).toEqual([{ kind: "unparseable-name", shard: "players/0", key: "players/0/README" }]);
+});
+
+test("items that are deleted together fit a transaction of 4 MB, however much each of them holds", async () => {
+  const world = await worldWithCaptures(1);
+  const text = "x".repeat(PART_NOTE_BYTES_MAX);
+  for (let number = 1; number <= 20; number++) {
+    await world.checkpoints.write([{ item: partItem(id, toEpoch(0), number), when: [], put: { uploadId: "u", note: text } }]);
+    await world.checkpoints.write([{ item: requestItem(id, String(number)), when: [], put: { text } }]);
+  }
+  let most = 0;
+  const weighed = withCheckpoints(world, (checkpoints) => ({
+    async write(changes) {
+      const before = await Promise.all(changes.map(({ item }) => checkpoints.get(item)));
+      most = Math.max(
+        most,
+        before.reduce((bytes, item) => bytes + JSON.stringify(item?.attributes ?? {}).length, 0),
+      );
+      return checkpoints.write(changes);
+    },
+  }));
+  await sweep(weighed, request);
+  expect(itemsOf(world).filter(({ key }) => key.sort.startsWith("part#"))).toEqual([]);
+  await deleteTable(weighed, id.table);
+  expect(itemsOf(world).filter(({ key }) => key.partition.startsWith("shard#"))).toEqual([]);
+  expect(most).toBeGreaterThan(2_000_000);
+  expect(most).toBeLessThan(4_000_000);
 });
 
 test("a shard whose control item is gone is emptied, rows and parts too", async () => {

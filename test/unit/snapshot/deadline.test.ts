@@ -3,8 +3,8 @@
 import { expect, test } from "vitest";
 import { capture } from "../../../lib/snapshot/capture.ts";
 import type { CaptureOutcome, CaptureRequest } from "../../../lib/snapshot/outcome.ts";
-import { appendEach, type MemoryWorld, noise, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
-import { checkpointIndex, current, request, small } from "./captures.ts";
+import { appendEach, current, type MemoryWorld, noise, put, remove, withObjects, worldWithTable } from "../jobs/world.ts";
+import { checkpointIndex, request, small } from "./captures.ts";
 
 const FILES = 40;
 

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { dynamodbCheckpointStore } from "../../../../lib/adapters/aws/checkpoint-store.ts";
 import { initAwsStore } from "../../../../lib/adapters/aws/init.ts";
 import { manualClock } from "../../../../lib/adapters/memory/clock.ts";
-import type { CheckpointStore } from "../../../../lib/ports/checkpoint-store.ts";
+import type { CheckpointStore, ItemChange } from "../../../../lib/ports/checkpoint-store.ts";
 import { dynamodbError, type HttpDouble, httpDouble, json } from "./http-double.ts";
 
 let double: HttpDouble;
@@ -16,6 +16,9 @@ afterEach(() => double.close());
 const KEY = { partition: "p", sort: "s" };
 const MARSHALLED_KEY = { partition: { S: "p" }, sort: { S: "s" } };
 const OTHER = { partition: "p", sort: "t" };
+
+const MET = dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code: "TransactionConflict" }, { Code: "None" }] });
+const MET_BY_A_PLAIN_WRITE = dynamodbError("TransactionConflictException");
 
 function sent(place = 0): { readonly call: string; readonly body: Record<string, unknown> } {
   const { headers, body } = double.requests[place];
@@ -211,7 +214,8 @@ describe("what DynamoDB's answers mean", () => {
     expect(await store.write(three)).toEqual({ kind: "refused", at: 0 });
   });
 
-  test("conflicts between transactions and throttling say retry", async () => {
+  test("conflicts between transactions and throttling without an end say retry", async () => {
+    store = dynamodbCheckpointStore(double.dynamodb, { table: "control", meetingsMax: 1 });
     for (const Code of ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"]) {
       double.play(dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code }, { Code: "ConditionalCheckFailed" }] }));
       await expect(store.write(three)).rejects.toMatchObject({ kind: "retry", code: "transaction-conflict" });
@@ -226,6 +230,61 @@ describe("what DynamoDB's answers mean", () => {
       double.play(reply);
       await expect(store.write(three)).rejects.toMatchObject({ kind: "retry" });
     }
+  });
+
+  test("a write that meets a transaction is sent again, for it had no effect; what it is refused for then is an answer", async () => {
+    double.play(MET_BY_A_PLAIN_WRITE, MET_BY_A_PLAIN_WRITE, json({}));
+    expect(await store.write(change)).toEqual({ kind: "written" });
+    double.play(MET, MET, json({}));
+    expect(await store.write(three)).toEqual({ kind: "written" });
+    double.play(MET_BY_A_PLAIN_WRITE, dynamodbError("ConditionalCheckFailedException"));
+    expect(await store.write(change)).toEqual({ kind: "refused", at: 0 });
+    expect(double.requests).toHaveLength(8);
+  });
+
+  test("one that was sent twice by then may have had its effect the first time: it says retry", async () => {
+    const patient = await httpDouble({ attemptsMax: 2 });
+    try {
+      const repeating = dynamodbCheckpointStore(patient.dynamodb, { table: "control" });
+      patient.play("cut", MET_BY_A_PLAIN_WRITE);
+      await expect(repeating.write(change)).rejects.toMatchObject({ kind: "retry" });
+      patient.play("cut", MET);
+      await expect(repeating.write(three)).rejects.toMatchObject({ kind: "retry", code: "transaction-conflict" });
+      expect(patient.requests).toHaveLength(4);
+    } finally {
+      await patient.close();
+    }
+  });
+
+  test("of 24 writes at once that check one item all are written, where DynamoDB takes one at a time", async () => {
+    let underWay = 0;
+    const busy = await httpDouble({
+      silenceMsMax: 60_000,
+      otherwise() {
+        if (underWay > 0) return MET;
+        underWay += 1;
+        setTimeout(() => (underWay -= 1), 5);
+        return json({});
+      },
+    });
+    try {
+      const crowded = dynamodbCheckpointStore(busy.dynamodb, { table: "control" });
+      const parts = Array.from({ length: 24 }, (_, number): readonly ItemChange[] => [
+        { item: KEY, when: [{ kind: "eq", attribute: "epoch", value: 1 }], check: true },
+        { item: { partition: "p", sort: `part#${number}` }, when: [], put: { number } },
+      ]);
+      expect(await Promise.all(parts.map((changes) => crowded.write(changes)))).toEqual(parts.map(() => ({ kind: "written" })));
+      expect(busy.requests.length).toBeGreaterThan(parts.length);
+    } finally {
+      await busy.close();
+    }
+  });
+
+  test("meetings without an end say retry", async () => {
+    store = dynamodbCheckpointStore(double.dynamodb, { table: "control", meetingsMax: 3 });
+    double.play(MET, MET, MET);
+    await expect(store.write(three)).rejects.toMatchObject({ kind: "retry", code: "transaction-conflict" });
+    expect(double.requests).toHaveLength(3);
   });
 
   test("a plain write that was sent twice and then refused has an unknown effect", async () => {

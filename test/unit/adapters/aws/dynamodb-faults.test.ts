@@ -75,14 +75,6 @@ describe("passing refusals", () => {
     await expect(store.get(item)).rejects.toMatchObject({ kind: "retry", message: expect.stringContaining("ThrottlingException") });
     expect(double.requests).toHaveLength(ATTEMPTS_MAX);
   });
-
-  test("a plain write that meets a transaction says retry at once: whoever wrote meanwhile must be read first", async () => {
-    double.play(dynamodbError("TransactionConflictException"));
-    await expect(store.write(SET)).rejects.toMatchObject({ kind: "retry" });
-    double.play(dynamodbError("TransactionCanceledException", { CancellationReasons: [{ Code: "TransactionConflict" }, { Code: "None" }] }));
-    await expect(store.write(BOTH)).rejects.toMatchObject({ kind: "retry", code: "transaction-conflict" });
-    expect(double.requests).toHaveLength(2);
-  });
 });
 
 test("silence ends after its limit, and is tried again", async () => {
