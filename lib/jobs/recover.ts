@@ -61,7 +61,7 @@ export type FoundEntry = { readonly table: Table; readonly id: ShardId; readonly
   | { readonly kind: "absent" }
 );
 
-/** @throws {TidemarkError} `call` "unknown-table", or for what is no key; else as `recover` does */
+/** @throws {TidemarkError} `call` "unknown-table", or for what is no key; `retry` "sealed" where the table was deleted and made anew meanwhile; else as `recover` does */
 export async function getEntry(world: World, request: { readonly table: string; readonly key: string; readonly at?: Bound }): Promise<FoundEntry> {
   const key = utf8(request.key, "the key");
   checkKey(key);
@@ -69,5 +69,8 @@ export async function getEntry(world: World, request: { readonly table: string; 
   const id = { table: table.name, shard: shardOf(key, table.shards) };
   const view = await recover(world, { id, codec: table.codec, ...(request.at && { at: request.at }) });
   const entry = await view.get(key);
-  return entry === undefined ? { kind: "absent", table, id, view } : { kind: "found", table, id, view, entry };
+  if (entry !== undefined) return { kind: "found", table, id, view, entry };
+  // Another table of the name may have the key in another shard.
+  await checkSame(world, table);
+  return { kind: "absent", table, id, view };
 }

@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import { readHistory } from "../../../lib/checkpoint/control.ts";
+import { controlItem } from "../../../lib/checkpoint/items.ts";
 import { getEntry, recoverTable, type RecoverTableRequest } from "../../../lib/jobs/recover.ts";
 import { createTable, deleteTable } from "../../../lib/jobs/tables.ts";
 import { toIndex } from "../../../lib/model/position.ts";
 import { shardOf } from "../../../lib/model/table.ts";
 import { capture } from "../../../lib/snapshot/capture.ts";
-import { appendEach, contentOf, id, type MemoryWorld, put, START_MS, worldWithTable } from "./world.ts";
+import { appendEach, contentOf, id, type MemoryWorld, put, START_MS, withCheckpoints, worldWithTable } from "./world.ts";
 
 /** Two shards, each with a generation of its first mutation and another mutation a second behind it. */
 async function twoShards(): Promise<MemoryWorld> {
@@ -92,4 +93,24 @@ test("a recovery during which the table is deleted, and made again, ends with a 
     }
   };
   await expect(read()).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+});
+
+test("a key is not told to have no value by a table that was made under the name meanwhile, and has it in another shard", async () => {
+  const world = await worldWithTable();
+  const key = ["a", "b", "c"].find((one) => shardOf(Buffer.from(one), 2) === 1) ?? "";
+  let remade = false;
+  const raced = withCheckpoints(world, (checkpoints) => ({
+    async get(item) {
+      if (item.sort === controlItem(id).sort && !remade) {
+        remade = true;
+        await deleteTable(world, "players");
+        world.clock.advance(1);
+        await createTable(world, { name: "players", shards: 2 });
+        await appendEach(world, [[put(key, 1)]], { ...id, shard: 1 });
+      }
+      return checkpoints.get(item);
+    },
+  }));
+  await expect(getEntry(raced, { table: "players", key })).rejects.toMatchObject({ kind: "retry", code: "sealed" });
+  expect(await getEntry(world, { table: "players", key })).toMatchObject({ kind: "found", id: { shard: 1 } });
 });
