@@ -34,7 +34,7 @@ export async function orAwsFault<T>(resource: string, work: () => Promise<T>, ri
 export function awsFault(error: unknown, resource: string, rights?: string): TidemarkError {
   if (isTidemarkError(error)) return error;
   const name = awsErrorName(error);
-  const known = CALL_FAULTS.get(name) ?? CALL_FAULTS.get(systemCode(error));
+  const known = CALL_FAULTS.get(name) ?? CALL_FAULTS.get(systemCode(error)) ?? (lacksRegion(error) ? NO_REGION : undefined);
   if (known !== undefined) return fault(known, error, { resource, rights });
   if (name.startsWith("KMS.") && !isPassing(error, name))
     return callError("no-key", `${resource}: its encryption key cannot be used: enable the key and let this caller use it (${detail(error)})`, error);
@@ -70,6 +70,11 @@ function fault(
   return callError(code, `${resource}: ${remedy}${where}${lacking} (${detail(error)})`, error);
 }
 
+/** The SDK has no name for it. */
+function lacksRegion(error: unknown): boolean {
+  return error instanceof Error && /^Region (?:is missing|not accepted)/.test(error.message);
+}
+
 /** Where S3 says that the bucket lies. */
 function regionOf(error: unknown): string | undefined {
   const region = property(property(property(error, "$response"), "headers"), "x-amz-bucket-region") ?? property(error, "Region");
@@ -95,7 +100,7 @@ const NO_TABLE: CallFault = {
   remedy: "there is no such DynamoDB table, or it lacks the index `dirty`: make it with `tidemark init`, or correct its name and region",
 };
 const WRONG_REGION: CallFault = { code: "wrong-region", remedy: "it lies in another region: set AWS_REGION or the region of the client to its own" };
-const NO_REGION: CallFault = { code: "no-region", remedy: "no region is set: set AWS_REGION or the region of the client" };
+const NO_REGION: CallFault = { code: "no-region", remedy: "no region is set, or one that cannot be: set AWS_REGION or the region of the client" };
 const WRONG_CLOCK: CallFault = { code: "wrong-clock", remedy: "this machine's clock is off by minutes: set it" };
 const NAME_TAKEN: CallFault = { code: "name-taken", remedy: "the bucket belongs to another account: choose another name" };
 const ARCHIVED: CallFault = {

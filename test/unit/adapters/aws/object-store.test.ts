@@ -1,7 +1,8 @@
 import { hash } from "node:crypto";
 import { createServer } from "node:net";
 import { crc32 } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { dynamodbCheckpointStore } from "../../../../lib/adapters/aws/checkpoint-store.ts";
 import { awsClients } from "../../../../lib/adapters/aws/clients.ts";
 import { s3ObjectStore } from "../../../../lib/adapters/aws/object-store.ts";
 import { COPY_BY_HAND_BYTES_MAX } from "../../../../lib/model/limits.ts";
@@ -346,6 +347,22 @@ test("an answer that is no HTTP says retry: what was asked for may be done", asy
   await expect(s3ObjectStore(clients.s3, { bucket: "b" }).createIfAbsent("k", BODY)).rejects.toMatchObject({ kind: "retry", code: "no-answer" });
   clients.close();
   server.close();
+});
+
+test("a region that is missing, or cannot be, is a fault of the call, of both services", async () => {
+  for (const name of ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"]) vi.stubEnv(name, undefined);
+  for (const name of ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]) vi.stubEnv(name, "/dev/null");
+  try {
+    for (const region of [undefined, "eu_north"]) {
+      const clients = awsClients({ region });
+      const fault = { kind: "call", code: "no-region", message: expect.stringContaining("set AWS_REGION") };
+      await expect(s3ObjectStore(clients.s3, { bucket: "b" }).get("k")).rejects.toMatchObject(fault);
+      await expect(dynamodbCheckpointStore(clients.dynamodb, { table: "t" }).get({ partition: "p", sort: "s" })).rejects.toMatchObject(fault);
+      clients.close();
+    }
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });
 
 test("missing credentials and an address that is none are faults of the call", async () => {
