@@ -1,6 +1,7 @@
 // Restores to a real InfluxDB, for tests: each of a backup of its own, under a name that no database has yet.
 
 import { restore, type RestoreReport, type RestoreRequest } from "../../lib/sources/influxdb/restore.ts";
+import { metastoreUpdateFrame } from "../../lib/sources/influxdb/wire.ts";
 import { backup, clientOf, failureWorld, type FailureWorld, generationOf, NAME } from "./at-rest.ts";
 import { type Fault, type SnapshotterRequest, startProxy } from "./double.ts";
 import { type Influxd, startInfluxd } from "./influxd.ts";
@@ -52,7 +53,9 @@ export async function startRestores(): Promise<Restores> {
 
 /** Below 0: behind the first byte. Up to 1 a part of the head, from there on, up to 2, of the metastore behind it. */
 export function placeIn(json: SnapshotterRequest["json"], part: number): number {
-  const headBytes = 2 + Buffer.byteLength(`${JSON.stringify(json)}\n`);
+  const bytes = Number(json.UploadSize);
+  const renaming = { database: `${json.BackupDatabase}`, newDatabase: `${json.RestoreDatabase}`, policy: "", newPolicy: "" };
+  const headBytes = metastoreUpdateFrame(Buffer.alloc(bytes), renaming).length - bytes;
   if (part < 0) return 1;
-  return Math.floor(part <= 1 ? headBytes * part : headBytes + Number(json.UploadSize) * (part - 1));
+  return Math.floor(part <= 1 ? headBytes * part : headBytes + bytes * (part - 1));
 }

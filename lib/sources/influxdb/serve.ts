@@ -20,7 +20,8 @@ import { nanosecondsOf, type Range, wholeRange } from "./select.ts";
 import { addFiles, addDatabases } from "./take-in.ts";
 import { idMapReply, METASTORE_BYTES_MAX, metastoreReply, MUX_HEADER, pathsReply, REQUEST_TYPES } from "./wire.ts";
 
-const HEAD_BYTES_MAX = 64 * 1024;
+/** A client may fill it up with blanks, as ours does for the sake of old servers (wire.ts). */
+const HEAD_BYTES_MAX = 20 * 1024 * 1024;
 const SILENT_MS = 120_000;
 /** Each may hold some tens of megabytes of an archive under way. */
 const CONNECTIONS_MAX = 16;
@@ -344,12 +345,15 @@ function inputOf(client: Client): Input {
       return Buffer.concat(parts);
     },
     async line(bytesMax) {
-      while (!held.includes(0x0a)) {
-        if (held.length > bytesMax) throw refused(`its head has more than ${bytesMax} bytes`);
-        await more();
+      const parts: Buffer[] = [];
+      for (let bytes = 0; !held.includes(0x0a); await more()) {
+        bytes += held.length;
+        if (bytes > bytesMax) throw refused(`its head has more than ${bytesMax} bytes`);
+        parts.push(held);
+        held = Buffer.alloc(0);
       }
       const end = held.indexOf(0x0a);
-      const line = held.toString("utf8", 0, end);
+      const line = Buffer.concat([...parts, held.subarray(0, end)]).toString("utf8");
       held = held.subarray(end + 1);
       return line;
     },

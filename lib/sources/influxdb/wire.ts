@@ -65,13 +65,21 @@ export function requestFrame(dialect: Dialect, request: ReadRequest): Buffer {
   return Buffer.concat([Buffer.of(MUX_HEADER), Buffer.from(`${text}\n`)]);
 }
 
+/** What comes in one segment with what stands before it, whatever the network. */
+const SEGMENT_BYTES = 800;
+const BLANKS_PER_BYTE = 16;
+const BLANKS_MIN = 1024 * 1024;
+const BLANKS_MAX = 16 * BLANKS_MIN;
+
 /**
  * Asks to take the databases of a metastore. To be sent by one write: servers before 1.8.10 read the whole of it with a
- * single read, so a second segment is lost to them.
+ * single read, so a later segment is lost to them. Where it takes several, blanks end the JSON text: a server goes through those
+ * once more after it has read them, and meanwhile the rest arrives.
  */
 export function metastoreUpdateFrame(meta: Uint8Array, { database, newDatabase, policy, newPolicy }: Renaming): Buffer {
   const about = { database, policy, newDatabase, newPolicy, shard: 0, uploadBytes: meta.length };
-  return Buffer.concat([frame(REQUEST_TYPES["metastore-update"], fields("metastore-update", about)), meta]);
+  const blanks = meta.length <= SEGMENT_BYTES ? 0 : Math.min(BLANKS_MAX, BLANKS_MIN + BLANKS_PER_BYTE * meta.length);
+  return Buffer.concat([frame(REQUEST_TYPES["metastore-update"], fields("metastore-update", about), blanks), meta]);
 }
 
 /** What goes before the archive of a shard's files; by one write, like the above. */
@@ -107,8 +115,8 @@ function fields(kind: keyof typeof REQUEST_TYPES, about: Fields): object {
   };
 }
 
-function frame(type: number, json: object): Buffer {
-  return Buffer.concat([Buffer.of(MUX_HEADER, type), Buffer.from(`${JSON.stringify(json)}\n`)]);
+function frame(type: number, json: object, blanks = 0): Buffer {
+  return Buffer.concat([Buffer.of(MUX_HEADER, type), Buffer.from(`${JSON.stringify(json).slice(0, -1)}${" ".repeat(blanks)}}\n`)]);
 }
 
 /** Whether a reply begins as that to a metastore request, in the dialect it was asked in; of one that was cut off so many bytes may do. */

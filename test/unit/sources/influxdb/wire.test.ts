@@ -89,6 +89,13 @@ describe("requests", () => {
     );
   });
 
+  test("a metastore of several segments stands behind blanks in the text, which a server is busy with until it is there", () => {
+    const meta = Buffer.alloc(100_000, 1);
+    const text = metastoreUpdateFrame(meta, { database: "mydb", newDatabase: "copy", policy: "", newPolicy: "" }).toString("latin1");
+    expect(text.replace(/ +/, "")).toBe(`${newer(6, { db: "mydb", newDb: "copy", upload: meta.length })}${meta.toString("latin1")}`);
+    expect(text.length - meta.length).toBeGreaterThan(1024 * 1024);
+  });
+
   test("a shard update begins with the shard's new id, 19", () => {
     expect(shardUpdateHead(19).toString("hex")).toBe("03070000000000000013");
   });
