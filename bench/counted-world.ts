@@ -67,9 +67,9 @@ function countedObjects(store: ObjectStore, bill: Bill): ObjectStore {
     head: (key) => paid({ s3Reads: 1 }, store.head(key)),
     list: (request) => paid({ s3Writes: 1 }, store.list(request)),
     deleteMany: (keys) => paid({ s3Deletes: Number(keys.length > 0) }, store.deleteMany(keys)),
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       bill({ s3Writes: 1 });
-      const { uploadId } = await store.createUpload(key);
+      const { uploadId } = await store.createUpload(key, numbers);
       return { uploadId: uploadId.padEnd(UPLOAD_ID_LENGTH, "~") };
     },
     uploadPart: (request) => paid({ s3Writes: 1 }, store.uploadPart(inside(request))),

@@ -2,7 +2,7 @@
 
 import { assert } from "../model/assert.ts";
 import { S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits.ts";
-import type { PartSource, UploadedPart } from "../ports/object-store.ts";
+import type { Numbers, PartSource, UploadedPart } from "../ports/object-store.ts";
 
 export function checkPartNumber(number: number): void {
   assert(Number.isSafeInteger(number) && number >= 1 && number <= S3_PARTS_MAX, `a part's number is from 1 to ${S3_PARTS_MAX}, not ${number}`);
@@ -13,8 +13,8 @@ export function checkPartSource({ offset, length }: PartSource): void {
   assert(Number.isSafeInteger(length) && length >= 1 && length <= S3_PART_BYTES_MAX, `a part has from 1 to ${S3_PART_BYTES_MAX} bytes, not ${length}`);
 }
 
-/** Whether numbers grow from part to part; S3 refuses a list of which this is not true. */
-export function areInOrder(parts: readonly UploadedPart[]): boolean {
+/** Whether numbers count from 1 or, in an upload for gaps, grow: S3 refuses a list of which this is not true, other servers seldom do. */
+export function areInOrder(parts: readonly UploadedPart[], { gaps = false }: Numbers): boolean {
   assert(parts.length > 0, "an upload is completed with at least one part");
-  return parts.every((part, place) => place === 0 || part.number > parts[place - 1].number);
+  return parts.every(({ number }, place) => (gaps ? place === 0 || number > parts[place - 1].number : number === place + 1));
 }

@@ -20,27 +20,28 @@ export interface ObjectStore {
   /** Deletes up to S3_DELETE_MANY_MAX objects; one that is absent counts as deleted. */
   deleteMany(keys: readonly string[]): Promise<{ readonly failed: readonly { readonly key: string; readonly reason: string }[] }>;
 
-  createUpload(key: string): Promise<{ readonly uploadId: string }>;
+  /**
+   * The numbers of its parts leave none out, unless it is begun for `gaps`: S3 takes gaps only where parts go without checksums.
+   * Each call for such an upload and its parts says so again.
+   */
+  createUpload(key: string, numbers?: Numbers): Promise<{ readonly uploadId: string }>;
 
   /** Parts count from 1; a number sent again replaces the part. Once answered, the store has no use for `body` any more. */
-  uploadPart(request: {
-    readonly key: string;
-    readonly uploadId: string;
-    readonly number: number;
-    readonly body: Uint8Array;
-  }): Promise<{ readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" }>;
+  uploadPart(
+    request: Upload & Numbers & { readonly number: number; readonly body: Uint8Array },
+  ): Promise<{ readonly kind: "stored"; readonly etag: string } | { readonly kind: "noSuchUpload" }>;
 
   /**
    * Makes a part of a range of a stored object, server-side: no byte of it passes the caller. Otherwise as `uploadPart`.
    * S3 takes a range only of an object with more than S3_PART_BYTES_MIN bytes.
    */
-  copyPart(request: { readonly key: string; readonly uploadId: string; readonly number: number; readonly source: PartSource }): Promise<CopyPartOutcome>;
+  copyPart(request: Upload & Numbers & { readonly number: number; readonly source: PartSource }): Promise<CopyPartOutcome>;
 
   /**
    * Makes the object of the listed parts, in their order, only where no object has the key. Repeated, it may answer
    * `completed` again, even if the object is gone by then, and makes no second object: look at the object itself.
    */
-  completeUpload(request: { readonly key: string; readonly uploadId: string; readonly parts: readonly UploadedPart[] }): Promise<CompleteOutcome>;
+  completeUpload(request: Upload & Numbers & { readonly parts: readonly UploadedPart[] }): Promise<CompleteOutcome>;
 
   /** Ends the upload and frees its parts; one that is gone counts as ended. */
   abortUpload(upload: Upload): Promise<void>;
@@ -86,12 +87,17 @@ export interface UploadedPart {
   readonly etag: string;
 }
 
-/** `invalidPart`: a listed part is missing or has another ETag. `exists`: the key is taken; the upload stays open. */
+/** `invalidPart`: a listed part is missing, out of order or has another ETag, or a number is left out that may not be. `exists`: the key is taken; the upload stays open. */
 export type CompleteOutcome =
   | { readonly kind: "completed" }
   | { readonly kind: "exists" }
   | { readonly kind: "noSuchUpload" }
   | { readonly kind: "invalidPart" };
+
+/** Which numbers an upload's parts have. */
+export interface Numbers {
+  readonly gaps?: boolean;
+}
 
 export interface Upload {
   readonly key: string;

@@ -117,7 +117,6 @@ function sectionsOf(deps: CaptureDeps, request: CaptureRequest, { lease, spread 
 async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, state }: Work): Promise<CaptureRecord | undefined> {
   const { id, holder } = lease;
   const key = snapshotKey(incarnationPrefix(id, holder.incarnation), state.index, holder.epoch);
-  const { uploadId } = await deps.objects.createUpload(key);
   const { snapshot } = state;
   const base = baseKey(state.base);
   // Damage that reading back finds only after it was carried over would end every later attempt as well: such a base is read
@@ -125,6 +124,7 @@ async function startUpload(deps: CaptureDeps, request: CaptureRequest, { lease, 
   const isDoubted = state.base.kind === "generation" && !state.base.row.verified;
   const sections = snapshot === undefined || isDoubted ? [] : sectionStarts(snapshot.groups, request.sections ?? sectionsFor(snapshot.size));
   const bytesExpected = (snapshot?.size ?? 0) + state.log.bytes;
+  const { uploadId } = await deps.objects.createUpload(key, { gaps: sections.length > 1 });
   const record: CaptureRecord = {
     key,
     uploadId,

@@ -20,7 +20,7 @@ import { carriedHold, dueForReading, groupsBetween } from "./recheck.ts";
 import type { SnapshotSizes } from "./sizes.ts";
 import { NO_BASE, type Piece, splice } from "./splice.ts";
 import { isDamageOf, type ShardState } from "./state.ts";
-import { type PartNumbers, type PartUploader, partUploader, type Uploaded, type UploadStop } from "./upload.ts";
+import { type PartNumbers, type PartUploader, partUploader, type Uploaded, uploadOf, type UploadStop } from "./upload.ts";
 
 export interface MakeDeps {
   readonly objects: ObjectStore;
@@ -178,12 +178,13 @@ export interface ReadingBack {
 /** Completes the upload from the stored list, then reads back what was sent, and some of what was carried over, and compares. */
 export async function completeAndVerify(
   deps: MakeDeps,
-  { key, uploadId, readBack = 0 }: CaptureRecord,
+  record: CaptureRecord,
   { uploaded, encoded, read, carried }: Sent,
   { goOn, noteBytes, note }: ReadingBack,
 ): Promise<{ readonly kind: "verified" | "stopped" } | { readonly kind: "failed" | "carriedDamage"; readonly why: string }> {
+  const { key, readBack = 0 } = record;
   const parts = uploaded.parts.map(({ number, etag }) => ({ number, etag }));
-  const completed = uploaded.isGone === true ? undefined : await deps.objects.completeUpload({ key, uploadId, parts });
+  const completed = uploaded.isGone === true ? undefined : await deps.objects.completeUpload({ ...uploadOf(record), parts });
   // `exists` or `noSuchUpload`: it may be our own reply that was lost. The object itself tells.
   if (completed?.kind === "invalidPart") return { kind: "failed", why: `a part of ${key} was written over` };
   let verified = 0;

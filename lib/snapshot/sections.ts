@@ -22,7 +22,7 @@ import { type DoneGroups, progressOf, startBehind, type StoredPart } from "./pro
 import type { Snapshot } from "./read.ts";
 import { dueForReading } from "./recheck.ts";
 import { type SpliceBase, splice } from "./splice.ts";
-import { storedParts } from "./upload.ts";
+import { storedParts, uploadOf } from "./upload.ts";
 
 /** The row groups and keys of a section: from `fromKey`, if there is one, up to `aboveKey`, not included. */
 export interface Section {
@@ -123,7 +123,7 @@ export async function assembleSections(
 ): Promise<({ readonly kind: "sent" } & Sent) | MakeStop> {
   const { id, holder, record, state } = request;
   const { snapshot } = state;
-  const { sections = [], key, uploadId } = record;
+  const { sections = [], key } = record;
   assert(snapshot !== undefined, "only what has a base has sections");
   const stored = await storedParts(deps.checkpoints, id, record);
   const assembly = snapshotAssembly();
@@ -141,7 +141,7 @@ export async function assembleSections(
   const encoded = assembly.finish(describe(request), read);
   const tailPart = partsStart(sections.length, sections.length) + 1;
   const body = Buffer.concat(encoded.tail);
-  const outcome = await deps.objects.uploadPart({ key, uploadId, number: tailPart, body });
+  const outcome = await deps.objects.uploadPart({ ...uploadOf(record), number: tailPart, body });
   const written = await deps.checkpoints.write([{ item: controlItem(id), when: asHolder(holder), check: true }]);
   if (written.kind === "refused") return { kind: "superseded" };
   const { length } = body;

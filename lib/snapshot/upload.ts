@@ -13,7 +13,7 @@ import { PARTS_TOGETHER, S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits
 import { release } from "../model/memory.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attribute, Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
-import type { CopyPartOutcome, ObjectStore } from "../ports/object-store.ts";
+import type { CopyPartOutcome, Numbers, ObjectStore, Upload } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { heldBack, type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
 import type { StoredPart } from "./progress.ts";
@@ -80,6 +80,11 @@ export interface PartUploader {
   settled(): Promise<void>;
 }
 
+/** Of sections each has numbers of its own, and leaves some of them over. */
+export function uploadOf({ key, uploadId, sections }: CaptureRecord): Upload & Numbers {
+  return { key, uploadId, gaps: sections !== undefined };
+}
+
 type UploadPart = Extract<PlannedPart, { kind: "upload" }>;
 
 export function partUploader(deps: UploadDeps, request: UploadRequest): PartUploader {
@@ -136,7 +141,7 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
       if (stop !== undefined) return stop;
       if (numbers !== undefined && part.number > numbers.last) return { kind: "tooLong" };
       const note = request.noteUpTo(part.offset + part.length);
-      const transfer = part.kind === "copy" ? () => copy(part) : uploadOf(part);
+      const transfer = part.kind === "copy" ? () => copy(part) : sendingOf(part);
       const work = sendOne(part, transfer, note)
         .catch((error: unknown) => {
           fault ??= { error };
@@ -196,22 +201,20 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
   }
 
   async function copy(part: Extract<PlannedPart, { kind: "copy" }>): Promise<CopyPartOutcome> {
-    const { key, uploadId } = record;
-    const { key: sourceKey, etag } = sourceOf();
+    const { key, etag } = sourceOf();
     sourceEtag ??= etag();
-    const source = { key: sourceKey, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
-    return deps.objects.copyPart({ key, uploadId, number: part.number, source });
+    const source = { key, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
+    return deps.objects.copyPart({ ...uploadOf(record), number: part.number, source });
   }
 
   /** Takes the part's bytes at once; they are sent when the function is called. */
-  function uploadOf(part: UploadPart): () => Promise<CopyPartOutcome> {
-    const { key, uploadId } = record;
+  function sendingOf(part: UploadPart): () => Promise<CopyPartOutcome> {
     const body = bodyOf(part);
     return async () => {
       await fillIn(part, body);
       // Needed only beside parts that were copied.
       const crc = request.source === undefined ? undefined : crc32(body);
-      const outcome = await deps.objects.uploadPart({ key, uploadId, number: part.number, body });
+      const outcome = await deps.objects.uploadPart({ ...uploadOf(record), number: part.number, body });
       release(body);
       return outcome.kind === "stored" && crc !== undefined ? { ...outcome, crc32: crc } : outcome;
     };

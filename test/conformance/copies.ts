@@ -3,7 +3,7 @@
 
 import { describe, expect } from "vitest";
 import { S3_PART_BYTES_MIN } from "../../lib/model/limits.ts";
-import type { CopyPartOutcome, ObjectStore, PartSource, Upload, UploadedPart } from "../../lib/ports/object-store.ts";
+import type { CopyPartOutcome, Numbers, ObjectStore, PartSource, Upload, UploadedPart } from "../../lib/ports/object-store.ts";
 import { type Law, range } from "./law.ts";
 import { bodyOf, bytes, etagOf, pattern } from "./objects.ts";
 import { openUploads, part, start } from "./uploads.ts";
@@ -77,6 +77,15 @@ export function copyLaws(name: string, law: Law<ObjectStore>): void {
       expect(await store.completeUpload({ ...upload, parts: [two] })).toEqual({ kind: "invalidPart" });
       expect(await store.completeUpload({ ...upload, parts: [last] })).toEqual({ kind: "completed" });
       expect(await bodyOf(store, "u/k")).toEqual(bytes("last"));
+    });
+
+    law("an upload that was begun for gaps takes copied parts too", async (store) => {
+      await store.createIfAbsent(SOURCE, BODY);
+      const upload = { ...(await start(store, "u/k", { gaps: true })), gaps: true };
+      const second = await copied(store, upload, 2, { key: SOURCE, offset: 3, length: S3_PART_BYTES_MIN });
+      const seventh = await part(store, upload, 7, bytes("tail"));
+      expect(await store.completeUpload({ ...upload, parts: [second, seventh] })).toEqual({ kind: "completed" });
+      expect((await bodyOf(store, "u/k")).equals(Buffer.concat([BODY.subarray(3, 3 + S3_PART_BYTES_MIN), bytes("tail")]))).toBe(true);
     });
 
     law("a part that is copied again completes by its last ETag", async (store) => {
@@ -155,7 +164,7 @@ export function copyLaws(name: string, law: Law<ObjectStore>): void {
 }
 
 /** Copies from the source as it is now. */
-async function copied(store: ObjectStore, upload: Upload, number: number, { key, offset, length }: Omit<PartSource, "etag">): Promise<UploadedPart> {
+async function copied(store: ObjectStore, upload: Upload & Numbers, number: number, { key, offset, length }: Omit<PartSource, "etag">): Promise<UploadedPart> {
   const outcome: CopyPartOutcome = await store.copyPart({ ...upload, number, source: { key, etag: await etagOf(store, key), offset, length } });
   if (outcome.kind !== "stored") throw new Error(`part ${number} was not stored: ${outcome.kind}`);
   return { number, etag: outcome.etag };

@@ -3,7 +3,7 @@
 import { describe, expect } from "vitest";
 import { S3_PART_BYTES_MIN } from "../../lib/model/limits.ts";
 import { release } from "../../lib/model/memory.ts";
-import type { ObjectStore, Upload, UploadedPart } from "../../lib/ports/object-store.ts";
+import type { Numbers, ObjectStore, Upload, UploadedPart } from "../../lib/ports/object-store.ts";
 import { type Law, range } from "./law.ts";
 import { bodyOf, bytes, pattern } from "./objects.ts";
 
@@ -63,14 +63,24 @@ export function uploadLaws(name: string, law: Law<ObjectStore>): void {
       expect(await part(store, upload, 1, bytes("same"))).toEqual(await part(store, upload, 1, bytes("same")));
     });
 
-    law("numbers may have gaps and come in any order; the list of parts decides", async (store) => {
+    law("numbers may come in any order, and have gaps where an upload is begun for them; the list of parts decides", async (store) => {
       const [large, last] = [pattern(S3_PART_BYTES_MIN), bytes("last")];
-      const upload = await start(store, "u/k");
+      const upload = { ...(await start(store, "u/k", { gaps: true })), gaps: true };
       const ninth = await part(store, upload, 9, last);
       await part(store, upload, 5, bytes("left out"));
       const second = await part(store, upload, 2, large);
       expect(await store.completeUpload({ ...upload, parts: [second, ninth] })).toEqual({ kind: "completed" });
       expect((await bodyOf(store, "u/k")).equals(Buffer.concat([large, last]))).toBe(true);
+    });
+
+    // S3 takes none beside checksums of parts, and says "InvalidPartOrder".
+    law("a number that is left out is invalid in an upload that was not begun for gaps", async (store) => {
+      const upload = await start(store, "u/k");
+      const first = await part(store, upload, 1, pattern(S3_PART_BYTES_MIN));
+      const third = await part(store, upload, 3, bytes("last"));
+      for (const parts of [[first, third], [third]]) expect(await store.completeUpload({ ...upload, parts })).toEqual({ kind: "invalidPart" });
+      expect(await store.head("u/k")).toEqual({ kind: "absent" });
+      expect(await store.completeUpload({ ...upload, parts: [first] })).toEqual({ kind: "completed" });
     });
 
     law("a part that is missing, or listed out of order or with another's ETag, is invalid; the upload stays open", async (store) => {
@@ -179,11 +189,11 @@ export function uploadLaws(name: string, law: Law<ObjectStore>): void {
   });
 }
 
-export async function start(store: ObjectStore, key: string): Promise<Upload> {
-  return { key, ...(await store.createUpload(key)) };
+export async function start(store: ObjectStore, key: string, numbers?: Numbers): Promise<Upload> {
+  return { key, ...(await store.createUpload(key, numbers)) };
 }
 
-export async function part(store: ObjectStore, upload: Upload, number: number, body: Uint8Array): Promise<UploadedPart> {
+export async function part(store: ObjectStore, upload: Upload & Numbers, number: number, body: Uint8Array): Promise<UploadedPart> {
   const outcome = await store.uploadPart({ ...upload, number, body });
   if (outcome.kind !== "stored") throw new Error(`part ${number} was not stored: ${outcome.kind}`);
   return { number, etag: outcome.etag };

@@ -61,9 +61,9 @@ function guardedObjects(store: ObjectStore, need: Need): ObjectStore {
       for (const key of keys) need("s3:DeleteObject", on(key));
       return store.deleteMany(keys);
     },
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       need("s3:PutObject", on(key));
-      return store.createUpload(key);
+      return store.createUpload(key, numbers);
     },
     async uploadPart(part) {
       need("s3:PutObject", on(part.key));

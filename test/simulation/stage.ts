@@ -208,7 +208,7 @@ export function stage({ random, nowMs = 1_700_000_000_000, onEffect, onEvent }: 
         head: (key) => step("head", [key], () => objects.head(key)),
         list: (request) => step("list", [request], () => objects.list(request)),
         deleteMany: (keys) => step("deleteMany", [keys], () => objects.deleteMany(keys)),
-        createUpload: (key) => step("createUpload", [key], () => objects.createUpload(key)),
+        createUpload: (key, numbers) => step("createUpload", [key, numbers], () => objects.createUpload(key, numbers)),
         uploadPart: (request) => step("uploadPart", [request], () => objects.uploadPart(request)),
         copyPart: (request) => step("copyPart", [request], () => objects.copyPart(request)),
         completeUpload: (request) => step("completeUpload", [request], () => objects.completeUpload(request)),
@@ -293,12 +293,12 @@ function withFreshEtags(store: MemoryObjectStore): ObjectStore {
       const outcome = await store.copyPart(request);
       return outcome.kind === "stored" ? { ...outcome, etag: freshEtag(request, outcome.etag) } : outcome;
     },
-    completeUpload({ key, uploadId, parts }) {
+    completeUpload({ parts, ...upload }) {
       const stored = parts.map(({ number, etag }) => {
-        const part = current.get(`${uploadId} ${number}`);
+        const part = current.get(`${upload.uploadId} ${number}`);
         return { number, etag: part?.fresh === etag ? part.stored : etag };
       });
-      return store.completeUpload({ key, uploadId, parts: stored });
+      return store.completeUpload({ ...upload, parts: stored });
     },
   };
 }

@@ -29,7 +29,7 @@ export interface AwsClientsOptions {
   readonly attemptsMax?: number;
   /** How long a service may be silent, in ms. Default: S3_SILENCE_MS_MAX and DYNAMODB_SILENCE_MS_MAX. */
   readonly silenceMsMax?: number;
-  /** As the object store has it: with "none" the SDK adds none of its own either. Default: "crc32". */
+  /** As the object store has it: with "none" the SDK compares none of what it reads either. Default: "crc32". */
   readonly checksums?: Checksums | undefined;
 }
 
@@ -59,9 +59,17 @@ export function awsClients(options: AwsClientsOptions = {}): AwsClients {
 /** For a bundle that is to hold one of them. */
 export function s3Client(options: AwsClientsOptions = {}): S3Client {
   const { endpoint, silenceMsMax = S3_SILENCE_MS_MAX, checksums } = options;
-  const unchecked = checksums === "none" ? ({ requestChecksumCalculation: "WHEN_REQUIRED", responseChecksumValidation: "WHEN_REQUIRED" } as const) : {};
+  // The object store says which request has one. By itself the SDK adds its own to any other, which S3 refuses of a part in an upload without.
+  const requestChecksumCalculation = "WHEN_REQUIRED";
+  const unchecked = checksums === "none" ? ({ responseChecksumValidation: "WHEN_REQUIRED" } as const) : {};
   // Other endpoints than AWS seldom serve a name for each bucket.
-  return new S3Client({ ...common(options), ...unchecked, forcePathStyle: endpoint !== undefined, requestHandler: patience(silenceMsMax) });
+  return new S3Client({
+    ...common(options),
+    requestChecksumCalculation,
+    ...unchecked,
+    forcePathStyle: endpoint !== undefined,
+    requestHandler: patience(silenceMsMax),
+  });
 }
 
 export function dynamodbClient(options: AwsClientsOptions = {}): DynamoDBClient {

@@ -4,13 +4,15 @@
 // answers "exists": nobody is told "created" then. The callers know their own object again by its bytes, so that is
 // safe (protocol rules 9 and 15).
 //
-// Every part goes with its CRC-32, which S3 compares on arrival and again on completion.
+// Every part goes with its CRC-32, which S3 compares on arrival and again on completion. Those of an upload for gaps go with their
+// MD5, which it compares on arrival alone: beside checksums that it keeps, S3 takes no upload whose numbers leave one out.
 //
 // Of a part that it copied, S3 tells the CRC-32. Other servers tell none, or that of the whole source, which of an object
 // that was itself an upload is none of a part (versitygw: `…-2`): where parts must have theirs, no upload can be completed
 // with such a part. It is replaced at once by one that this process reads and sends: right everywhere, and slower. Told to use
 // no checksums of parts, this store lets such a server copy; what arrived is then proven by reading it back alone.
 
+import { hash } from "node:crypto";
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -30,7 +32,7 @@ import {
 import { assert } from "../../model/assert.ts";
 import { callError } from "../../model/errors.ts";
 import { COPY_BY_HAND_BYTES_MAX, S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, ObjectStore, PartSource, Upload, UploadPage } from "../../ports/object-store.ts";
+import type { CompleteOutcome, CopyPartOutcome, GetOutcome, HeadOutcome, Numbers, ObjectStore, PartSource, Upload } from "../../ports/object-store.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 import { bodyOf, unreadable } from "./body.ts";
 import { awsErrorName, awsStatus, missingBucket, orAwsFault } from "./errors.ts";
@@ -92,7 +94,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
     }
   }
 
-  async function uploadsPage({ prefix, limit, keyAfter, idAfter }: UploadsRequest): Promise<UploadPage> {
+  async function uploadsPage({ prefix, limit, keyAfter, idAfter }: UploadsRequest): ReturnType<ObjectStore["listUploads"]> {
     const page = await client.send(
       new ListMultipartUploadsCommand({
         Bucket: bucket,
@@ -109,7 +111,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
   }
 
   /** Throws as S3 does, for `copyPart` to read. */
-  async function copyByHand(upload: Upload, number: number, { key, etag, offset, length }: PartSource): Promise<CopyPartOutcome> {
+  async function copyByHand(upload: Upload & Numbers, number: number, { key, etag, offset, length }: PartSource): Promise<CopyPartOutcome> {
     if (length > COPY_BY_HAND_BYTES_MAX) {
       const message = `${resource}: this server copies no part that an upload can be completed with, and ${length} bytes are too many to send: copy at most ${COPY_BY_HAND_BYTES_MAX} at once`;
       throw callError("no-server-copy", message);
@@ -118,12 +120,18 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
     return body.length < length ? { kind: "sourceChanged" } : sendPart(upload, number, body);
   }
 
-  async function sendPart({ key, uploadId }: Upload, number: number, body: Uint8Array): Promise<{ readonly kind: "stored"; readonly etag: string }> {
-    const checksum = isChecked ? crc32Base64(body) : undefined;
+  async function sendPart(upload: Upload & Numbers, number: number, body: Uint8Array): Promise<{ readonly kind: "stored"; readonly etag: string }> {
+    const { key, uploadId } = upload;
+    const checksum = hasChecksums(upload) ? crc32Base64(body) : undefined;
+    const digest = checksum !== undefined ? { ChecksumCRC32: checksum } : isChecked && { ContentMD5: hash("md5", body, "base64") };
     const part = { Bucket: bucket, Key: root + key, UploadId: uploadId, PartNumber: number, Body: body };
-    const { ETag } = await client.send(new UploadPartCommand({ ...part, ...(checksum !== undefined && { ChecksumCRC32: checksum }) }));
+    const { ETag } = await client.send(new UploadPartCommand({ ...part, ...digest }));
     if (ETag === undefined) throw unreadable(resource, "a part without an ETag");
     return { kind: "stored", etag: checksum === undefined ? ETag : joinEtag(ETag, checksum) };
+  }
+
+  function hasChecksums({ gaps = false }: Numbers): boolean {
+    return isChecked && !gaps;
   }
 
   async function hasChanged({ key, etag, offset, length }: PartSource): Promise<boolean> {
@@ -198,28 +206,28 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
       return { failed: refused.map(({ Key = root, Code, Message }) => ({ key: Key.slice(root.length), reason: `${Code}: ${Message}${lacking(Code)}` })) };
     },
 
-    async createUpload(key) {
+    async createUpload(key, numbers = {}) {
       const { UploadId } = await client.send(
-        new CreateMultipartUploadCommand({ Bucket: bucket, Key: root + key, ...(isChecked && { ChecksumAlgorithm: "CRC32" }) }),
+        new CreateMultipartUploadCommand({ Bucket: bucket, Key: root + key, ...(hasChecksums(numbers) && { ChecksumAlgorithm: "CRC32" }) }),
       );
       if (UploadId === undefined) throw unreadable(resource, "an upload without an id");
       return { uploadId: UploadId };
     },
 
-    async uploadPart({ key, uploadId, number, body }) {
+    async uploadPart({ number, body, ...upload }) {
       checkPartNumber(number);
       try {
-        return await sendPart({ key, uploadId }, number, body);
+        return await sendPart(upload, number, body);
       } catch (error) {
         if (isGone(error)) return { kind: "noSuchUpload" };
         throw error;
       }
     },
 
-    async copyPart({ key, uploadId, number, source }) {
+    async copyPart({ number, source, ...upload }) {
       checkPartNumber(number);
       checkPartSource(source);
-      const upload = { key, uploadId };
+      const { key, uploadId } = upload;
       try {
         const { CopyPartResult } = await client.send(
           new UploadPartCopyCommand({
@@ -234,7 +242,7 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
         );
         if (CopyPartResult?.ETag === undefined) throw unreadable(resource, "a copied part without an ETag");
         const { ETag, ChecksumCRC32 } = CopyPartResult;
-        if (!isChecked) return { kind: "stored", etag: ETag };
+        if (!hasChecksums(upload)) return { kind: "stored", etag: ETag };
         if (!isCrc32(ChecksumCRC32)) return await copyByHand(upload, number, source);
         return { kind: "stored", etag: joinEtag(ETag, ChecksumCRC32), crc32: crc32Of(ChecksumCRC32) };
       } catch (error) {
@@ -246,8 +254,8 @@ export function s3ObjectStore(client: S3Client, { bucket, prefix: root = "", che
       }
     },
 
-    async completeUpload({ key, uploadId, parts }) {
-      areInOrder(parts); // S3 itself says which of several faults comes first.
+    async completeUpload({ key, uploadId, parts, ...numbers }) {
+      if (!areInOrder(parts, numbers)) return { kind: "invalidPart" };
       try {
         const { ETag } = await client.send(
           new CompleteMultipartUploadCommand({
@@ -313,7 +321,7 @@ function withFaults(store: ObjectStore, resource: string): ObjectStore {
     head: (key) => orAwsFault(resource, () => store.head(key), READING),
     list: (request) => orAwsFault(resource, () => store.list(request), "s3:ListBucket"),
     deleteMany: (keys) => orAwsFault(resource, () => store.deleteMany(keys), DELETING),
-    createUpload: (key) => orAwsFault(resource, () => store.createUpload(key), UPLOADING),
+    createUpload: (key, numbers) => orAwsFault(resource, () => store.createUpload(key, numbers), UPLOADING),
     uploadPart: (request) => orAwsFault(resource, () => store.uploadPart(request), UPLOADING),
     copyPart: (request) => orAwsFault(resource, () => store.copyPart(request), COPYING),
     completeUpload: (request) => orAwsFault(resource, () => store.completeUpload(request), UPLOADING),

@@ -201,10 +201,10 @@ export function localObjectStore(directory: string): ObjectStore {
       return copied.kind === "absent" ? { kind: "sourceChanged" } : copied;
     },
 
-    async completeUpload({ key, uploadId, parts }) {
+    async completeUpload({ key, uploadId, parts, ...numbers }) {
       const upload = uploadDirectory({ key, uploadId });
       if (upload === undefined || !(await isDirectory(upload))) return { kind: "noSuchUpload" };
-      if (!areInOrder(parts)) return { kind: "invalidPart" };
+      if (!areInOrder(parts, numbers)) return { kind: "invalidPart" };
       const whole = join(upload, temporaryName());
       let outcome: CompleteOutcome;
       try {
@@ -274,7 +274,7 @@ function withFaults(store: ObjectStore, directory: string): ObjectStore {
     head: (key) => orFault(directory, () => store.head(key)),
     list: (request) => orFault(directory, () => store.list(request)),
     deleteMany: (keys) => orFault(directory, () => store.deleteMany(keys)),
-    createUpload: (key) => orFault(directory, () => store.createUpload(key)),
+    createUpload: (key, numbers) => orFault(directory, () => store.createUpload(key, numbers)),
     uploadPart: (request) => orFault(directory, () => store.uploadPart(request)),
     copyPart: (request) => orFault(directory, () => store.copyPart(request)),
     completeUpload: (request) => orFault(directory, () => store.completeUpload(request)),

@@ -7,7 +7,7 @@ import { hash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { assert } from "../../model/assert.ts";
 import { S3_DELETE_MANY_MAX, S3_LIST_PAGE_MAX } from "../../model/limits.ts";
-import type { ObjectStore, UploadedPart } from "../../ports/object-store.ts";
+import type { Numbers, ObjectStore, Upload, UploadedPart } from "../../ports/object-store.ts";
 import { behind, compareByBytes } from "../byte-order.ts";
 import { areInOrder, checkPartNumber, checkPartSource } from "../part-numbers.ts";
 
@@ -27,6 +27,7 @@ export interface MemoryObjectStore extends ObjectStore {
 
 interface OpenUpload {
   readonly key: string;
+  readonly gaps: boolean;
   readonly parts: Map<number, { readonly etag: string; readonly body: Buffer }>;
 }
 
@@ -51,9 +52,15 @@ export function memoryObjectStore(): MemoryObjectStore {
     return { kind: "stored", etag };
   }
 
-  function uploadOf(key: string, uploadId: string): OpenUpload | undefined {
+  function uploadOf({ key, uploadId }: Upload): OpenUpload | undefined {
     const upload = uploads.get(uploadId);
     return upload?.key === key ? upload : undefined;
+  }
+
+  /** S3 compares the parts' checksums with what the upload was begun for: one that was begun otherwise is as good as gone. */
+  function uploadFor(request: Upload & Numbers): OpenUpload | undefined {
+    const upload = uploadOf(request);
+    return upload?.gaps === (request.gaps ?? false) ? upload : undefined;
   }
 
   return {
@@ -107,34 +114,35 @@ export function memoryObjectStore(): MemoryObjectStore {
       return { failed: [] };
     },
 
-    async createUpload(key) {
+    async createUpload(key, { gaps = false } = {}) {
       uploadsCreated += 1;
       const uploadId = `upload-${String(uploadsCreated).padStart(8, "0")}`;
-      uploads.set(uploadId, { key, parts: new Map() });
+      uploads.set(uploadId, { key, gaps, parts: new Map() });
       return { uploadId };
     },
 
-    async uploadPart({ key, uploadId, number, body }) {
+    async uploadPart({ number, body, ...request }) {
       checkPartNumber(number);
-      const upload = uploadOf(key, uploadId);
+      const upload = uploadFor(request);
       if (upload === undefined) return { kind: "noSuchUpload" };
       return storePart(upload, number, Buffer.from(body));
     },
 
-    async copyPart({ key, uploadId, number, source }) {
+    async copyPart({ number, source, ...request }) {
       checkPartNumber(number);
       checkPartSource(source);
-      const upload = uploadOf(key, uploadId);
+      const upload = uploadFor(request);
       if (upload === undefined) return { kind: "noSuchUpload" };
       const body = objects.get(source.key);
       const end = source.offset + source.length;
       if (body === undefined || etags.get(source.key) !== source.etag || end > body.length) return { kind: "sourceChanged" };
       const copied = Buffer.from(body.subarray(source.offset, end));
-      return { ...storePart(upload, number, copied), crc32: crc32(copied) };
+      return { ...storePart(upload, number, copied), ...(!upload.gaps && { crc32: crc32(copied) }) };
     },
 
-    async completeUpload({ key, uploadId, parts }) {
-      const upload = uploadOf(key, uploadId);
+    async completeUpload({ parts, ...request }) {
+      const { key, uploadId } = request;
+      const upload = uploadFor(request);
       if (upload === undefined) return { kind: completed.get(uploadId) === key ? "completed" : "noSuchUpload" };
       const bodies = bodiesOf(upload, parts);
       if (bodies === undefined) return { kind: "invalidPart" };
@@ -145,8 +153,8 @@ export function memoryObjectStore(): MemoryObjectStore {
       return { kind: "completed" };
     },
 
-    async abortUpload({ key, uploadId }) {
-      if (uploadOf(key, uploadId) !== undefined) uploads.delete(uploadId);
+    async abortUpload(upload) {
+      if (uploadOf(upload) !== undefined) uploads.delete(upload.uploadId);
     },
 
     async listUploads({ prefix, after, limit = S3_LIST_PAGE_MAX }) {
@@ -161,7 +169,7 @@ export function memoryObjectStore(): MemoryObjectStore {
 }
 
 function bodiesOf(upload: OpenUpload, parts: readonly UploadedPart[]): Buffer[] | undefined {
-  if (!areInOrder(parts)) return undefined;
+  if (!areInOrder(parts, upload)) return undefined;
   const bodies: Buffer[] = [];
   for (const { number, etag } of parts) {
     const part = upload.parts.get(number);

@@ -111,9 +111,9 @@ test("the failure of one shard stops no other, and is told", async () => {
   const world = await worldWithTable({ ...eager, shards: 3 });
   for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
   const failing = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       if (key.startsWith("players/1/")) throw noAnswer();
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   const report = await runRound(failing, { cleanAll: true });
@@ -173,9 +173,9 @@ test("a round that is told to stop captures no further shard, and counts those t
   for (const shard of [0, 1, 2]) await appendEach(world, [[put("a", 1)]], { ...id, shard });
   const stop = new AbortController();
   const stopping = withObjects(world, (objects) => ({
-    createUpload(key) {
+    createUpload(key, numbers) {
       stop.abort();
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   const report = await runRound(stopping, { signal: stop.signal });

@@ -58,9 +58,9 @@ test("the stage is on the item while it lasts", async () => {
   await appendEach(world, [[put("a", 1)]]);
   const stages: unknown[] = [];
   const watched = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       stages.push((await world.checkpoints.get(jobItem(id)))?.attributes.stage);
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
     async list(request) {
       stages.push((await world.checkpoints.get(jobItem(id)))?.attributes.stage);
@@ -173,9 +173,9 @@ test("a request ends where another holds its shard", async () => {
   await appendEach(world, [[put("a", 1)]]);
   const { request } = await requestCapture(world, id);
   const contended = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       expect(await captureShard(world, { id, request })).toMatchObject({ outcome: { kind: "rejected" }, next: "nothing" });
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   await captureShard(contended, { id });
@@ -204,9 +204,9 @@ test("a capture that is told to stop asks to be gone on with, and the one that h
   expect(await captureShard(world, { id, signal: AbortSignal.abort() })).toMatchObject({ outcome: { kind: "aborted" }, next: "capture" });
   const inside: unknown[] = [];
   const contended = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       inside.push(await captureShard(world, { id }));
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   expect(await captureShard(contended, { id })).toMatchObject({ outcome: { kind: "completed" }, next: "cleanup" });

@@ -108,9 +108,9 @@ test("who would make a snapshot in one under a lease that was taken meanwhile is
   const world = await worldWithChanges(Array.from({ length: 40 }, (_, i) => remove(`key-0-${i}`)));
   const { epoch } = await spread(world);
   const fenced = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       await world.checkpoints.write([{ item: controlItem(id), when: [], set: { epoch: 9, stamp: "e".repeat(32) } }]);
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   expect(await captureSection(fenced, { ...wide, epoch, section: 0 })).toEqual({ kind: "outOfDate" });

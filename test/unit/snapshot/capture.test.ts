@@ -230,9 +230,9 @@ test("a capture whose lease was taken stores no more parts, and is out of date",
 test("a capture that finds its record lost to another records no upload, and is out of date", async () => {
   const world = await worldWithLog();
   const fenced = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       await world.checkpoints.write([{ item: controlItem(id), when: [], set: { epoch: 7, stamp: "e".repeat(32) } }]);
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   expect(await capture(fenced, request)).toEqual({ kind: "outOfDate" });

@@ -101,9 +101,9 @@ test("a capture that is told to stop between two pieces sends no more of them", 
   const stop = new AbortController();
   const { world: counted, numbers } = counting(world);
   const stopping = withObjects(counted, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       stop.abort();
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
     completeUpload: () => Promise.reject(noAnswer()),
   }));

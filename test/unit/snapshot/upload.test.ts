@@ -32,9 +32,9 @@ test("a capture that is told to stop is aborted, releases its lease, and the nex
   const world = await worldWithLog();
   const controller = new AbortController();
   const stopping = withObjects(world, (objects) => ({
-    async createUpload(key) {
+    async createUpload(key, numbers) {
       controller.abort();
-      return objects.createUpload(key);
+      return objects.createUpload(key, numbers);
     },
   }));
   expect(await capture(stopping, { ...request, signal: controller.signal })).toMatchObject({ kind: "aborted" });
