@@ -293,12 +293,12 @@ function withFreshEtags(store: MemoryObjectStore): ObjectStore {
       const outcome = await store.copyPart(request);
       return outcome.kind === "stored" ? { ...outcome, etag: freshEtag(request, outcome.etag) } : outcome;
     },
-    completeUpload({ key, uploadId, parts }) {
+    completeUpload({ parts, ...upload }) {
       const stored = parts.map(({ number, etag }) => {
-        const part = current.get(`${uploadId} ${number}`);
+        const part = current.get(`${upload.uploadId} ${number}`);
         return { number, etag: part?.fresh === etag ? part.stored : etag };
       });
-      return store.completeUpload({ key, uploadId, parts: stored });
+      return store.completeUpload({ ...upload, parts: stored });
     },
   };
 }
