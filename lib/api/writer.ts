@@ -5,7 +5,7 @@
 
 import { tableWriter } from "../jobs/append.ts";
 import { utf8 } from "../model/bytes.ts";
-import { callError, isTidemarkError } from "../model/errors.ts";
+import { callError, isTidemarkError, type TidemarkError } from "../model/errors.ts";
 import { checkJson } from "../model/json.ts";
 import { PUT_ATTEMPTS_MAX } from "../model/limits.ts";
 import type { Mutation } from "../model/mutation.ts";
@@ -72,22 +72,22 @@ export function openWriter<Value>(world: World, table: Table, codec: Codec<Value
     const mutations = changes.map((change) => mutationOf(change, codec));
     const mine = run;
     const mark = sequence === undefined ? { producer: mine.producer, sequence: ++mine.counted } : { producer, sequence };
-    let unanswered: unknown;
+    let unanswered: TidemarkError | undefined;
     for (let attempt = 1; ; attempt++) {
       try {
         const outcomes = await inner.append({ mutations, mark });
         return outcomes.map(({ shard, outcome }) => ({ shard, ...outcome }));
       } catch (error) {
-        const kind = isTidemarkError(error) ? error.kind : undefined;
+        const fault = isTidemarkError(error) ? error : undefined;
         // It is no longer sent again, and may be in the log all the same.
-        if (unanswered !== undefined && isTidemarkError(error) && error.code === "closed-writer") throw unanswered;
-        if (kind === "retry" && attempt < PUT_ATTEMPTS_MAX) {
-          unanswered = error;
+        if (unanswered !== undefined && fault?.code === "closed-writer") throw unanswered;
+        if (fault?.kind === "retry" && attempt < PUT_ATTEMPTS_MAX) {
+          unanswered = fault;
           continue;
         }
         // The writer takes no batch behind one in doubt, and this one will not come again: later ones go under another name. One that
         // the call itself is wrong about was not sent, as a rule.
-        if (run === mine && kind !== "call") run = newRun();
+        if (run === mine && fault?.kind !== "call") run = newRun();
         throw error;
       }
     }

@@ -21,11 +21,10 @@ async function clientOf(
   const asked: string[] = [];
   server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on("error", () => undefined);
-    socket.once("data", async (request) => {
-      asked.push(request.toString("latin1"));
-      const reply = await answer(request.toString("latin1"));
-      if (reply === "reset") socket.resetAndDestroy();
-      else socket.end(reply);
+    socket.once("data", (data) => {
+      const request = data.toString("latin1");
+      asked.push(request);
+      void Promise.resolve(answer(request)).then((reply) => (reply === "reset" ? socket.resetAndDestroy() : socket.end(reply)));
     });
   });
   const address = { host: "127.0.0.1", port: await listenAnywhere(server) };
