@@ -154,11 +154,11 @@ export async function sendOne({ promises, count }: Pick<Troupe, "promises" | "co
 
 export async function captures(troupe: Troupe, process: Process): Promise<void> {
   const { stage, settings, id, random } = troupe;
-  const { foldBytesMax, logBytesMax, sections } = settings;
+  const { foldBytesMax, logBytesMax, timeMs, sections } = settings;
   for (;;) {
     await stage.turn(process, "capture");
     // Each job may be another version's, which cuts otherwise than the one whose capture it finds.
-    const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, sections };
+    const limits = { sizes: settings.sizes[whole(random, 0, settings.sizes.length - 1)], foldBytesMax, logBytesMax, timeMs, sections };
     try {
       if (sections > 1 && random.fraction() < 0.6) await captureByMessages(troupe, process, limits);
       else if (random.fraction() < 0.1) {

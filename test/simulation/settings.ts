@@ -35,6 +35,8 @@ export interface Settings {
   readonly sizes: readonly SnapshotSizes[];
   readonly foldBytesMax: number;
   readonly logBytesMax: number;
+  /** Time that a capture is told it has: it cuts its log where reading takes a third of that. */
+  readonly timeMs: number;
   /** Sections that a capture is cut into. */
   readonly sections: number;
   /** Likelihood that the process which ran last runs on. */
@@ -99,6 +101,7 @@ export function drawSettings(random: Random): Settings {
     sizes: oneOf([SMALL], [SMALL], [TINY], [TINY], [TINY, COARSE], [SNAPSHOT_SIZES]),
     foldBytesMax: oneOf(1, 15_000, 1 << 20),
     logBytesMax: oneOf(1, 200, 1 << 20),
+    timeMs: oneOf(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 100, 1_000),
     sections: oneOf(1, 1, 2, 3),
     burst: oneOf(0, 0.7, 0.9, 0.95),
     crash: oneOf(0, 0, 0.005, 0.01),
@@ -161,7 +164,19 @@ export function calmSettings(policy: TablePolicy): Settings {
     redoDamage: 0,
     operation: 0,
   };
-  return { policy, codec: "json", ...nobody, lingerMs: 0, sizes: [TINY], foldBytesMax: 1 << 20, logBytesMax: 1 << 20, sections: 1, burst: 0, ...noFault };
+  return {
+    policy,
+    codec: "json",
+    ...nobody,
+    lingerMs: 0,
+    sizes: [TINY],
+    foldBytesMax: 1 << 20,
+    logBytesMax: 1 << 20,
+    timeMs: Number.POSITIVE_INFINITY,
+    sections: 1,
+    burst: 0,
+    ...noFault,
+  };
 }
 
 /** Share of the schedules that are made for ghosts. */
