@@ -21,9 +21,9 @@ export function json<Value>(): Codec<Value> {
   };
 }
 
-/** Values as they are. Patches are refused. */
+/** Values as they are, copied when they are taken. Patches are refused. */
 export function bytes(): Codec<Uint8Array> {
-  return { kind: "bytes", encode: (value) => value, decode: (stored) => stored };
+  return { kind: "bytes", encode: (value) => Buffer.from(value), decode: (stored) => stored };
 }
 
 /** @throws {TidemarkError} `call` "no-json" for what JSON cannot say: undefined, a function, a bigint, a cycle */
