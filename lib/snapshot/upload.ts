@@ -9,11 +9,11 @@ import { asHolder, type Holder } from "../checkpoint/transitions.ts";
 import { assert } from "../model/assert.ts";
 import type { CaptureRecord } from "../model/control.ts";
 import { damagedObject } from "../model/errors.ts";
-import { PARTS_TOGETHER, S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits.ts";
+import { PART_BYTES, PARTS_TOGETHER, S3_PART_BYTES_MAX, S3_PARTS_MAX } from "../model/limits.ts";
 import { release } from "../model/memory.ts";
 import { type ShardId, shardName } from "../model/names.ts";
 import type { Attribute, Attributes, CheckpointStore } from "../ports/checkpoint-store.ts";
-import type { CopyPartOutcome, Numbers, ObjectStore, Upload } from "../ports/object-store.ts";
+import type { CopyPartOutcome, Numbers, ObjectStore, PartSource, Upload } from "../ports/object-store.ts";
 import type { Telemetry } from "../ports/telemetry.ts";
 import { heldBack, type PartSizes, partPlanner, type PlannedPart } from "./parts.ts";
 import type { StoredPart } from "./progress.ts";
@@ -204,7 +204,21 @@ export function partUploader(deps: UploadDeps, request: UploadRequest): PartUplo
     const { key, etag } = sourceOf();
     sourceEtag ??= etag();
     const source = { key, etag: await sourceEtag, offset: part.sourceOffset, length: part.length };
-    return deps.objects.copyPart({ ...uploadOf(record), number: part.number, source });
+    const upload = uploadOf(record);
+    const outcome = await deps.objects.copyPart({ ...upload, number: part.number, source });
+    if (outcome.kind !== "stored" || outcome.crc32 !== undefined || upload.gaps !== true) return outcome;
+    return { ...outcome, crc32: await crcOfSource(source) };
+  }
+
+  /** Of what the store copies into an upload for gaps it tells none. Carried over unread, damage would come to be in every generation. */
+  async function crcOfSource({ offset, length }: PartSource): Promise<number> {
+    let crc = 0;
+    for (let at = 0; at < length; at += PART_BYTES) {
+      const bytes = await fetch(offset + at, Math.min(PART_BYTES, length - at));
+      crc = crc32(bytes, crc);
+      release(bytes);
+    }
+    return crc;
   }
 
   /** Takes the part's bytes at once; they are sent when the function is called. */

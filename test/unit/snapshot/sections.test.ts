@@ -5,6 +5,7 @@ import { controlItem, partItem } from "../../../lib/checkpoint/items.ts";
 import { LEASE_TTL_MS, S3_PARTS_MAX, SECTION_BYTES, SECTIONS_MAX } from "../../../lib/model/limits.ts";
 import { toEpoch } from "../../../lib/model/position.ts";
 import type { Attributes } from "../../../lib/ports/checkpoint-store.ts";
+import { verifyShard } from "../../../lib/recovery/verify.ts";
 import { capture, spreadCapture } from "../../../lib/snapshot/capture.ts";
 import { captureSection } from "../../../lib/snapshot/capture-section.ts";
 import type { Spread } from "../../../lib/snapshot/outcome.ts";
@@ -266,6 +267,18 @@ function flipped(bytes: Uint8Array): Buffer {
   body[body.length >> 1] ^= 1;
   return body;
 }
+
+test("damage that a section carries over is found before the snapshot counts, though the store tells no CRC-32 of what it copies into it", async () => {
+  const world = await worldWithChanges([put("zz", 1)]);
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed" });
+  const damaged = (await readControl(world.checkpoints, id))?.checkpoint?.key ?? "";
+  world.objects.damage(damaged, (body) => body.fill(0x5a, 9_000, 9_001));
+  await appendEach(world, [[put("zzz", 2)]]);
+  expect(await capture(world, wide)).toMatchObject({ kind: "aborted", reason: expect.stringContaining("carried over") });
+  expect(await capture(world, wide)).toMatchObject({ kind: "completed", index: 122 });
+  expect((await readHistory(world.checkpoints, id)).map(({ verified }) => verified)).toEqual([true, false, true]);
+  expect((await verifyShard(world, { id, codec: "json" })).findings.map(({ object }) => object)).toEqual([damaged]);
+});
 
 test("sections tile the row groups, and their keys all keys", () => {
   fc.assert(
